@@ -1,0 +1,26 @@
+"""A loss and where its data come from: preferences, rollouts, examples, and rounds of them."""
+
+from accord.algorithms.credit import BestOfGroup, Credit, GroupRelative, LeaveOneOut, Term, TokenGAE
+from accord.algorithms.preference import KTO, Preference
+from accord.algorithms.rollout import GRPO, PPO, RAFT, RLOO, Rollout
+from accord.algorithms.rounds import Round, rounds
+from accord.algorithms.supervised import Supervised
+
+__all__ = [
+    "GRPO",
+    "KTO",
+    "PPO",
+    "RAFT",
+    "RLOO",
+    "BestOfGroup",
+    "Credit",
+    "GroupRelative",
+    "LeaveOneOut",
+    "Preference",
+    "Rollout",
+    "Round",
+    "Supervised",
+    "Term",
+    "TokenGAE",
+    "rounds",
+]

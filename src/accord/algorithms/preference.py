@@ -1,0 +1,162 @@
+"""Preference optimisation on given completions: any pairwise loss, and KTO for unpaired labels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from accord import losses
+from accord.algorithms.base import PolicyAlgorithm
+from accord.engine import Loss, Mean, Rows, Step
+from accord.engine.store import Store, fingerprint
+from accord.errors import ConfigError, FeedbackError
+from accord.feedback import Comparison, Label, prompt_key
+from accord.losses import LogProbs
+from accord.policies.base import Group, Policy
+
+PairLoss = Callable[[LogProbs, LogProbs], Float[Tensor, "n"]]
+Named = Literal["dpo", "ipo", "simpo", "orpo", "rpo"]
+REFERENCE_FREE = frozenset({"simpo", "orpo"})
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Groups of completions with the reference's log-probs of each (rows of one group together)."""
+
+    rows: Rows
+    groups: list[Group]
+    reference: Float[Tensor, "g k"] | None
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def select(self, rows: Sequence[int]) -> "Compared":
+        reference = None if self.reference is None else self.reference[list(rows)]
+        return Compared(self.rows.select(rows), [self.groups[i] for i in rows], reference)
+
+
+class Preference(PolicyAlgorithm):
+    """A pairwise loss on comparisons.
+
+    Args:
+        loss: a name from `accord.losses` (dpo, ipo, simpo, orpo, rpo) with its options as keywords, or any function
+            of (chosen, rejected) `LogProbs`.
+        reference: what log-ratios compare with; "base" freezes the policy as it is now (adapters off, where it has
+            any); None for losses that need none.
+        store: folder in which the reference's log-probs are kept for later runs on the same data and model; they
+            are computed once in any case.
+    """
+
+    def __init__(self, policy: Any, loss: Named | PairLoss = "dpo", *, reference: Policy | Literal["base"] | None = "base",
+                 store: str | Path | None = None, **options: Any) -> None:  # fmt: skip
+        super().__init__(policy)
+        if isinstance(loss, str):
+            if loss not in ("dpo", "ipo", "simpo", "orpo", "rpo"):
+                raise ConfigError(f"loss={loss!r} is not one of dpo, ipo, simpo, orpo, rpo")
+            if loss in REFERENCE_FREE:
+                reference = None
+            self.loss: PairLoss = partial(getattr(losses, loss), **options)
+        else:
+            self.loss = partial(loss, **options)
+        self.reference = _Reference(policy, reference, store) if reference is not None else None
+
+    def experience(self, batch: Rows, step: Step) -> Compared:
+        wrong = next((r for r in batch if not isinstance(r, Comparison)), None)
+        if wrong is not None:
+            raise FeedbackError(f"a preference loss wants comparisons (chosen and rejected), not a {type(wrong).__name__}")
+        groups = [Group(r.prompt, (r.chosen, r.rejected)) for r in batch]
+        return Compared(batch, groups, self.reference(groups) if self.reference else None)
+
+    def forward(self, pairs: Compared) -> Loss:
+        chosen, rejected = self.pair(pairs)
+        each = self.loss(chosen, rejected)
+        return Loss(each.sum(), float(len(pairs)), _measures(chosen, rejected))
+
+    def pair(self, pairs: Compared) -> tuple[LogProbs, LogProbs]:
+        """Log-probs of both sides; where a reference was computed, with it."""
+        found = self.policy.likelihood(pairs.groups)
+        if pairs.reference is not None:
+            found = found.with_reference(pairs.reference.flatten())
+        return found[0::2], found[1::2]
+
+    @torch.no_grad()
+    def evaluate(self, comparisons: Sequence[Comparison], batch_size: int = 8) -> Float[Tensor, "n"]:
+        """Implicit reward differences ``h_c - h_r`` of comparisons (log-prob differences where there is no reference)."""
+        self.policy.eval()
+        out = []
+        for i in range(0, len(comparisons), batch_size):
+            c, r = self.pair(self.experience(Rows(comparisons[i : i + batch_size]), Step(0, 0)))
+            out.append((c.ratio - r.ratio if c.reference is not None else c.mean - r.mean).cpu())
+        self.policy.train()
+        return torch.cat(out)
+
+
+class KTO(PolicyAlgorithm):
+    """Kahneman-Tversky optimisation on labels good/bad of single completions (arXiv 2402.01306).
+
+    The KL that its value function is centred on is estimated on mismatched pairs: each prompt with the next row's
+    completion, beside its own in the same tree.
+    """
+
+    def __init__(self, policy: Any, *, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0,
+                 reference: Policy | Literal["base"] = "base", store: str | Path | None = None) -> None:  # fmt: skip
+        super().__init__(policy)
+        self.loss = partial(losses.kto, beta=beta, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight)
+        self.reference = _Reference(policy, reference, store)
+
+    def experience(self, batch: Rows, step: Step) -> Compared:
+        if any(not isinstance(r, Label) for r in batch) or len(batch) < 2:
+            raise FeedbackError("KTO wants labelled completions (prompt, completion, label), at least two in a batch")
+        others = [batch[(i + 1) % len(batch)].completion for i in range(len(batch))]
+        groups = [Group(r.prompt, (r.completion, o)) for r, o in zip(batch, others, strict=True)]
+        return Compared(batch, groups, self.reference(groups))
+
+    def forward(self, rows: Compared) -> Loss:
+        assert rows.reference is not None
+        found = self.policy.likelihood(rows.groups).with_reference(rows.reference.flatten())
+        own, other = found[0::2], found[1::2]
+        good = torch.tensor([r.label for r in rows.rows], device=own.policy.device)
+        kl = other.ratio.detach().mean()
+        each = self.loss(own, good, kl)
+        h = own.ratio.detach()
+        return Loss(each.sum(), float(len(rows)), {
+            "kl": Mean.of(kl.clamp(min=0)[None]), "reward_good": Mean.of(h, good), "reward_bad": Mean.of(h, ~good),
+        })  # fmt: skip
+
+
+class _Reference:
+    """Log-probs of a frozen policy, each completion's computed once (and kept on disk, where a folder is given).
+
+    Not a module: its weights are nobody's to train.
+    """
+
+    def __init__(self, policy: Any, reference: Policy | Literal["base"], folder: str | Path | None) -> None:
+        self.policy: Any = policy.freeze("base") if reference == "base" else reference
+        self._store = Store(folder, "reference-logprobs")
+        # Only what outlives the process must be told apart by its weights.
+        self._fingerprint = "" if folder is None else self.policy.fingerprint
+
+    def __call__(self, groups: Sequence[Group]) -> Float[Tensor, "g k"]:
+        keys = [[Store.key(self._fingerprint, prompt_key(g.prompt), c) for c in g.completions] for g in groups]
+        known = self._store.get(k for row in keys for k in row)
+        todo = [i for i, row in enumerate(keys) if any(k not in known for k in row)]
+        if todo:
+            found = self.policy.likelihood([groups[i] for i in todo]).policy.cpu()
+            fresh = {k: v.reshape(1) for k, v in zip((k for i in todo for k in keys[i]), found, strict=True)}
+            self._store.put(fresh)
+            known |= fresh
+        return torch.stack([torch.cat([known[k] for k in row]) for row in keys])
+
+
+def _measures(c: LogProbs, r: LogProbs) -> dict[str, Mean]:
+    out = {"logp_chosen": Mean.of(c.mean), "logp_rejected": Mean.of(r.mean)}
+    if c.reference is not None:
+        margin = (c.ratio - r.ratio).detach()
+        return {**out, "margin": Mean.of(margin), "accuracy": Mean.of((margin > 0).float()), "shift_chosen": Mean.of(c.ratio)}
+    margin = (c.mean - r.mean).detach()
+    return {**out, "margin": Mean.of(margin), "accuracy": Mean.of((margin > 0).float())}

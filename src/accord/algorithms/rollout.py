@@ -1,0 +1,189 @@
+"""On-policy training: sample, score, assign credit, step. Which method it is, only the credit knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from accord.algorithms.base import PolicyAlgorithm
+from accord.algorithms.credit import BestOfGroup, Credit, GroupRelative, LeaveOneOut, Term, TokenGAE
+from accord.engine import Loss, Mean, Rows, Step, derive
+from accord.errors import ConfigError
+from accord.feedback import Record
+from accord.policies.base import Policy, Rollouts, Sampling
+from accord.policies.critic import Critic
+from accord.policies.trunk import Trunk
+from accord.rewards import Reward, Scores, score
+from accord.rewards.reward import load_state_of, state_of
+
+
+@dataclass(frozen=True)
+class Credited:
+    """Rollouts with the terms of their loss, sliceable by episode."""
+
+    rollouts: Rollouts
+    terms: list[Term]
+
+    def __len__(self) -> int:
+        return len(self.rollouts)
+
+    def select(self, rows: Sequence[int]) -> "Credited":
+        return Credited(self.rollouts.select(rows), [t.select(rows) for t in self.terms])
+
+
+class Rollout(PolicyAlgorithm):
+    """Sample a group of answers to each prompt, score them, and follow the credit's terms.
+
+    Args:
+        reward: any reward; columns of the prompts' records reach it by name.
+        credit: the method: `GroupRelative`, `LeaveOneOut`, `TokenGAE`, `BestOfGroup` or your own.
+        group_size: answers to each prompt.
+        reference: frozen policy for the KL, "base" for the policy as it is now; used where credit.kl is above 0, and
+            measured in any case if given.
+        critic: where the credit needs one: a trunk to copy (policy, reward model); None copies the policy.
+        unfinished: what happens to answers cut at the length limit: "keep", "drop" from training, or their score.
+    """
+
+    def __init__(self, policy: Any, reward: Reward, credit: Credit, *, group_size: int = 8,
+                 sampling: Sampling = Sampling(), reference: Policy | Literal["base"] | None = "base",
+                 critic: Trunk | None = None, unfinished: float | Literal["keep", "drop"] = "keep",
+                 score_batch_size: int | None = None) -> None:  # fmt: skip
+        super().__init__(policy)
+        sampling.check_trainable()
+        if group_size < 1:
+            raise ConfigError(f"group_size must be at least 1, but is {group_size}")
+        kl = getattr(credit, "kl", 0.0)
+        if kl and reference is None:
+            raise ConfigError(f"{type(credit).__name__}(kl={kl}) compares with a reference: give one, or set kl=0")
+        self.reward, self.credit, self.group_size, self.sampling = reward, credit, group_size, sampling
+        self.unfinished, self.score_batch_size = unfinished, score_batch_size
+        # In a list, lest a frozen copy be registered as a part of this module.
+        self._reference = [policy.freeze("base") if reference == "base" else reference]
+        self.critic = Critic(critic or policy) if getattr(credit, "needs_critic", False) else None
+
+    @property
+    def reference(self) -> Policy | None:
+        return self._reference[0]
+
+    @property
+    def trainables(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy} | ({"critic": self.critic} if self.critic else {})
+
+    def experience(self, batch: Rows, step: Step) -> Credited:
+        prompts = [r.prompt if isinstance(r, Record) else r for r in batch]
+        rollouts = self.policy.sample(prompts, self.group_size, self.sampling,
+                                      seed=derive(step.seed, step.number, step.rank, purpose="rollout"),
+                                      context=_columns(batch))  # fmt: skip
+        scores = self._score(rollouts)
+        if self.reference is not None:
+            rollouts = replace(rollouts, reference=self.reference.logprobs(rollouts).cpu())
+        if self.critic is not None:
+            rollouts = replace(rollouts, values=self.critic.estimate(rollouts))
+        self._log(step, rollouts, scores)
+        terms, mine = self._assign(step, rollouts, scores)
+        return Credited(rollouts, [t.select(mine) for t in terms])
+
+    def _assign(self, step: Step, rollouts: Rollouts, scores: Scores) -> tuple[list[Term], list[int]]:
+        """Credit on the whole batch of all ranks, and which of its rows are this rank's."""
+        if step.ranks == 1:
+            return self.credit(scores, rollouts), list(range(len(rollouts)))
+        parts = step.gather((rollouts, scores))
+        whole = Rollouts.concat([r for r, _ in parts])
+        terms = self.credit(Scores.concat([s for _, s in parts]), whole)
+        before = sum(len(r) for r, _ in parts[: step.rank])
+        width = rollouts.mask.shape[1]
+        cut = [Term(t.surrogate, t.advantage[:, :width], t.weight[:, :width], t.of) for t in terms]
+        return cut, list(range(before, before + len(rollouts)))
+
+    def _score(self, rollouts: Rollouts) -> Scores:
+        said = score(self.reward, prompts=rollouts.prompt_of_each(), completions=rollouts.completions,
+                     group=rollouts.group.tolist(), batch_size=self.score_batch_size, **rollouts.context)  # fmt: skip
+        said = replace(said, values=said.values.detach().cpu().float(), valid=said.valid.cpu())
+        if self.unfinished == "keep":
+            return said
+        if self.unfinished == "drop":
+            return replace(said, valid=said.valid & rollouts.finished)
+        return replace(said, values=torch.where(rollouts.finished, said.values, float(self.unfinished)))
+
+    def forward(self, batch: Credited) -> Loss:
+        rollouts = batch.rollouts
+        sees: dict[str, Float[Tensor, "n t"]] = {}
+        if any(t.of == "logprobs" for t in batch.terms):
+            sees["logprobs"] = self.policy.logprobs(rollouts)
+        if self.critic is not None:
+            sees["values"] = self.critic(rollouts)
+        device = next(iter(sees.values())).device
+        rollouts = _to(rollouts, device)
+        total = torch.zeros((), device=device)
+        metrics: dict[str, Mean] = {}
+        for term in batch.terms:
+            weight = term.weight.to(device)
+            each = term.surrogate(sees[term.of], rollouts, term.advantage.to(device))
+            part = (each * weight).masked_fill(weight == 0, 0.0).sum()
+            total = total + part
+            name = getattr(term.surrogate, "func", term.surrogate).__name__
+            metrics[f"loss/{name}"] = Mean(float(part.detach()), float(len(rollouts)))
+        if "logprobs" in sees:
+            drift = (sees["logprobs"].detach() - rollouts.logprobs).abs()
+            metrics["off_policy"] = Mean.of(drift, rollouts.mask)
+        return Loss(total, float(len(rollouts)), metrics)
+
+    def _log(self, step: Step, rollouts: Rollouts, scores: Scores) -> None:
+        step.log("reward", scores.values, scores.valid)
+        for name, values in scores.aspects.items():
+            step.log(f"reward/{name}", values.detach().cpu(), scores.valid)
+        if scores.std is not None:
+            step.log("reward/std", scores.std.detach().cpu(), scores.valid)
+        step.log("length", rollouts.length.float())
+        step.log("finished", rollouts.finished.float())
+        step.log("surprise", -rollouts.logprobs, rollouts.mask)
+        if rollouts.reference is not None:
+            step.log("kl", ((rollouts.logprobs - rollouts.reference) * rollouts.mask).sum(-1))
+
+    def state(self) -> dict[str, Tensor]:
+        return state_of(self.reward)
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        load_state_of(self.reward, state)
+
+
+def GRPO(policy: Any, reward: Reward, *, kl: float = 0.0, clip: float = 0.2, clip_high: float | None = None,
+         scale: bool = True, normalise: Literal["sequence", "tokens", "budget"] = "sequence", **options: Any) -> Rollout:  # fmt: skip
+    """Group-relative policy optimisation; options of `Rollout` by name. See `GroupRelative`."""
+    return Rollout(policy, reward, GroupRelative(kl, clip, clip_high, scale, normalise), **options)
+
+
+def RLOO(policy: Any, reward: Reward, *, kl: float = 0.05, clip: float = 0.2, **options: Any) -> Rollout:
+    """REINFORCE with the other answers' mean as baseline. See `LeaveOneOut`."""
+    return Rollout(policy, reward, LeaveOneOut(kl, clip), **{"group_size": 4, **options})
+
+
+def PPO(policy: Any, reward: Reward, *, kl: float = 0.05, clip: float = 0.2, gamma: float = 1.0, lam: float = 0.95,
+        whiten: bool = True, value_weight: float = 1.0, **options: Any) -> Rollout:  # fmt: skip
+    """Proximal policy optimisation with a critic; one answer a prompt unless group_size says otherwise. See `TokenGAE`."""
+    credit = TokenGAE(kl=kl, clip=clip, gamma=gamma, lam=lam, whiten=whiten, value_weight=value_weight)
+    return Rollout(policy, reward, credit, **{"group_size": 1, **options})
+
+
+def RAFT(policy: Any, reward: Reward, *, select: Literal["prompt", "batch"] = "prompt", kl: float = 0.0, **options: Any) -> Rollout:
+    """Reward-ranked fine-tuning: each step is a stage, from the last one's weights. See `BestOfGroup`.
+
+    Cut-off answers are dropped before ranking. With `inner_epochs` of `Training` a stage goes over its winners often.
+    """
+    options = {"unfinished": "drop", "reference": "base" if kl else None, **options}
+    return Rollout(policy, reward, BestOfGroup(select, kl), **options)
+
+
+def _columns(batch: Rows) -> dict[str, list[Any]]:
+    """Columns that every record has."""
+    columns = [r.columns if isinstance(r, Record) else {} for r in batch]
+    shared = set(columns[0]).intersection(*columns[1:]) if columns else set()
+    return {k: [c[k] for c in columns] for k in sorted(shared)}
+
+
+def _to(rollouts: Rollouts, device: torch.device) -> Rollouts:
+    moved = {k: v.to(device) for k in ("mask", "logprobs", "reference", "values") if (v := getattr(rollouts, k)) is not None}
+    return replace(rollouts, **moved)

@@ -1,0 +1,97 @@
+"""What the loop and an algorithm say to each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean still in two parts, so that parts of a batch and ranks combine without bias."""
+
+    sum: float
+    weight: float
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "*s"], mask: Bool[Tensor, "*s"] | None = None) -> "Mean":
+        x = x.detach().float()
+        if mask is None:
+            return cls(float(x.sum()), float(x.numel()))
+        return cls(float(x.masked_fill(~mask, 0.0).sum()), float(mask.sum()))
+
+    def __add__(self, other: "Mean") -> "Mean":
+        return Mean(self.sum + other.sum, self.weight + other.weight)
+
+    @property
+    def value(self) -> float:
+        return self.sum / self.weight if self.weight else 0.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A sum with its graph, and the weight it counts for.
+
+    The loop divides by the weight of the whole global batch, so accumulation, ranks and ragged lengths all give
+    the gradient of the same mean.
+    """
+
+    sum: Float[Tensor, ""]
+    weight: float
+    metrics: dict[str, Mean] = field(default_factory=dict)
+
+
+class Sliceable(Protocol):
+    """Experience that can be cut into minibatches."""
+
+    def __len__(self) -> int: ...
+    def select(self, rows: Sequence[int]) -> Any: ...
+
+
+class Rows(list[Any]):
+    """Offline data as experience: plain records."""
+
+    def select(self, rows: Sequence[int]) -> "Rows":
+        return Rows(self[i] for i in rows)
+
+
+@dataclass
+class Step:
+    """Where in a run an algorithm is asked for experience.
+
+    Attributes:
+        number: counted from 0. seed: of the run; derive every generator from (seed, number, …).
+        rank, ranks: this process and how many there are.
+        gather: objects of all ranks, in order of rank.
+        metrics: what the algorithm wants logged beside its losses.
+    """
+
+    number: int
+    seed: int
+    rank: int = 0
+    ranks: int = 1
+    gather: Callable[[Any], list[Any]] = field(default=lambda x: [x])
+    metrics: dict[str, Mean] = field(default_factory=dict)
+
+    def log(self, name: str, value: Tensor | float, mask: Tensor | None = None) -> None:
+        x = torch.as_tensor(value, dtype=torch.float32)
+        self.metrics[name] = Mean.of(x, mask)
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """An `nn.Module` that holds everything it trains, so that DDP and FSDP wrap it whole.
+
+    `trainables` names the models that train, one optimiser each. `experience` turns a batch of data into rows
+    (without gradient; offline data are their own experience). Calling it gives the loss of a minibatch.
+    """
+
+    @property
+    def trainables(self) -> dict[str, nn.Module]: ...
+    def experience(self, batch: Rows, step: Step) -> Sliceable: ...
+    def __call__(self, minibatch: Any) -> Loss: ...
+    def state(self) -> dict[str, Tensor]: ...
+    def load_state(self, state: dict[str, Tensor]) -> None: ...

@@ -1,0 +1,78 @@
+"""Checkpoints from which a run continues bit for bit: weights, optimisers, averages, the algorithm's own state."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accord.engine.run import load_tensors, new_folder, save_tensors, write_json
+from accord.errors import RunError
+
+
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in module.named_parameters() if p.requires_grad}
+
+
+def save(folder: Path, step: int, models: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer],
+         extra: dict[str, dict[str, Tensor]], *, keep: int, best: bool = False) -> Path:  # fmt: skip
+    """Write checkpoints/step-N (or checkpoints/best) whole, then drop all but the last `keep`."""
+    path = folder / "checkpoints" / ("best" if best else f"step-{step:06d}")
+    with new_folder(path) as part:
+        for name, model in models.items():
+            save_tensors(part / f"{name}.safetensors", {**trained(model), **dict(model.named_buffers())})
+        for name, optimizer in optimizers.items():
+            save_tensors(part / f"{name}.optimizer.safetensors", _flatten(optimizer))
+        for name, tensors in extra.items():
+            if tensors:
+                save_tensors(part / f"{name}.extra.safetensors", tensors)
+        write_json(part / "state.json", {"step": step})
+    if not best:
+        for old in sorted((folder / "checkpoints").glob("step-*"))[:-keep]:
+            shutil.rmtree(old)
+    return path
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run."""
+    found = sorted((folder / "checkpoints").glob("step-*"))
+    return found[-1] if found else None
+
+
+def load(path: Path, models: dict[str, nn.Module],
+         optimizers: dict[str, torch.optim.Optimizer]) -> tuple[int, dict[str, dict[str, Tensor]]]:  # fmt: skip
+    """Put a checkpoint back; returns its step and the extra state by name."""
+    for name, model in models.items():
+        load_weights(path / f"{name}.safetensors", model)
+    for name, optimizer in optimizers.items():
+        _unflatten(optimizer, load_tensors(path / f"{name}.optimizer.safetensors"))
+    extra = {p.name.removesuffix(".extra.safetensors"): load_tensors(p) for p in path.glob("*.extra.safetensors")}
+    return json.loads((path / "state.json").read_text())["step"], extra
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put one trainable's weights back; raises RunError where they are another model's."""
+    if not path.is_file():
+        raise RunError(f"{path.parent} has no {path.name}: it is a checkpoint of another algorithm")
+    saved, own = load_tensors(path), {**trained(model), **dict(model.named_buffers())}
+    odd = sorted(saved.keys() ^ own.keys()) or [k for k in own if own[k].shape != saved[k].shape]
+    if odd:
+        raise RunError(f"{path} is of another model (first difference: {odd[0]}); resume with the options it began with")
+    with torch.no_grad():
+        for key, tensor in own.items():
+            tensor.copy_(saved[key])
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {f"{i}/{key}": torch.as_tensor(v) for i, slots in state.items() for key, v in slots.items()}
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        index, slot = key.split("/", 1)
+        state.setdefault(int(index), {})[slot] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,160 @@
+"""A run's folder: what ran, its metrics, its checkpoints. Every write is whole or not at all."""
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from accord.errors import RunError
+
+
+@dataclass
+class Run:
+    """What `fit` returns: the metrics of every step, and where they lie on disk (None: nowhere).
+
+    A folder holds run.json (options, versions, status), metrics.jsonl, checkpoints/ and what the caller adds.
+    """
+
+    folder: Path | None
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Read a run back; raises RunError where there is none."""
+        path = Path(folder)
+        if not (path / "run.json").is_file():
+            raise RunError(f"{folder} is not a run: it has no run.json (give the folder that was passed as --out)")
+        lines = {
+            name: [json.loads(line) for line in (path / name).read_text().splitlines()] if (path / name).is_file() else []
+            for name in ("metrics.jsonl", "evaluations.jsonl")
+        }
+        return cls(path, lines["metrics.jsonl"], lines["evaluations.jsonl"])
+
+    def column(self, name: str) -> list[float]:
+        return [m[name] for m in self.metrics if name in m]
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return json.loads((self.folder / "run.json").read_text()) if self.folder else {}
+
+
+class Recorder:
+    """Writes a run as it goes; a folder of None keeps everything in memory."""
+
+    def __init__(self, folder: str | Path | None, *, resume: bool, main: bool) -> None:
+        self.run = Run(Path(folder) if folder is not None else None)
+        self._writes = self.run.folder is not None and main
+        if self.run.folder is None:
+            return
+        path = self.run.folder
+        if resume and (path / "run.json").is_file():
+            old = Run.open(path)
+            self.run.metrics, self.run.evaluations = old.metrics, old.evaluations
+        elif (path / "metrics.jsonl").is_file() and (path / "metrics.jsonl").stat().st_size:
+            raise RunError(f"{path} already holds a run: go on with --resume, or give another --out")
+        if main:
+            with disk(path):
+                (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    def describe(self, **info: Any) -> None:
+        """Write run.json."""
+        if self._writes and self.run.folder is not None:
+            write_json(self.run.folder / "run.json", {**info, "versions": versions()})
+
+    def rewind(self, steps: int) -> None:
+        """Drop what was logged after the checkpoint from which the run goes on."""
+        self.run.metrics = [m for m in self.run.metrics if m["step"] <= steps]
+        self.run.evaluations = [m for m in self.run.evaluations if m["step"] <= steps]
+        if self._writes and self.run.folder is not None:
+            for name, rows in (("metrics.jsonl", self.run.metrics), ("evaluations.jsonl", self.run.evaluations)):
+                write_text(self.run.folder / name, "".join(json.dumps(r) + "\n" for r in rows))
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.run.metrics.append(row)
+        self._append("metrics.jsonl", row)
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        self.run.evaluations.append(row)
+        self._append("evaluations.jsonl", row)
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        if self._writes and self.run.folder is not None:
+            with disk(self.run.folder), (self.run.folder / name).open("a") as f:
+                f.write(json.dumps(row) + "\n")
+
+
+@contextlib.contextmanager
+def disk(where: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"can't write to {where}: {error.strerror or error}; free some room or give another --out") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once: a reader sees the old or the new one, never a part."""
+    with disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w") as f:
+                f.write(text)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(part, path)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name only once it is complete."""
+    part = path.with_name(f".{path.name}.part")
+    with disk(path):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            if path.exists():
+                shutil.rmtree(path)
+            part.rename(path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file; a full disk is one line, not a traceback."""
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    except Exception as error:  # safetensors raises its own type for I/O errors
+        raise RunError(f"can't write {path}: {error}; free some room or give another --out") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    return load_file(path)
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("accord", "torch", "transformers", "accelerate", "peft")},
+    }

@@ -1,0 +1,70 @@
+"""Numbers kept under what they were computed from: reference log-probs, embeddings, scores."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from accord.errors import RunError
+
+
+class Store:
+    """Float vectors by content hash: on disk (safe for several processes at once), or in memory for folder None."""
+
+    def __init__(self, folder: str | Path | None, name: str) -> None:
+        self._memory: dict[bytes, Tensor] = {}
+        self._file = None if folder is None else Path(folder) / f"{name}.sqlite"
+        if self._file is not None:
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                with self._open() as db:
+                    db.execute("create table if not exists vectors (key blob primary key, value blob)")
+            except (OSError, sqlite3.Error) as error:
+                raise RunError(f"can't keep {name} in {folder}: {error}") from error
+
+    @staticmethod
+    def key(*parts: Any) -> bytes:
+        """A hash of anything JSON can say."""
+        return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=20).digest()
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Float[Tensor, "d"]]:
+        """The vectors that are known."""
+        wanted = set(keys)
+        found = {k: self._memory[k] for k in wanted if k in self._memory}
+        if self._file is not None and len(found) < len(wanted):
+            with self._open() as db:
+                for k in wanted - found.keys():
+                    for (value,) in db.execute("select value from vectors where key = ?", (k,)):
+                        found[k] = self._memory[k] = torch.from_numpy(np.frombuffer(value, np.float32).copy())
+        return found
+
+    def put(self, vectors: Mapping[bytes, Float[Tensor, "d"]]) -> None:
+        kept = {k: v.detach().float().cpu().reshape(-1) for k, v in vectors.items()}
+        self._memory.update(kept)
+        if self._file is not None:
+            try:
+                with self._open() as db:
+                    db.executemany("insert or replace into vectors values (?, ?)",
+                                   [(k, v.numpy().tobytes()) for k, v in kept.items()])  # fmt: skip
+            except sqlite3.Error as error:
+                raise RunError(f"can't write to {self._file}: {error}; free some room") from error
+
+    def _open(self) -> sqlite3.Connection:
+        assert self._file is not None
+        return sqlite3.connect(self._file, timeout=60)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A hash of all weights: equal for equal models, whatever their name or folder."""
+    h = hashlib.blake2b(digest_size=16)
+    for name, p in module.state_dict().items():
+        h.update(f"{name}:{tuple(p.shape)}:{p.dtype}".encode())
+        h.update(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return h.hexdigest()

@@ -1,0 +1,144 @@
+"""Feedback as records: what a person or a judge said about completions of a prompt."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import TypedDict
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+Prompt = str | list[Message]
+"""A text to be continued, or the turns of a conversation that wants an answer."""
+
+Text = Annotated[str, Field(strict=True)]
+
+
+class Provenance(BaseModel):
+    """Where a record came from and what curation did to it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    source: str | None = None
+    status: Literal["kept", "flipped", "dropped"] = "kept"
+    tries: int = 1
+
+
+class Record(BaseModel):
+    """What every record has: a prompt, perhaps who judged it and under which principle, and further columns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Text | list[Message]
+    annotator: str | None = None
+    context: str | None = None
+    provenance: Provenance = Provenance()
+    columns: dict[str, Any] = {}
+
+    @field_validator("prompt")
+    @classmethod
+    def _some_message(cls, prompt: Prompt) -> Prompt:
+        if not isinstance(prompt, str) and not prompt:
+            raise ValueError("a conversation without messages")
+        return prompt
+
+
+class Comparison(Record):
+    """`chosen` is preferred to `rejected`.
+
+    Attributes:
+        strength: how clearly, in whatever unit the source has (points apart, share of votes); > 0.
+        aspects: per named aspect, above 0 where the chosen one is the better.
+    """
+
+    chosen: Text
+    rejected: Text
+    strength: float | None = Field(default=None, ge=0)
+    aspects: dict[str, float] = {}
+
+    def flipped(self) -> "Comparison":
+        """The same pair with the opposite verdict (a label found to be wrong)."""
+        return self.model_copy(
+            update={
+                "chosen": self.rejected,
+                "rejected": self.chosen,
+                "aspects": {k: -v for k, v in self.aspects.items()},
+                "provenance": self.provenance.model_copy(update={"status": "flipped"}),
+            }
+        )
+
+
+class Rating(Record):
+    """A completion with a number for each named aspect (`overall` where there is only one)."""
+
+    completion: Text
+    aspects: dict[str, float] = Field(min_length=1)
+
+
+class Ranking(Record):
+    """Completions of one prompt, best first; equal scores mean a tie."""
+
+    completions: list[Text] = Field(min_length=2)
+    scores: list[float] | None = None
+
+    @model_validator(mode="after")
+    def _aligned(self) -> "Ranking":
+        if self.scores is not None:
+            if len(self.scores) != len(self.completions):
+                raise ValueError(f"{len(self.completions)} completions but {len(self.scores)} scores")
+            if any(a < b for a, b in zip(self.scores, self.scores[1:], strict=False)):
+                raise ValueError("scores must not increase along a ranking (best first)")
+        return self
+
+
+class Label(Record):
+    """A completion marked good or bad on its own, without a rival."""
+
+    completion: Text
+    label: bool
+
+
+class Example(Record):
+    """A completion to imitate."""
+
+    completion: Text
+
+
+class Task(Record):
+    """A prompt to be answered; its columns (reference answer, rubric…) go to the rewards."""
+
+
+AnyRecord = Comparison | Rating | Ranking | Label | Example | Task
+
+
+def comparisons_of(ranking: Ranking, *, min_gap: float = 0.0, neighbours_only: bool = False) -> list[Comparison]:
+    """Every pair of a ranking whose scores lie more than `min_gap` apart (all pairs, where there are no scores)."""
+    made = []
+    n = len(ranking.completions)
+    for i in range(n):
+        for j in range(i + 1, min(i + 2, n) if neighbours_only else n):
+            gap = None if ranking.scores is None else ranking.scores[i] - ranking.scores[j]
+            if gap is not None and gap <= min_gap:
+                continue
+            shared = ranking.model_dump(exclude={"completions", "scores", "provenance"})
+            made.append(
+                Comparison(
+                    **shared,
+                    chosen=ranking.completions[i],
+                    rejected=ranking.completions[j],
+                    strength=gap,
+                    provenance=ranking.provenance,
+                )
+            )
+    return made
+
+
+def prompt_key(prompt: Prompt | Sequence[Message]) -> str:
+    """A prompt as one string, equal exactly for equal prompts."""
+    return prompt if isinstance(prompt, str) else "\x1e".join(f"{m['role']}\x1f{m['content']}" for m in prompt)

@@ -1,0 +1,37 @@
+"""Pure functions: tensors in, one loss for each sample out. Nothing here knows a model or a modality."""
+
+from accord.losses.logprobs import LogProbs
+from accord.losses.masked import masked_mean, masked_sum, masked_whiten
+from accord.losses.pairwise import pairwise
+from accord.losses.policy_gradient import (
+    clipped_surrogate,
+    clipped_value_loss,
+    gae,
+    kl_estimate,
+    score_function,
+)
+from accord.losses.preference import dpo, ipo, kto, orpo, rpo, sft, simpo
+from accord.losses.reward import bradley_terry, plackett_luce, regression
+
+__all__ = [
+    "LogProbs",
+    "bradley_terry",
+    "clipped_surrogate",
+    "clipped_value_loss",
+    "dpo",
+    "gae",
+    "ipo",
+    "kl_estimate",
+    "kto",
+    "masked_mean",
+    "masked_sum",
+    "masked_whiten",
+    "orpo",
+    "pairwise",
+    "plackett_luce",
+    "regression",
+    "rpo",
+    "score_function",
+    "sft",
+    "simpo",
+]

@@ -1,0 +1,47 @@
+"""Attention over a `TokenTree`, plugged into transformers by name; without a tree it is plain SDPA."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from accord.policies.tree import TokenTree
+
+NAME = "accord_tree"
+
+# Checked against the padded computation in tests/test_tree.py. Others may pass extra arguments to attention
+# (soft caps, sinks, biases) that this function would silently drop, so they take the padded path.
+TESTED = frozenset({"llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma3_text"})
+
+
+def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key: Float[Tensor, "1 g s d"],
+                   value: Float[Tensor, "1 g s d"], attention_mask: Tensor | None, dropout: float = 0.0,
+                   scaling: float | None = None, sliding_window: int | None = None,
+                   tree: TokenTree | None = None, **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
+    """Each branch attends to itself and its ancestors, within the layer's own sliding window."""
+    if tree is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    groups = query.shape[1] // key.shape[1]
+    out = []
+    for span in tree.spans(sliding_window):
+        parts = [slice(a, b) for a, b in span.keys]
+        k = torch.cat([key[:, :, p] for p in parts], 2) if len(parts) > 1 else key[:, :, parts[0]]
+        v = torch.cat([value[:, :, p] for p in parts], 2) if len(parts) > 1 else value[:, :, parts[0]]
+        mask = None if span.mask is None else span.mask.to(query.device)
+        attended = scaled_dot_product_attention(
+            query[:, :, span.start : span.stop], repeat_kv(k, groups), repeat_kv(v, groups),
+            attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling,
+        )  # fmt: skip
+        out.append(attended.transpose(1, 2))
+    return torch.cat(out, 1), None
+
+
+AttentionInterface.register(NAME, tree_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

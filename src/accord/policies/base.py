@@ -1,0 +1,163 @@
+"""What every generator gives and takes, whatever it generates: the words that algorithms speak."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from accord.errors import ConfigError
+from accord.feedback.records import Prompt
+from accord.losses import LogProbs
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn.
+
+    Attributes:
+        max_new_tokens: longest completion, in actions (> 0).
+        temperature: > 0; log-probs are those at this temperature. 0 takes the likeliest token (not for training).
+        top_p: in (0, 1]; below 1 for use only: rollouts drawn so can't train, their ratios would be wrong.
+        stop: strings that end a completion (kept in it).
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ConfigError(
+                f"sampling wants max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, but got {self}"
+            )
+
+    def check_trainable(self) -> None:
+        """Raise ConfigError for settings under which importance ratios would be wrong."""
+        if self.top_p < 1 or self.temperature == 0:
+            raise ConfigError(
+                "training rollouts are never truncated: set top_p=1 and temperature>0 (log-ratios would be wrong)"
+            )
+
+
+class Actions(Protocol):
+    """A payload that only its policy understands, row-aligned with the rollouts."""
+
+    def select(self, rows: Sequence[int]) -> Any: ...
+    def extend(self, other: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """N sampled episodes over P prompts: one action a step, whether a token or a denoising step.
+
+    Attributes:
+        prompts: the P distinct prompts. group: which of them each episode answers.
+        completions: what came out, for rewards to read.
+        mask: the policy's own steps (an environment's steps between them are False).
+        logprobs: of each action as it was drawn, at the sampled temperature; 0 outside the mask.
+        finished: False where an episode was cut at the length limit.
+        context: columns aligned with the episodes, handed to rewards.
+        actions: the policy's payload.
+        reference: the log-probs of a frozen reference, where one is compared with.
+        values: a critic's estimate at each step, where there is a critic.
+    """
+
+    prompts: list[Prompt]
+    group: Int[Tensor, "n"]
+    completions: list[Any]
+    mask: Bool[Tensor, "n t"]
+    logprobs: Float[Tensor, "n t"]
+    finished: Bool[Tensor, "n"]
+    actions: Any
+    sampling: Sampling = field(default_factory=Sampling)
+    context: dict[str, list[Any]] = field(default_factory=dict)
+    reference: Float[Tensor, "n t"] | None = None
+    values: Float[Tensor, "n t"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.completions)
+
+    @property
+    def length(self) -> Int[Tensor, "n"]:
+        return self.mask.sum(-1)
+
+    def prompt_of_each(self) -> list[Prompt]:
+        return [self.prompts[g] for g in self.group.tolist()]
+
+    def select(self, rows: Sequence[int]) -> "Rollouts":
+        """The given episodes in the given order, with only the prompts they need."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        kept, group = torch.unique(self.group[index], return_inverse=True)
+        return Rollouts(
+            prompts=[self.prompts[g] for g in kept.tolist()],
+            group=group,
+            completions=[self.completions[i] for i in rows],
+            mask=self.mask[index],
+            logprobs=self.logprobs[index],
+            finished=self.finished[index],
+            actions=self.actions.select(rows),
+            sampling=self.sampling,
+            context={k: [v[i] for i in rows] for k, v in self.context.items()},
+            reference=None if self.reference is None else self.reference[index],
+            values=None if self.values is None else self.values[index],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence["Rollouts"]) -> "Rollouts":
+        """Several rollouts as one (other ranks', other snapshots'), padded to the longest; their prompts stay apart."""
+        steps = max(p.mask.shape[1] for p in parts)
+
+        def pad(x: Tensor) -> Tensor:
+            return torch.nn.functional.pad(x, (0, steps - x.shape[1]))
+
+        offset, groups = 0, []
+        for p in parts:
+            groups.append(p.group + offset)
+            offset += len(p.prompts)
+        actions = parts[0].actions
+        for p in parts[1:]:
+            actions = actions.extend(p.actions)
+
+        def pad_all(name: str) -> Tensor | None:
+            found = [getattr(p, name) for p in parts]
+            return None if any(x is None for x in found) else torch.cat([pad(x) for x in found])
+
+        return cls(
+            prompts=[x for p in parts for x in p.prompts],
+            group=torch.cat(groups),
+            completions=[c for p in parts for c in p.completions],
+            mask=torch.cat([pad(p.mask) for p in parts]),
+            logprobs=torch.cat([pad(p.logprobs) for p in parts]),
+            finished=torch.cat([p.finished for p in parts]),
+            actions=actions,
+            sampling=parts[0].sampling,
+            context={k: [v for p in parts for v in p.context[k]] for k in parts[0].context},
+            reference=pad_all("reference"),
+            values=pad_all("values"),
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt and its completions, as a preference loss or a scorer sees them together."""
+
+    prompt: Prompt
+    completions: tuple[str, ...]
+
+
+class Policy(Protocol):
+    """A generator. Training methods carry gradients; `sample` does not."""
+
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling = ..., *, seed: int = 0,
+               context: dict[str, list[Any]] | None = None) -> Rollouts: ...  # fmt: skip
+    def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]: ...
+    def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs: ...
+    def freeze(self, which: str = "base") -> "Policy": ...
+    def parameters(self) -> Any: ...
+
+
+__all__ = ["Actions", "Group", "Policy", "Prompt", "Rollouts", "Sampling"]

@@ -1,0 +1,35 @@
+"""A value head for policies whose actions are tokens."""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from accord.policies.base import Rollouts
+from accord.policies.trunk import Trunk
+
+
+class Critic(nn.Module):
+    """``V(s_t)`` before each sampled token: a linear head, zero at first, on a trunk of its own.
+
+    The trunk is a copy of the policy or of a reward model (which is where RLHF usually starts a critic).
+    """
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = copy.deepcopy(trunk)
+        config = self.trunk.core.config
+        self.head = nn.Linear(getattr(config, "hidden_size", None) or config.n_embd, 1).to(self.trunk.device)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
+        """Values at each of the policy's own steps, 0 elsewhere."""
+        states = self.trunk.step_states(rollouts)
+        values = self.head(states.to(self.head.weight.dtype))[..., 0].float()
+        return values.masked_fill(~rollouts.mask.to(values.device), 0.0)
+
+    @torch.no_grad()
+    def estimate(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
+        return self(rollouts).cpu()

@@ -1,0 +1,68 @@
+"""Log-probs of given tokens from hidden states, in chunks: the full table of logits never exists."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+CHUNK = 128
+
+
+def token_logprobs(hidden: Float[Tensor, "r d"], weight: Float[Tensor, "v d"], target: Int[Tensor, "r"], *,
+                   bias: Float[Tensor, "v"] | None = None, temperature: float = 1.0,
+                   softcap: float | None = None) -> Float[Tensor, "r"]:  # fmt: skip
+    """``log softmax(cap(W h + b) / temperature)[target]`` in float32, for one target a row.
+
+    The logits are made again in the backward pass, chunk by chunk; memory is one chunk of them.
+    """
+    return _TokenLogProbs.apply(hidden, weight, bias, target, temperature, softcap)
+
+
+def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> tuple[Tensor, Tensor | None]:
+    """Float32 logits at temperature 1/scale, and the soft cap's slope where there is one."""
+    z = torch.nn.functional.linear(h, weight, bias).float()
+    slope = None
+    if cap is not None:
+        t = torch.tanh(z / cap)
+        z, slope = cap * t, 1 - t.square()
+    return (z.mul_(scale) if scale != 1 else z), slope
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor,
+                temperature: float, softcap: float | None) -> Tensor:  # fmt: skip
+        out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        norm = torch.empty_like(out)
+        for s in range(0, len(hidden), CHUNK):
+            rows = slice(s, s + CHUNK)
+            z, _ = _logits(hidden[rows], weight, bias, 1 / temperature, softcap)
+            norm[rows] = z.logsumexp(-1)
+            out[rows] = z.gather(-1, target[rows, None])[:, 0] - norm[rows]
+        ctx.save_for_backward(hidden, weight, bias, target, norm)
+        ctx.scale, ctx.softcap = 1 / temperature, softcap
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, weight, bias, target, norm = ctx.saved_tensors
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+        grad_weight = torch.zeros_like(weight) if wants_weight else None
+        grad_bias = torch.zeros_like(bias) if wants_bias else None
+        for s in range(0, len(hidden), CHUNK):
+            rows = slice(s, s + CHUNK)
+            h, g = hidden[rows], grad[rows, None] * ctx.scale
+            z, slope = _logits(h, weight, bias, ctx.scale, ctx.softcap)
+            # d logp / d logits = onehot - softmax
+            d = z.sub_(norm[rows, None]).exp_().mul_(-g)
+            d.scatter_add_(1, target[rows, None], g.expand(-1, 1).to(d.dtype))
+            d = (d if slope is None else d * slope).to(weight.dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = d @ weight
+            if grad_weight is not None:
+                grad_weight.addmm_(d.T, h)
+            if grad_bias is not None:
+                grad_bias += d.sum(0)
+        return grad_hidden, grad_weight, grad_bias, None, None, None

@@ -1,0 +1,100 @@
+"""Real models from a hub name, a folder or a GGUF file; refused in one line where they can't be had."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from accord.errors import ModelError
+from accord.policies.attention import NAME, TESTED
+from accord.policies.tokenise import Tokeniser
+
+
+def cache_folder() -> Path:
+    """Where accord keeps what is costly to make again: $ACCORD_CACHE, or accord/ in the user's cache."""
+    base = os.environ.get("ACCORD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "accord"
+    return Path(base)
+
+
+def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
+               auto_class: Any = AutoModelForCausalLM, **options: Any) -> tuple[PreTrainedModel | PeftModel, Tokeniser]:  # fmt: skip
+    """A transformers model (tree attention where its architecture is tested) and its tokeniser.
+
+    Args:
+        source: hub name, model folder, PEFT adapter folder, or path of a .gguf file.
+        auto_class: the transformers auto class to load it with.
+
+    Raises:
+        ModelError: nothing is there, or it is not such a model.
+    """
+    path = resolve(source)
+    adapter = Path(path) / "adapter_config.json"
+    if adapter.is_file():
+        base = json.loads(adapter.read_text())["base_model_name_or_path"]
+        model, tokeniser = load_model(base, dtype=dtype, device=device, auto_class=auto_class, **options)
+        return PeftModel.from_pretrained(model, path, is_trainable=True), tokeniser
+    try:
+        config = AutoConfig.from_pretrained(path)
+        if config.model_type in TESTED:
+            options.setdefault("attn_implementation", NAME)
+        model = auto_class.from_pretrained(path, dtype=dtype, **options)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"can't load a model from {source}: {_first_line(error)}") from error
+    return model.to(device), Tokeniser(tokenizer, f"the tokeniser of {source}")
+
+
+def resolve(source: str | Path) -> str:
+    """The folder or hub name to load, after unpacking a GGUF file; raises ModelError for a path that isn't there."""
+    path = Path(source)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"no GGUF file at {source}: check the path")
+        return str(_unpacked(path))
+    if path.is_dir():
+        if not any((path / f).is_file() for f in ("config.json", "adapter_config.json")):
+            raise ModelError(f"{source} is a folder without config.json: point at the model folder itself")
+        return str(path)
+    if path.is_absolute() or str(source).startswith((".", "~")) or len(Path(source).parts) > 2:
+        raise ModelError(f"no model folder at {source}: check the path, or give a hub name such as org/name")
+    return str(source)
+
+
+def _unpacked(gguf: Path) -> Path:
+    """The GGUF's weights as a plain safetensors folder in the cache: reading GGUF takes half a minute, this a second."""
+    stat = gguf.stat()
+    key = hashlib.sha256(f"{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    folder = cache_folder() / "gguf" / f"{gguf.stem}-{key}"
+    if folder.is_dir():
+        return folder
+    try:
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except ImportError as error:
+        raise ModelError(f"reading {gguf} needs the package gguf: pip install gguf") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"can't read {gguf}: {_first_line(error)}") from error
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = type(model)(config)
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    plain.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    try:
+        part.rename(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,161 @@
+"""Prompts and their completions as trees in one row, so that what they share is computed once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from accord.errors import FeedbackError
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A run of tokens and what may follow it."""
+
+    tokens: Sequence[int]
+    children: tuple["Branch", ...] = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """A branch once packed: tokens [start, stop) of the row, its subtree ending at `end`, `path` from root to itself."""
+
+    start: int
+    stop: int
+    end: int
+    path: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Span:
+    """What the queries [start, stop) see: slices of the row as keys, under a mask (None: causal from the first key)."""
+
+    start: int
+    stop: int
+    keys: tuple[tuple[int, int], ...]
+    mask: Bool[Tensor, "q k"] | None
+
+
+class TokenTree:
+    """Trees of tokens packed in preorder without padding; query q sees key k exactly when ``k <= q < end[k]``.
+
+    Position ids are depths in the tree, so that a branch continues where its parent stopped. Every token below a
+    root (the prompt) is scored: the hidden state at `source` predicts the token `target`. `index[n, t]` finds step t
+    of completion n (one for each leaf, in the order given) among the scored tokens; -1 beyond its end.
+    """
+
+    def __init__(self, roots: Sequence[Branch]) -> None:
+        tokens: list[int] = []
+        positions: list[int] = []
+        nodes: list[Node] = []
+        leaves: list[int] = []
+
+        def place(branch: Branch, path: tuple[int, ...], depth: int) -> None:
+            me, start = len(nodes), len(tokens)
+            tokens.extend(branch.tokens)
+            stop = len(tokens)
+            positions.extend(range(depth, depth + stop - start))
+            nodes.append(Node(start, stop, stop, (*path, me)))
+            for child in branch.children:
+                place(child, (*path, me), depth + stop - start)
+            nodes[me] = Node(start, stop, len(tokens), (*path, me))
+            if path and not branch.children:
+                leaves.append(me)
+
+        for root in roots:
+            if not root.tokens:
+                raise FeedbackError("a prompt without tokens: give at least one (a BOS token or some text)")
+            place(root, (), 0)
+        self.tokens: Int[Tensor, "s"] = torch.tensor(tokens, dtype=torch.long)
+        self.positions: Int[Tensor, "s"] = torch.tensor(positions, dtype=torch.long)
+        self.nodes = nodes
+        self.leaves = leaves
+        self._spans: dict[int | None, list[Span]] = {}
+        self._index_scored()
+
+    @classmethod
+    def pack(cls, groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> "TokenTree":
+        """The usual shallow trees: a prompt's ids and those of its completions, group after group."""
+        return cls([Branch(prompt, tuple(Branch(c) for c in completions)) for prompt, completions in groups])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def end(self) -> Int[Tensor, "s"]:
+        """Where the subtree of each token ends."""
+        end = torch.empty_like(self.tokens)
+        for node in self.nodes:
+            end[node.start : node.stop] = node.end
+        return end
+
+    @property
+    def last(self) -> Int[Tensor, "n"]:
+        """The row index of each completion's last token (its prompt's, for an empty completion)."""
+        return torch.tensor([self._last_token(self.nodes[leaf].path) for leaf in self.leaves])
+
+    def visible(self, window: int | None = None) -> Bool[Tensor, "s s"]:
+        """The whole mask, as the definition says; for tests and for attention kernels that want it dense."""
+        q, k = torch.arange(len(self))[:, None], torch.arange(len(self))[None]
+        seen = (k <= q) & (q < self.end[None])
+        return seen if window is None else seen & (self.positions[:, None] - self.positions[None] < window)
+
+    def spans(self, window: int | None = None) -> list[Span]:
+        """One span a node, so that attention costs what each tree costs; made once for each window."""
+        if window not in self._spans:
+            self._spans[window] = list(self._make_spans(window))
+        return self._spans[window]
+
+    def _make_spans(self, window: int | None) -> Iterator[Span]:
+        for node in self.nodes:
+            if node.start == node.stop:
+                continue
+            slices = _merge([(self.nodes[i].start, self.nodes[i].stop) for i in node.path])
+            depth = self.positions[node.start : node.stop]
+            root = len(node.path) == 1
+            if root and (window is None or len(depth) <= window):
+                yield Span(node.start, node.stop, slices, None)
+                continue
+            # Along a path positions are 0, 1, 2, …: the keys' positions are simply counted.
+            behind = depth[:, None] - torch.arange(int(depth[-1]) + 1)[None]
+            mask = behind >= 0 if window is None else (behind >= 0) & (behind < window)
+            yield Span(node.start, node.stop, slices, mask)
+
+    def _last_token(self, path: tuple[int, ...]) -> int:
+        return next(self.nodes[i].stop - 1 for i in reversed(path) if self.nodes[i].stop > self.nodes[i].start)
+
+    def _index_scored(self) -> None:
+        source: list[int] = []
+        first: dict[int, int] = {}
+        scored: list[int] = []
+        for i, node in enumerate(self.nodes):
+            if len(node.path) > 1 and node.stop > node.start:
+                first[i] = len(source)
+                source.append(self._last_token(node.path[:-1]))
+                source.extend(range(node.start, node.stop - 1))
+                scored.extend(range(node.start, node.stop))
+        rows = []
+        for leaf in self.leaves:
+            steps = [
+                first[i] + k
+                for i in self.nodes[leaf].path[1:]
+                for k in range(self.nodes[i].stop - self.nodes[i].start)
+            ]
+            rows.append(torch.tensor(steps, dtype=torch.long))
+        self.source: Int[Tensor, "r"] = torch.tensor(source, dtype=torch.long)
+        self.target: Int[Tensor, "r"] = self.tokens[torch.tensor(scored, dtype=torch.long)]
+        self.index: Int[Tensor, "n t"] = (
+            torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+            if rows
+            else torch.empty(0, 0, dtype=torch.long)
+        )
+
+
+def _merge(slices: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Neighbouring slices as one, empty ones dropped: fewer copies when keys are gathered."""
+    slices = [s for s in slices if s[1] > s[0]]
+    cuts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(slices)) if a[1] != b[0]), len(slices)]
+    return tuple((slices[a][0], slices[b - 1][1]) for a, b in pairwise(cuts))

@@ -1,0 +1,45 @@
+"""Anything that scores outputs: learned, verifiable, combined. A plain function is a reward."""
+
+from accord.rewards.cache import Cached
+from accord.rewards.classifier import BradleyTerry
+from accord.rewards.combine import Ensemble, combine
+from accord.rewards.encoder import EncoderReward, SentenceEncoder
+from accord.rewards.reward import Reward, score
+from accord.rewards.scores import Scores
+from accord.rewards.shaping import (
+    References,
+    clip,
+    logsigmoid_centred,
+    minmax,
+    par,
+    shaped,
+    standardise,
+)
+from accord.rewards.trl import from_trl, to_trl
+from accord.rewards.verifiable import exact_answer, json_call, length_penalty, matches, numeric_answer
+
+__all__ = [
+    "BradleyTerry",
+    "Cached",
+    "EncoderReward",
+    "Ensemble",
+    "References",
+    "Reward",
+    "Scores",
+    "SentenceEncoder",
+    "clip",
+    "combine",
+    "exact_answer",
+    "from_trl",
+    "json_call",
+    "length_penalty",
+    "logsigmoid_centred",
+    "matches",
+    "minmax",
+    "numeric_answer",
+    "par",
+    "score",
+    "shaped",
+    "standardise",
+    "to_trl",
+]

@@ -1,0 +1,126 @@
+"""Several rewards as one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from accord.errors import ConfigError, RewardError
+from accord.rewards.reward import Reward, load_state_of, score, state_of
+from accord.rewards.scores import Scores
+from accord.rewards.shaping import References
+
+How = Literal["sum", "product", "min", "mean", "median", "mean-std", "logsigmoid-sum"]
+
+
+def combine(rewards: Mapping[str, Reward], how: How = "sum", *, weights: Mapping[str, float] | None = None,
+            references: Mapping[str, References] | None = None, k: float = 1.0) -> "Combined":  # fmt: skip
+    """One reward of several named ones; each one's own value stays visible as an aspect.
+
+    Args:
+        how: "sum" (weighted), "product", "min", "mean", "median", "mean-std" (mean - k std over the rewards), or
+            "logsigmoid-sum": ``sum_i w_i log s(r_i - ref_i(x))``, the logical AND of Bradley-Terry rewards
+            (Wang et al. 2024, arXiv 2402.00742).
+        weights: for the sums; 1 each where none are given.
+        references: reference scores for each reward, for "logsigmoid-sum"; without, rewards count as centred.
+    """
+    return Combined(dict(rewards), how, dict(weights or {}), dict(references or {}), k)
+
+
+class Combined:
+    """See `combine`. A sample is valid where any reward applies; those that don't are left out of it."""
+
+    def __init__(self, rewards: dict[str, Reward], how: How, weights: dict[str, float],
+                 references: dict[str, References], k: float) -> None:  # fmt: skip
+        if not rewards:
+            raise ConfigError("combine() wants at least one reward")
+        odd = sorted((weights.keys() | references.keys()) - rewards.keys())
+        if odd:
+            raise ConfigError(f"weights or references are given for {odd}, but the rewards are {sorted(rewards)}")
+        if weights and how not in ("sum", "logsigmoid-sum"):
+            raise ConfigError(f"weights have no meaning for how={how!r}")
+        if how not in _FOLDS and how not in ("sum", "logsigmoid-sum"):
+            raise ConfigError(f"how={how!r} is not one of {['sum', 'logsigmoid-sum', *_FOLDS]}")
+        self.rewards, self.how, self.weights, self.references, self.k = rewards, how, weights, references, k
+
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
+        said = {n: score(r, prompts=prompts, completions=completions, **columns) for n, r in self.rewards.items()}
+        table = torch.stack([s.values for s in said.values()], -1)
+        valid = torch.stack([s.valid for s in said.values()], -1)
+        if self.how == "logsigmoid-sum":
+            table = logsigmoid(table - self._centres(prompts, table))
+        if self.how in ("sum", "logsigmoid-sum"):
+            weights = table.new_tensor([self.weights.get(n, 1.0) for n in said])
+            values = (table * weights).masked_fill(~valid, 0.0).sum(-1)
+        else:
+            values = _FOLDS[self.how](table, valid, self.k)
+        aspects = {n: s.values for n, s in said.items()}
+        return Scores(values.masked_fill(~valid.any(-1), 0.0), valid.any(-1), aspects=aspects)
+
+    def _centres(self, prompts: Sequence[Any], table: Tensor) -> Tensor:
+        zero = torch.zeros(len(prompts), device=table.device)
+        return torch.stack(
+            [self.references[n].level(prompts).to(table.device) if n in self.references else zero for n in self.rewards], -1
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        return {f"{n}.{k}": v for n, r in self.rewards.items() for k, v in state_of(r).items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        for n, r in self.rewards.items():
+            load_state_of(r, {k.removeprefix(f"{n}."): v for k, v in state.items() if k.startswith(f"{n}.")})
+
+
+class Ensemble:
+    """Members that judge the same thing, folded into one value; keeps what each said and their spread.
+
+    mean, median, min, or "mean-std" = mean - k std with the population std (Eisenstein et al. 2023, arXiv 2312.09244).
+    """
+
+    def __init__(self, members: Sequence[Reward], how: Literal["mean", "median", "min", "mean-std"] = "mean", *,
+                 k: float = 1.0) -> None:  # fmt: skip
+        if not members:
+            raise ConfigError("an ensemble wants at least one member")
+        if how not in ("mean", "median", "min", "mean-std"):
+            raise ConfigError(f"how={how!r} is not one of mean, median, min, mean-std")
+        self.members, self.how, self.k = list(members), how, k
+
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
+        said = [score(m, prompts=prompts, completions=completions, **columns) for m in self.members]
+        table = torch.stack([s.values for s in said], -1)
+        valid = torch.stack([s.valid for s in said], -1)
+        if bool((valid.any(-1) != valid.all(-1)).any()):
+            raise RewardError("members of an ensemble disagree on which samples they apply to")
+        values = _FOLDS[self.how](table, valid, self.k).masked_fill(~valid.all(-1), 0.0)
+        return Scores(values, valid.all(-1), std=_std(table, valid), members=table)
+
+
+Fold = Callable[[Float[Tensor, "n m"], Bool[Tensor, "n m"], float], Float[Tensor, "n"]]
+
+
+def _mean(x: Tensor, valid: Tensor, k: float = 0.0) -> Tensor:
+    return x.masked_fill(~valid, 0.0).sum(-1) / valid.sum(-1).clamp(min=1)
+
+
+def _std(x: Tensor, valid: Tensor) -> Tensor:
+    """Population standard deviation over the valid members; its root is smooth at 0, so it has a gradient there."""
+    spread = (x - _mean(x, valid)[:, None]).square()
+    variance = _mean(spread, valid)
+    return torch.where(variance > 0, variance.clamp(min=1e-12).sqrt(), 0.0)
+
+
+def _median(x: Tensor, valid: Tensor, k: float = 0.0) -> Tensor:
+    """The middle value, or the mean of the two in the middle."""
+    return x.masked_fill(~valid, float("nan")).nanquantile(0.5, dim=-1)
+
+
+_FOLDS: dict[str, Fold] = {
+    "mean": _mean,
+    "median": _median,
+    "min": lambda x, valid, k: x.masked_fill(~valid, float("inf")).amin(-1),
+    "product": lambda x, valid, k: x.masked_fill(~valid, 1.0).prod(-1),
+    "mean-std": lambda x, valid, k: _mean(x, valid) - k * _std(x, valid),
+}
