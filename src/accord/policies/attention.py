@@ -29,18 +29,24 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     groups = query.shape[1] // key.shape[1]
+    spans = tree.spans(sliding_window)
+    # Split once and join what each branch sees: slicing would, in the backward pass, fill a whole row for each slice.
+    sizes = [s.stop - s.start for s in spans]
+    queries, keys, values = query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2)
     out = []
-    for span in tree.spans(sliding_window):
-        parts = [slice(a, b) for a, b in span.keys]
-        k = torch.cat([key[:, :, p] for p in parts], 2) if len(parts) > 1 else key[:, :, parts[0]]
-        v = torch.cat([value[:, :, p] for p in parts], 2) if len(parts) > 1 else value[:, :, parts[0]]
+    for q, span in zip(queries, spans, strict=True):
+        k, v = (_join(x, span.path) for x in (keys, values))
         mask = None if span.mask is None else span.mask.to(query.device)
         attended = scaled_dot_product_attention(
-            query[:, :, span.start : span.stop], repeat_kv(k, groups), repeat_kv(v, groups),
-            attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling,
+            q, repeat_kv(k, groups), repeat_kv(v, groups), attn_mask=mask, is_causal=mask is None,
+            dropout_p=dropout, scale=scaling,
         )  # fmt: skip
         out.append(attended.transpose(1, 2))
     return torch.cat(out, 1), None
+
+
+def _join(parts: tuple[Tensor, ...], path: tuple[int, ...]) -> Tensor:
+    return parts[path[0]] if len(path) == 1 else torch.cat([parts[i] for i in path], 2)
 
 
 AttentionInterface.register(NAME, tree_attention)

@@ -34,35 +34,33 @@ class _TokenLogProbs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor,
                 temperature: float, softcap: float | None) -> Tensor:  # fmt: skip
         out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        norm = torch.empty_like(out)
         for s in range(0, len(hidden), CHUNK):
             rows = slice(s, s + CHUNK)
             z, _ = _logits(hidden[rows], weight, bias, 1 / temperature, softcap)
-            norm[rows] = z.logsumexp(-1)
-            out[rows] = z.gather(-1, target[rows, None])[:, 0] - norm[rows]
-        ctx.save_for_backward(hidden, weight, bias, target, norm)
+            out[rows] = z.gather(-1, target[rows, None])[:, 0] - z.logsumexp(-1)
+        ctx.save_for_backward(hidden, weight, bias, target)
         ctx.scale, ctx.softcap = 1 / temperature, softcap
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, bias, target, norm = ctx.saved_tensors
+        hidden, weight, bias, target = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight) if wants_weight else None
         grad_bias = torch.zeros_like(bias) if wants_bias else None
         for s in range(0, len(hidden), CHUNK):
             rows = slice(s, s + CHUNK)
-            h, g = hidden[rows], grad[rows, None] * ctx.scale
+            h, g = hidden[rows], -grad[rows, None] * ctx.scale
             z, slope = _logits(h, weight, bias, ctx.scale, ctx.softcap)
-            # d logp / d logits = onehot - softmax
-            d = z.sub_(norm[rows, None]).exp_().mul_(-g)
-            d.scatter_add_(1, target[rows, None], g.expand(-1, 1).to(d.dtype))
+            # -d logp / d logits = softmax - onehot; the upstream gradient g enters on the narrow side of each product.
+            d = torch.softmax(z, -1, out=z)
+            d.scatter_add_(1, target[rows, None], d.new_full((1, 1), -1.0).expand(len(h), 1))
             d = (d if slope is None else d * slope).to(weight.dtype)
             if grad_hidden is not None:
-                grad_hidden[rows] = d @ weight
+                grad_hidden[rows] = (d @ weight) * g.to(weight.dtype)
             if grad_weight is not None:
-                grad_weight.addmm_(d.T, h)
+                grad_weight.addmm_(d.T, h * g.to(h.dtype))
             if grad_bias is not None:
-                grad_bias += d.sum(0)
+                grad_bias += (d * g.to(d.dtype)).sum(0)
         return grad_hidden, grad_weight, grad_bias, None, None, None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Int
@@ -31,11 +30,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Span:
-    """What the queries [start, stop) see: slices of the row as keys, under a mask (None: causal from the first key)."""
+    """A node that has tokens, [start, stop) of the row: its queries see the spans on their path, the last of which is
+    their own, under a mask (None: plainly causal)."""
 
     start: int
     stop: int
-    keys: tuple[tuple[int, int], ...]
+    path: tuple[int, ...]
     mask: Bool[Tensor, "q k"] | None
 
 
@@ -110,19 +110,20 @@ class TokenTree:
         return self._spans[window]
 
     def _make_spans(self, window: int | None) -> Iterator[Span]:
-        for node in self.nodes:
+        number: dict[int, int] = {}
+        for i, node in enumerate(self.nodes):
             if node.start == node.stop:
                 continue
-            slices = _merge([(self.nodes[i].start, self.nodes[i].stop) for i in node.path])
+            number[i] = len(number)
+            path = tuple(number[j] for j in node.path if j in number)
             depth = self.positions[node.start : node.stop]
-            root = len(node.path) == 1
-            if root and (window is None or len(depth) <= window):
-                yield Span(node.start, node.stop, slices, None)
+            if len(path) == 1 and (window is None or len(depth) <= window):
+                yield Span(node.start, node.stop, path, None)
                 continue
             # Along a path positions are 0, 1, 2, …: the keys' positions are simply counted.
             behind = depth[:, None] - torch.arange(int(depth[-1]) + 1)[None]
             mask = behind >= 0 if window is None else (behind >= 0) & (behind < window)
-            yield Span(node.start, node.stop, slices, mask)
+            yield Span(node.start, node.stop, path, mask)
 
     def _last_token(self, path: tuple[int, ...]) -> int:
         return next(self.nodes[i].stop - 1 for i in reversed(path) if self.nodes[i].stop > self.nodes[i].start)
@@ -152,10 +153,3 @@ class TokenTree:
             if rows
             else torch.empty(0, 0, dtype=torch.long)
         )
-
-
-def _merge(slices: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Neighbouring slices as one, empty ones dropped: fewer copies when keys are gathered."""
-    slices = [s for s in slices if s[1] > s[0]]
-    cuts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(slices)) if a[1] != b[0]), len(slices)]
-    return tuple((slices[a][0], slices[b - 1][1]) for a, b in pairwise(cuts))

@@ -1,0 +1,49 @@
+"""The world's generator: a tiny Llama with a word tokeniser, shipped with the package."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from accord.policies import LanguagePolicy
+from accord.policies.attention import NAME
+from accord.policies.tokenise import Tokeniser
+from accord.worlds.letters.replies import vocabulary
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""A model folder that `AutoModelForCausalLM.from_pretrained` opens."""
+
+
+def policy() -> LanguagePolicy:
+    """The pretrained base policy (0.9 M parameters)."""
+    return LanguagePolicy.load(WEIGHTS)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word; texts are words separated by spaces."""
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    words = {w: i for i, w in enumerate([*special, *vocabulary()])}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", words["<s>"])])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
+                                   unk_token="<unk>", clean_up_tokenization_spaces=False)  # fmt: skip
+
+
+def build_model(seed: int, *, width: int = 128, layers: int = 4) -> LanguagePolicy:
+    """An untrained policy of this world; `train` pretrains it."""
+    tokenizer = build_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
+        num_attention_heads=max(2, width // 32), num_key_value_heads=max(2, width // 32),
+        max_position_embeddings=256, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, attn_implementation=NAME,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return LanguagePolicy(model, Tokeniser(tokenizer, "the tokeniser of letters"), "letters")

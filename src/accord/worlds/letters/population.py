@@ -1,0 +1,33 @@
+"""Annotators of this world."""
+
+from collections.abc import Mapping
+
+from accord.worlds.annotators import Annotator, Population
+from accord.worlds.letters.gold import ASPECTS, gold, spurious
+from accord.worlds.letters.replies import read_reply
+
+SCALE = 12.0
+"""How many log-odds the whole range of gold is worth to a person without noise of their own."""
+
+
+def population(n: int = 20, *, seed: int = 0, bias: Mapping[str, float] | None = None, noise: float = 0.0,
+               position: float = 0.0, groups: int = 1, spread: float = 0.3) -> Population:  # fmt: skip
+    """n people who judge by the gold aspects, each with weights of their own.
+
+    Args:
+        bias: log-odds for one unit of a spurious feature (length: a word; flattery, formatting: a sentence).
+        noise: share of verdicts in [0, 1) given at random. position: log-odds for the answer shown first.
+        groups: people fall into so many groups; each stresses other aspects. spread: how far people differ.
+    """
+    weights = {a: SCALE * w for a, w in ASPECTS.items()}
+    people = Annotator.draw(n, weights, seed=seed, bias=dict(bias or {}), noise=noise, position=position,
+                            groups=groups, spread=spread)  # fmt: skip
+    return Population(people, gold, spurious, spans_of)
+
+
+def spans_of(completion: str) -> list[tuple[int, int, str]]:
+    """Sentences of a reply as (start, end, role): what a person would mark."""
+    return read_reply(completion).sentences
+
+
+__all__ = ["Population", "population"]

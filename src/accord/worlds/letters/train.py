@@ -1,0 +1,51 @@
+"""Pretrain the world's language model: ``python -m accord.worlds.letters.train`` makes the shipped weights again."""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from random import Random
+
+import torch
+
+from accord.algorithms import Supervised
+from accord.engine import Run, fit
+from accord.feedback import Example
+from accord.policies import LanguagePolicy
+from accord.worlds.letters.model import WEIGHTS, build_model
+from accord.worlds.letters.replies import compose
+from accord.worlds.letters.tasks import parse_request, tasks
+
+
+def corpus(n: int, seed: int) -> list[Example]:
+    """n random replies to requests of the training split."""
+    random = Random(f"corpus:{seed}")
+    return [Example(prompt=t.prompt, completion=compose(parse_request(str(t.prompt)), random)) for t in tasks(n, seed=seed)]
+
+
+def pretrain(seed: int, *, steps: int, batch_size: int = 64, width: int = 128, layers: int = 4, lr: float = 2e-3,
+             out: str | Path | None = None, resume: bool = False, progress: bool = False) -> tuple[LanguagePolicy, Run]:  # fmt: skip
+    """A language model of this world, trained from scratch; another seed gives another initialisation and corpus."""
+    policy = build_model(seed, width=width, layers=layers)
+    run = fit(Supervised(policy), corpus(steps * batch_size, seed), steps=steps, batch_size=batch_size, lr=lr,
+              schedule="cosine", warmup=0.05, seed=seed, checkpoint_every=200 if out else 0, out=out, resume=resume,
+              progress=progress)  # fmt: skip
+    return policy.eval(), run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="model folder to write")
+    parser.add_argument("--run", type=Path, default=Path(tempfile.gettempdir()) / "accord-letters", help="resumable run")
+    args = parser.parse_args()
+    policy, run = pretrain(args.seed, steps=args.steps, out=args.run, resume=True, progress=True)
+    policy.model.to(torch.float16)  # half the size; loaded as float32
+    policy.save(args.out)
+    shutil.rmtree(args.run)
+    print(f"loss {run.metrics[-1]['loss']:.4f} nats a token; weights in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
