@@ -1,0 +1,32 @@
+"""accord brings generative models into accord with what people want, and measures whether it worked.
+
+feedback -> reward -> algorithm -> policy -> evidence
+"""
+
+import os as _os
+
+_os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked workers after tokenising would only warn
+
+from accord import algorithms, evaluation, losses, rewards, search
+from accord.engine import Run, Training, fit
+from accord.feedback import Feedback, read, stream
+from accord.policies import LanguagePolicy, Rollouts, Sampling
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Feedback",
+    "LanguagePolicy",
+    "Rollouts",
+    "Run",
+    "Sampling",
+    "Training",
+    "algorithms",
+    "evaluation",
+    "fit",
+    "losses",
+    "read",
+    "rewards",
+    "search",
+    "stream",
+]

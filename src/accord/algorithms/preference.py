@@ -85,15 +85,21 @@ class Preference(PolicyAlgorithm):
         return found[0::2], found[1::2]
 
     @torch.no_grad()
-    def evaluate(self, comparisons: Sequence[Comparison], batch_size: int = 8) -> Float[Tensor, "n"]:
-        """Implicit reward differences ``h_c - h_r`` of comparisons (log-prob differences where there is no reference)."""
+    def evaluate(self, comparisons: Sequence[Comparison],
+                 batch_size: int = 8) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:  # fmt: skip
+        """By how much the chosen answer leads: in implicit reward ``h_c - h_r``, and in log-prob for each token.
+
+        Without a reference both are the latter.
+        """
         self.policy.eval()
-        out = []
+        found = []
         for i in range(0, len(comparisons), batch_size):
             c, r = self.pair(self.experience(Rows(comparisons[i : i + batch_size]), Step(0, 0)))
-            out.append((c.ratio - r.ratio if c.reference is not None else c.mean - r.mean).cpu())
+            likelihood = (c.mean - r.mean).cpu()
+            found.append(((c.ratio - r.ratio).cpu() if c.reference is not None else likelihood, likelihood))
         self.policy.train()
-        return torch.cat(out)
+        implicit, likelihood = zip(*found, strict=True)
+        return torch.cat(implicit), torch.cat(likelihood)
 
 
 class KTO(PolicyAlgorithm):

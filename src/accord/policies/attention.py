@@ -29,6 +29,8 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     groups = query.shape[1] // key.shape[1]
+    if tree.many_and_small:
+        return _side_by_side(query, repeat_kv(key, groups), repeat_kv(value, groups), tree, sliding_window, dropout, scaling), None
     spans = tree.spans(sliding_window)
     # Split once and join what each branch sees: slicing would, in the backward pass, fill a whole row for each slice.
     sizes = [s.stop - s.start for s in spans]
@@ -43,6 +45,21 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
         )  # fmt: skip
         out.append(attended.transpose(1, 2))
     return torch.cat(out, 1), None
+
+
+def _side_by_side(query: Tensor, key: Tensor, value: Tensor, tree: TokenTree, window: int | None, dropout: float,
+                  scaling: float | None) -> Float[Tensor, "1 s h d"]:  # fmt: skip
+    """One padded call for all trees, where they are many and small."""
+    batch = tree.batch(window)
+    b, length = batch.index.shape
+    index = batch.index.flatten().to(query.device)
+
+    def rows(x: Tensor) -> Tensor:
+        return x[0].transpose(0, 1).index_select(0, index).unflatten(0, (b, length)).transpose(1, 2)
+
+    attended = scaled_dot_product_attention(rows(query), rows(key), rows(value), attn_mask=batch.mask.to(query.device),
+                                            dropout_p=dropout, scale=scaling)  # fmt: skip
+    return attended.transpose(1, 2).flatten(0, 1).index_select(0, batch.back.to(query.device))[None]
 
 
 def _join(parts: tuple[Tensor, ...], path: tuple[int, ...]) -> Tensor:

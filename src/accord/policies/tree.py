@@ -39,6 +39,15 @@ class Span:
     mask: Bool[Tensor, "q k"] | None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """The trees side by side, one a row and padded: tokens at `index`, who sees whom, where each token went (`back`)."""
+
+    index: Int[Tensor, "b l"]
+    mask: Bool[Tensor, "b 1 l l"]
+    back: Int[Tensor, "s"]
+
+
 class TokenTree:
     """Trees of tokens packed in preorder without padding; query q sees key k exactly when ``k <= q < end[k]``.
 
@@ -74,6 +83,7 @@ class TokenTree:
         self.nodes = nodes
         self.leaves = leaves
         self._spans: dict[int | None, list[Span]] = {}
+        self._batches: dict[int | None, Batch] = {}
         self._index_scored()
 
     @classmethod
@@ -108,6 +118,31 @@ class TokenTree:
         if window not in self._spans:
             self._spans[window] = list(self._make_spans(window))
         return self._spans[window]
+
+    @property
+    def many_and_small(self) -> bool:
+        """Whether one padded call costs less than a call for each node (whose overhead is that of some 10^5 products)."""
+        lengths = [n.end - n.start for n in self.nodes if len(n.path) == 1]
+        return len(self.nodes) >= 8 and max(lengths) ** 2 * len(lengths) <= 20_000 * len(self.nodes)
+
+    def batch(self, window: int | None = None) -> Batch:
+        """All trees in one padded batch, made once for each window."""
+        if window not in self._batches:
+            roots = [n for n in self.nodes if len(n.path) == 1]
+            length = torch.tensor([n.end - n.start for n in roots])
+            start = torch.tensor([n.start for n in roots])
+            column = torch.arange(int(length.max()))
+            real = column < length[:, None]
+            index = torch.where(real, start[:, None] + column, start[:, None])
+            end = self.end[index] - start[:, None]
+            q, k = column[:, None], column[None]
+            mask = (k <= q) & (q < end[:, None, :]) & real[:, None, :]
+            if window is not None:
+                depth = self.positions[index]
+                mask &= depth[:, :, None] - depth[:, None, :] < window
+            mask |= torch.eye(len(column), dtype=torch.bool)  # padding sees itself: a row that sees nothing is NaN
+            self._batches[window] = Batch(index, mask[:, None], real.flatten().nonzero()[:, 0])
+        return self._batches[window]
 
     def _make_spans(self, window: int | None) -> Iterator[Span]:
         number: dict[int, int] = {}

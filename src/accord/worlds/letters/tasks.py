@@ -14,10 +14,10 @@ Kind = Literal["sum", "choice", "tool", "note", "unsafe"]
 KINDS: tuple[Kind, ...] = ("sum", "choice", "tool", "note", "unsafe")
 
 CLASSES = {
-    "animal": ("cat", "dog", "horse", "crow", "trout", "bee"),
-    "plant": ("rose", "oak", "fern", "tulip", "moss", "pine"),
-    "tool": ("hammer", "saw", "drill", "spade", "rake", "pliers"),
-    "food": ("bread", "soup", "cheese", "rice", "honey", "cake"),
+    "bird": ("crow", "robin", "duck", "heron", "finch", "swan"),
+    "plant": ("rose", "fern", "tulip", "moss", "pine", "birch"),
+    "tool": ("hammer", "saw", "drill", "spade", "rake", "chisel"),
+    "metal": ("copper", "zinc", "silver", "lead", "tin", "nickel"),
 }
 TOOLS = ("weather", "time", "news", "traffic")
 CITIES = ("paris", "oslo", "lima", "cairo", "delhi", "quito", "rome", "tokyo")

@@ -35,7 +35,7 @@ def pretrain(seed: int, *, steps: int, batch_size: int = 64, width: int = 128, l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="model folder to write")
     parser.add_argument("--run", type=Path, default=Path(tempfile.gettempdir()) / "accord-letters", help="resumable run")

@@ -1,0 +1,51 @@
+"""The command line. A user's mistake is one line on stderr and exit code 2, never a traceback."""
+
+import os
+import shlex
+import sys
+from typing import Any
+
+from accord.errors import AccordError, Interrupted
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        from accord.cli.commands import run
+
+        result = run(_configs_by_position(args))
+    except Interrupted as error:
+        again = shlex.join(["accord", *args, *([] if "--resume" in args else ["--resume"])])
+        print(f"accord: {error}\nTo go on: {again}", file=sys.stderr)
+        return error.exit_code
+    except AccordError as error:
+        print(f"accord: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("accord: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        print(f"accord: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return 1
+    return int(result or 0)
+
+
+def _configs_by_position(args: list[str]) -> list[str]:
+    """``accord align run.yaml`` means ``accord align --config run.yaml``."""
+    out: list[str] = []
+    for i, arg in enumerate(args):
+        named = i > 0 and (args[i - 1].startswith("-") and "=" not in args[i - 1])
+        if arg.endswith((".yaml", ".yml")) and not named and args[0] in ("align", "reward"):
+            out += ["--config", arg]
+        else:
+            out.append(arg)
+    return out
+
+
+def entry() -> Any:
+    """For the console script."""
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""accord sample: answers of a policy, perhaps the best of several."""
+
+from json import dumps
+from pathlib import Path
+from typing import Literal
+
+from accord.cli.data import load
+from accord.cli.rewards import RewardSpec, check_reward, open_reward
+from accord.engine.run import write_text
+from accord.errors import ConfigError
+from accord.policies import LanguagePolicy, Sampling
+from accord.search import best_of_n
+
+
+def sample(
+    model: str,
+    prompt: str | None = None,
+    data: str | None = None,
+    search: Literal["none", "best-of-n"] = "none",
+    reward: RewardSpec | None = None,
+    n: int = 1,
+    sampling: Sampling = Sampling(),
+    chat: bool = False,
+    seed: int = 0,
+    out: str | None = None,
+) -> None:
+    """Draw answers; with --search best-of-n only the one the reward likes most.
+
+    Args:
+        model: policy: hub name, folder, adapter folder or .gguf file.
+        prompt: one prompt.
+        data: or a file of prompts.
+        search: how to choose among the n answers.
+        reward: what chooses.
+        n: answers to each prompt.
+        sampling: how answers are drawn.
+        chat: treat text prompts as a user's message.
+        seed: of the draws.
+        out: file for JSON lines; standard output without.
+    """
+    if (prompt is None) == (data is None):
+        raise ConfigError("give either --prompt or --data")
+    if (search == "best-of-n") != (reward is not None):
+        raise ConfigError("--search best-of-n and --reward go together")
+    if reward is not None:
+        check_reward(reward)
+    records = load([{"prompt": prompt}] if data is None else data, None, False, None, chat)  # type: ignore[arg-type]
+    policy = LanguagePolicy.load(model)
+    if search == "best-of-n":
+        drawn, said = best_of_n(policy, open_reward(reward), list(records), n, sampling, seed=seed)  # type: ignore[arg-type]
+        values: list[float | None] = list(said.values.tolist())
+    else:
+        drawn = policy.sample([r.prompt for r in records], n, sampling, seed=seed)
+        values = [None] * len(drawn)
+    rows = [
+        {"prompt": p, "completion": c, **({} if v is None else {"reward": v})}
+        for p, c, v in zip(drawn.prompt_of_each(), drawn.completions, values, strict=True)
+    ]
+    text = "".join(dumps(r) + "\n" for r in rows)
+    if out is None:
+        print(text, end="")
+    else:
+        write_text(Path(out), text)
+        print(f"{len(rows)} answers in {out}")

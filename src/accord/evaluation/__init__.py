@@ -1,0 +1,20 @@
+"""Is the reward right? Is the policy better? Was anything hacked?"""
+
+from accord.evaluation.accuracy import Estimate, accuracy, win_rate
+from accord.evaluation.alarms import Alarm, alarms
+from accord.evaluation.best_of_n import best_of_n_curve
+from accord.evaluation.probe import Probe
+from accord.evaluation.report import write_report
+from accord.evaluation.text import distinct
+
+__all__ = [
+    "Alarm",
+    "Estimate",
+    "Probe",
+    "accuracy",
+    "alarms",
+    "best_of_n_curve",
+    "distinct",
+    "win_rate",
+    "write_report",
+]

@@ -1,0 +1,62 @@
+"""Held-out prompts, answered anew from time to time: the evaluation hook of `fit`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accord.engine.run import write_text
+from accord.evaluation.text import distinct
+from accord.feedback import Record
+from accord.policies.base import Policy, Rollouts, Sampling
+from accord.rewards import Reward, score
+
+
+class Probe:
+    """Called with a step, answers the same prompts with the same seeds and measures.
+
+    Args:
+        rewards: by name; the one that is optimised, and any that is not (a held-out judge, a world's gold).
+        folder: where samples/<step>.jsonl goes; None keeps only the measures.
+        reference: for the KL of an answer.
+    """
+
+    def __init__(self, policy: Any, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Sampling = Sampling(),
+                 *, n: int = 1, seed: int = 0, folder: str | Path | None = None, reference: Policy | None = None) -> None:  # fmt: skip
+        self.policy, self.rewards, self.sampling, self.n, self.seed = policy, dict(rewards), sampling, n, seed
+        self.prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
+        records = [p for p in prompts if isinstance(p, Record)]
+        self.columns = {k: [r.columns.get(k) for r in records] for k in (records[0].columns if records else {})}
+        self.folder = Path(folder) if folder is not None else None
+        self.reference = reference
+
+    def __call__(self, step: int) -> dict[str, float]:
+        drawn = self.policy.sample(self.prompts, self.n, self.sampling, seed=self.seed, context=self.columns)
+        measures = {
+            "length": float(drawn.length.float().mean()),
+            "finished": float(drawn.finished.float().mean()),
+            "distinct": distinct(drawn.completions),
+        }
+        if self.reference is not None:
+            gap = (drawn.logprobs - self.reference.logprobs(drawn).cpu()) * drawn.mask
+            measures["kl"] = float(gap.sum(-1).mean())
+        said: dict[str, list[float | None]] = {}
+        for name, reward in self.rewards.items():
+            s = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist(),
+                      **drawn.context)  # fmt: skip
+            measures[f"reward/{name}"] = float(s.values[s.valid].mean()) if bool(s.valid.any()) else float("nan")
+            measures |= {f"reward/{name}/{a}": float(v[s.valid].mean()) for a, v in s.aspects.items() if bool(s.valid.any())}
+            said[name] = [v if ok else None for v, ok in zip(s.values.tolist(), s.valid.tolist(), strict=True)]
+        if self.folder is not None:
+            self._write(step, drawn, said)
+        return measures
+
+    def _write(self, step: int, drawn: Rollouts, said: dict[str, list[float | None]]) -> None:
+        assert self.folder is not None
+        rows = [
+            {"prompt": p, "completion": c, "tokens": int(k), "finished": bool(f), "rewards": {n: v[i] for n, v in said.items()}}
+            for i, (p, c, k, f) in enumerate(
+                zip(drawn.prompt_of_each(), drawn.completions, drawn.length, drawn.finished, strict=True)
+            )
+        ]
+        write_text(self.folder / "samples" / f"{step:06d}.jsonl", "".join(json.dumps(r) + "\n" for r in rows))

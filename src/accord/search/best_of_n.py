@@ -1,0 +1,29 @@
+"""Best-of-n: draw n, keep what the reward likes most."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from accord.errors import ConfigError
+from accord.feedback import Record
+from accord.policies.base import Policy, Rollouts, Sampling
+from accord.rewards import Reward, Scores, score
+
+
+def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 16, sampling: Sampling = Sampling(), *,
+              seed: int = 0) -> tuple[Rollouts, Scores]:  # fmt: skip
+    """The best of n answers to each prompt, with their scores.
+
+    KL to the policy is at most ``log n - (n - 1)/n``. A group in which no answer is valid keeps its first.
+    """
+    if n < 1:
+        raise ConfigError(f"best-of-n wants n >= 1, but n is {n}")
+    columns: dict[str, list[Any]] = {}
+    if prompts and isinstance(prompts[0], Record):
+        columns = {k: [p.columns.get(k) for p in prompts] for k in prompts[0].columns}
+        prompts = [p.prompt for p in prompts]
+    drawn = policy.sample(prompts, n, sampling, seed=seed, context=columns)
+    said = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist(),
+                 **drawn.context)  # fmt: skip
+    table = said.values.detach().masked_fill(~said.valid, float("-inf")).reshape(len(prompts), n)
+    best = [i * n + int(j) for i, j in enumerate(table.argmax(-1))]
+    return drawn.select(best), Scores(said.values[best], said.valid[best], {k: v[best] for k, v in said.aspects.items()})
