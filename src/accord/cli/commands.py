@@ -1,6 +1,7 @@
 """All commands by name, parsed from signatures: every option is a flag and a YAML key."""
 
 import contextlib
+import difflib
 import io
 import logging
 import os
@@ -28,56 +29,78 @@ COMMANDS: dict[str, Any] = {
     "recipes": {"_help": "ready-made configurations", "list": recipes.list_recipes, "copy": recipes.copy},
 }
 
+POSITIONAL = {"reproduce": ["name"], "report": ["run"], "copy": ["name", "to"]}
+"""Options that may be given as bare words."""
+
 
 def run(args: list[str]) -> Any:
     """Parse and call a command; raises ConfigError for a call that can't be understood."""
+    words, target = _find(args)
+    if isinstance(target, dict):
+        return _overview(words, target, asked=len(args) == len(words) or args[len(words)] in ("-h", "--help"))
     _quiet()
+    parser = jsonargparse.ArgumentParser(prog=" ".join(["accord", *words]), description=_first(target))
+    parser.add_argument("--config", action="config", help="a YAML file with any of these options")
+    parser.add_function_arguments(target, as_group=False, fail_untyped=True)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            parser = _parser()
-            options = parser.parse_args(args)
+            options = parser.instantiate_classes(parser.parse_args(_positional(target, args[len(words) :])))
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0
-        lines = [line.strip() for line in said.getvalue().splitlines() if line.strip()]
-        problem = next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "can't read the call")
-        detail = " ".join(lines[lines.index(problem) + 1 :]) if problem in lines else ""
-        message = f"{problem.partition('error:')[2].strip() or problem} {detail}".strip().rstrip("-: ")
-        raise ConfigError(f"{message[:400]} (see --help)") from None
-    return _call(options, COMMANDS)
+        raise ConfigError(f"{_problem(said.getvalue())} (see accord {' '.join(words)} --help)") from None
+    return target(**{k: v for k, v in options.as_dict().items() if k != "config"})
 
 
-def _parser() -> jsonargparse.ArgumentParser:
-    parser = jsonargparse.ArgumentParser(prog="accord", description="Bring generative models into accord with what people want.")
-    _add(parser, COMMANDS)
-    return parser
+def _find(args: list[str]) -> tuple[list[str], Any]:
+    """The command words at the beginning of a call, and what they lead to."""
+    words: list[str] = []
+    target: Any = COMMANDS
+    for arg in args:
+        if not isinstance(target, dict) or arg.startswith("-"):
+            break
+        if arg not in target or arg == "_help":
+            near = difflib.get_close_matches(arg, target, 1)
+            known = ", ".join(k for k in target if k != "_help")
+            raise ConfigError(f"no command {' '.join(['accord', *words, arg])!r}; " + (f"did you mean {near[0]}?" if near else f"there are {known}"))
+        words.append(arg)
+        target = target[arg]
+    return words, target
 
 
-def _add(parser: jsonargparse.ArgumentParser, commands: dict[str, Any]) -> None:
-    sub = parser.add_subcommands(required=True)
+def _positional(target: Any, args: list[str]) -> list[str]:
+    """Bare words right after a command as options: ``accord report RUN``, ``accord reproduce raft``."""
+    bare = 0
+    while bare < len(args) and not args[bare].startswith("-"):
+        bare += 1
+    names = POSITIONAL.get(target.__name__, [])
+    if bare > len(names):
+        raise ConfigError(f"what is {args[len(names)]!r}? options are given as --name value")
+    return [*(f"--{n}={v}" for n, v in zip(names, args[:bare], strict=False)), *args[bare:]]
+
+
+def _overview(words: list[str], commands: dict[str, Any], *, asked: bool) -> int:
+    if not asked:
+        raise ConfigError(f"accord {' '.join(words)} wants a command: {', '.join(k for k in commands if k != '_help')}")
+    print(f"usage: {' '.join(['accord', *words])} COMMAND …\n")
     for name, target in commands.items():
-        if name == "_help":
-            continue
-        own = jsonargparse.ArgumentParser(description=target["_help"] if isinstance(target, dict) else (target.__doc__ or "").split("\n\n")[0])
-        if isinstance(target, dict):
-            _add(own, target)
-        else:
-            own.add_argument("--config", action="config", help="a YAML file with any of these options")
-            own.add_function_arguments(target, as_group=False, fail_untyped=True)
-        sub.add_subcommand(name, own, help=own.description)
+        if name != "_help":
+            print(f"  {name:12} {target['_help'] if isinstance(target, dict) else _first(target)}")
+    print("\nEach command has --help, and takes its options from flags or from --config FILE.yaml.")
+    return 0
 
 
-def _call(options: Any, commands: dict[str, Any]) -> Any:
-    name = options.subcommand
-    target, own = commands[name], options[name]
-    if isinstance(target, dict):
-        return _call(own, target)
-    parser = jsonargparse.ArgumentParser()
-    parser.add_argument("--config", action="config")
-    parser.add_function_arguments(target, as_group=False)
-    arguments = parser.instantiate_classes(own).as_dict()
-    return target(**{k: v for k, v in arguments.items() if k != "config"})
+def _first(target: Any) -> str:
+    return (target.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+
+
+def _problem(said: str) -> str:
+    """What the parser complained about, as one line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    start = next((i for i, line in enumerate(lines) if "error:" in line), max(0, len(lines) - 1))
+    text = " ".join(lines[start:]).partition("error:")[2].strip() or " ".join(lines[start:])
+    return text.rstrip("-: ")[:400]
 
 
 def _quiet() -> None:

@@ -143,10 +143,15 @@ def held_out(reward: Reward, pairs: list[Comparison], by: str, batch_size: int =
                      completions=[c for p in part for c in (p.chosen, p.rejected)],
                      group=[j for j in range(len(part)) for _ in "12"])  # fmt: skip
         gaps.append(said.values[0::2] - said.values[1::2])
-    names = [prompt_key(p.prompt) if by == "prompt" else str(p.columns.get(by)) for p in pairs]
-    if by != "prompt" and names[0] == "None":
-        raise ConfigError(f"can't group by column {by!r}: the data have {sorted(pairs[0].columns)}")
-    return accuracy(torch.cat(gaps), names)
+    return accuracy(torch.cat(gaps), [_cluster(p, by) for p in pairs])
+
+
+def _cluster(pair: Comparison, by: str) -> str:
+    if by == "prompt":
+        return prompt_key(pair.prompt)
+    if by not in pair.columns:
+        raise ConfigError(f"can't group by column {by!r}: the data have {sorted(pair.columns)}")
+    return str(pair.columns[by])
 
 
 def _spread_out(pairs: list[Comparison], most: int | None) -> list[Comparison]:

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 
 from accord.engine.seeds import generator
 from accord.policies.base import Sampling
+from accord.policies.meter import count
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def generate(model: Any, prompts: Sequence[Sequence[int]], n: int, sampling: Sam
         out = model(input_ids=token[:, None], attention_mask=attend, position_ids=position[:, None],
                     past_key_values=cache, use_cache=True)  # fmt: skip
         logits, cache = out.logits[:, -1], out.past_key_values
+    count(model, sum(map(len, prompts)) + sum(map(len, drawn)))
     lengths = torch.tensor([len(d) for d in drawn])
     steps = int(lengths.max())
     return Drawn(drawn, torch.arange(steps)[None] < lengths[:, None], logprobs[:, :steps], finished)

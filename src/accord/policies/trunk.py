@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from accord.errors import ConfigError
 from accord.policies.attention import NAME
 from accord.policies.base import Group, Rollouts
+from accord.policies.meter import count
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
 
@@ -68,6 +69,7 @@ class Trunk(nn.Module):
 
     def hidden(self, tree: TokenTree) -> Float[Tensor, "s d"]:
         """Last hidden states of a tree's tokens, in its order."""
+        count(self.core, len(tree), backward=torch.is_grad_enabled())
         if not self.packs:
             return self._hidden_padded(tree)
         return self.backbone(

@@ -1,0 +1,7 @@
+"""One short file for each published system: its claim, its arms, its measurement."""
+
+from accord.reproduce.claim import Claim, Primary
+from accord.reproduce.harness import Result, claims, reproduce_one
+from accord.reproduce.verdict import Interval, judge, paired_interval
+
+__all__ = ["Claim", "Interval", "Primary", "Result", "claims", "judge", "paired_interval", "reproduce_one"]

@@ -1,0 +1,129 @@
+"""Runs a claim's arms over its seeds, keeps what is finished, judges, writes the result and its figure."""
+
+import importlib
+import json
+import pkgutil
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from accord.catalogue import find, results_folder
+from accord.engine.run import versions, write_json
+from accord.errors import ConfigError
+from accord.policies.loading import cache_folder
+from accord.policies.meter import metered
+from accord.reproduce import systems
+from accord.reproduce.claim import Claim, Measures
+from accord.reproduce.verdict import judge
+
+FIRST_SEED = 100
+"""Verdicts use seeds 100, 101, …; tuning, where there is any, uses seeds from 1000 on."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What lies at reproductions/NAME.json."""
+
+    number: int
+    name: str
+    claim: dict[str, Any]
+    claim_hash: str
+    arms: list[str]
+    seeds: list[int]
+    compute: dict[str, float]
+    gold: dict[str, list[float]]
+    measures: dict[str, dict[str, list[float]]]
+    effect: float
+    ci: tuple[float, float]
+    primaries: dict[str, dict[str, float]]
+    headroom: float
+    placebo: dict[str, float]
+    verdict: str
+    reasons: list[str]
+    seconds: float
+    versions: dict[str, str]
+
+
+def claims() -> list[str]:
+    """Systems that have a reproduction, in order of their cards."""
+    found = [find(_module(n).CLAIM.name) for n in _names()]
+    return [m.name for m in sorted(found, key=lambda m: m.number)]
+
+
+def reproduce_one(name: str, *, seeds: int | None = None, to: Path | None = None,
+                  say: Callable[[str], None] = lambda text: None) -> Result:  # fmt: skip
+    """Run one reproduction; arms and seeds that are already finished (for the same claim) are not run again."""
+    module = next(_module(n) for n in _names() if _module(n).CLAIM.name == name)
+    claim: Claim = module.CLAIM
+    count = claim.seeds if seeds is None else seeds
+    if count < 1:
+        raise ConfigError(f"seeds must be at least 1, but is {count}")
+    numbers = list(range(FIRST_SEED, FIRST_SEED + count))
+    kept = cache_folder() / "reproduce" / f"{name}-{claim.hash}"
+    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in claim.arms}
+    for seed in numbers:
+        for arm in claim.arms:
+            runs[arm].append(_run(module, arm, seed, kept / f"{arm}-{seed}.json"))
+            last = runs[arm][-1]
+            say(f"{name} seed {seed} {arm}: gold {last['measures']['gold']:.4f} ({last['seconds']:.0f} s)")
+    result = _judge(claim, numbers, runs)
+    path = to or results_folder() / f"{name}.json"
+    write_json(path, asdict(result))
+    _figure(result, claim).savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    return result
+
+
+def _run(module: ModuleType, arm: str, seed: int, path: Path) -> dict[str, Any]:
+    if path.is_file():
+        return json.loads(path.read_text())
+    started = time.perf_counter()
+    with metered() as meter:
+        measures: Measures = module.run(arm, seed)
+    done = {"measures": measures, "compute": meter.units, "seconds": time.perf_counter() - started}
+    write_json(path, done)
+    return done
+
+
+def _judge(claim: Claim, seeds: list[int], runs: dict[str, list[dict[str, Any]]]) -> Result:
+    measures = {
+        arm: {m: [r["measures"][m] for r in rows] for m in rows[0]["measures"]} for arm, rows in runs.items()
+    }
+    compute = {arm: statistics.fmean(r["compute"] for r in rows) for arm, rows in runs.items()}
+    judged = judge(claim, measures, compute)
+    return Result(
+        number=find(claim.name).number, name=claim.name, claim=asdict(claim), claim_hash=claim.hash,
+        arms=list(claim.arms), seeds=seeds, compute=compute, gold={a: m["gold"] for a, m in measures.items()},
+        measures=measures, effect=judged.effect.mean, ci=(judged.effect.low, judged.effect.high),
+        primaries=judged.primaries, headroom=judged.headroom, placebo=asdict(judged.placebo), verdict=judged.verdict,
+        reasons=judged.reasons, seconds=sum(r["seconds"] for rows in runs.values() for r in rows), versions=versions(),
+    )  # fmt: skip
+
+
+def _figure(result: Result, claim: Claim) -> Figure:
+    """Gold of each arm, a dot a seed, lines between paired seeds."""
+    figure = Figure(figsize=(1.1 * len(result.arms) + 1.5, 3.0), layout="constrained")
+    axis = figure.subplots()
+    for i in range(len(result.seeds)):
+        axis.plot(range(len(result.arms)), [result.gold[a][i] for a in result.arms], color="#b9c4cc", lw=0.8, zorder=1)
+    for x, arm in enumerate(result.arms):
+        colour = "#2f6f8f" if arm == claim.primaries[0].treatment else "#c2603a" if arm == claim.primaries[0].control else "#5b6a76"
+        axis.scatter([x] * len(result.seeds), result.gold[arm], color=colour, s=18, zorder=2)
+    axis.set_xticks(range(len(result.arms)), result.arms, fontsize=8)
+    axis.set_ylabel("gold", fontsize=8)
+    axis.set_title(f"{result.name}: {result.verdict}", fontsize=9, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _names() -> list[str]:
+    return [m.name for m in pkgutil.iter_modules(systems.__path__)]
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{systems.__name__}.{name}")
