@@ -1,7 +1,8 @@
 """An on-policy method is a way to assign credit: from scores of episodes to terms of a loss.
 
 Credit is computed once, on the whole gathered batch, before it is cut into minibatches. Weights carry a method's
-normalisation: the loss is ``sum_terms sum_nt weight * surrogate / rows``.
+normalisation: the loss of a batch is ``sum_terms sum_nt weight * surrogate / E``, E its number of episodes (that count:
+those without any weight are left out of the sum and of E alike, so weights are means over what is trained on).
 """
 
 from collections.abc import Callable, Sequence
@@ -151,7 +152,7 @@ class GroupRelative:
         if self.normalise == "sequence":
             weight = weight / rollouts.length.clamp(min=1)[:, None]
         elif self.normalise == "tokens":
-            weight = weight * len(rollouts) / weight.sum().clamp(min=1)
+            weight = _per_token(weight)
         else:
             weight = weight / rollouts.sampling.max_new_tokens
         surrogate = partial(clipped, low=self.clip, high=self.clip if self.clip_high is None else self.clip_high)
@@ -192,7 +193,7 @@ class TokenGAE:
         if self.whiten:
             advantage = losses.masked_whiten(advantage, mask)
         # Every token of the batch counts the same.
-        weight = mask.float() * len(rollouts) / mask.sum().clamp(min=1)
+        weight = _per_token(mask.float())
         return [
             Term(partial(clipped, low=self.clip, high=self.clip), advantage, weight),
             Term(partial(value_error, clip=self.value_clip), returns, self.value_weight * weight, of="values"),
@@ -220,7 +221,7 @@ class BestOfGroup:
         won = choose(total, rollouts.group, scores.valid)
         weight = rollouts.mask.float() * won[:, None]
         # The mean over winners' tokens, as supervised training takes it.
-        weight = weight * len(rollouts) / weight.sum().clamp(min=1)
+        weight = _per_token(weight)
         return [Term(imitate, torch.ones_like(weight), weight)]
 
 
@@ -243,6 +244,11 @@ def best_of_batch(values: Float[Tensor, "n"], group: Int[Tensor, "n"], valid: Bo
     ranked = values.masked_fill(~valid, float("-inf")).argsort(descending=True, stable=True)
     won[ranked[: min(len(group.unique()), int(valid.sum()))]] = True
     return won
+
+
+def _per_token(weight: Float[Tensor, "n t"]) -> Float[Tensor, "n t"]:
+    """Weights under which a mean over the counted episodes is a mean over their tokens."""
+    return weight * (weight != 0).any(-1).sum() / weight.sum().clamp(min=1)
 
 
 def _k1(rollouts: Rollouts) -> Float[Tensor, "n t"]:

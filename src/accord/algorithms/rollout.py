@@ -84,7 +84,11 @@ class Rollout(PolicyAlgorithm):
             rollouts = replace(rollouts, values=self.critic.estimate(rollouts))
         self._log(step, rollouts, scores)
         terms, mine = self._assign(step, rollouts, scores)
-        return Credited(rollouts, [t.select(mine) for t in terms])
+        terms = [t.select(mine) for t in terms]
+        # Episodes that no term counts (RAFT's losers) need no forward pass.
+        counted = torch.stack([(t.weight != 0).any(-1) for t in terms]).any(0)
+        kept = counted.nonzero()[:, 0].tolist() or [0]
+        return Credited(rollouts, terms).select(kept) if len(kept) < len(mine) else Credited(rollouts, terms)
 
     def _assign(self, step: Step, rollouts: Rollouts, scores: Scores) -> tuple[list[Term], list[int]]:
         """Credit on the whole batch of all ranks, and which of its rows are this rank's."""

@@ -5,6 +5,7 @@ import difflib
 import io
 import logging
 import os
+import typing
 import warnings
 from typing import Any
 
@@ -45,7 +46,7 @@ def run(args: list[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            options = parser.instantiate_classes(parser.parse_args(_positional(target, args[len(words) :])))
+            options = parser.instantiate_classes(parser.parse_args(_flags(target, _positional(target, args[len(words) :]))))
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0
@@ -78,6 +79,21 @@ def _positional(target: Any, args: list[str]) -> list[str]:
     if bare > len(names):
         raise ConfigError(f"what is {args[len(names)]!r}? options are given as --name value")
     return [*(f"--{n}={v}" for n, v in zip(names, args[:bare], strict=False)), *args[bare:]]
+
+
+def _flags(target: Any, args: list[str]) -> list[str]:
+    """``--skip-bad`` for ``--skip_bad=true``: dashes as people type them, switches without a value."""
+    hints = typing.get_type_hints(target)
+    out = []
+    for i, arg in enumerate(args):
+        if arg.startswith("--"):
+            name, equals, value = arg.partition("=")
+            arg = name[:2] + name[2:].replace("-", "_") + equals + value
+            alone = not equals and (i + 1 == len(args) or args[i + 1].startswith("--"))
+            if alone and hints.get(arg[2:]) is bool:
+                arg += "=true"
+        out.append(arg)
+    return out
 
 
 def _overview(words: list[str], commands: dict[str, Any], *, asked: bool) -> int:

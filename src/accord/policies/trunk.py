@@ -32,15 +32,19 @@ class Trunk(nn.Module):
         self.model = model
         self.tokeniser = tokeniser
         self.name = name
-        self.packs = self.core.config._attn_implementation == NAME
+        self.packs = self.config._attn_implementation == NAME
         if not self.packs:
             log.warning("%s: architecture %s takes the padded path (tree attention is tested for others only)",
-                        name, self.core.config.model_type)  # fmt: skip
+                        name, self.config.model_type)  # fmt: skip
 
     @property
     def core(self) -> PreTrainedModel:
         """The transformers model itself, with any adapters in place."""
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def config(self) -> Any:
+        return self.core.config
 
     @property
     def backbone(self) -> nn.Module:

@@ -1,6 +1,6 @@
 """Annotators of this world."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from accord.worlds.annotators import Annotator, Population
 from accord.worlds.letters.gold import ASPECTS, gold, spurious
@@ -11,15 +11,17 @@ SCALE = 12.0
 
 
 def population(n: int = 20, *, seed: int = 0, bias: Mapping[str, float] | None = None, noise: float = 0.0,
-               position: float = 0.0, groups: int = 1, spread: float = 0.3) -> Population:  # fmt: skip
+               position: float = 0.0, groups: int = 1, spread: float = 0.3,
+               aspects: Sequence[str] = tuple(ASPECTS)) -> Population:  # fmt: skip
     """n people who judge by the gold aspects, each with weights of their own.
 
     Args:
         bias: log-odds for one unit of a spurious feature (length: a word; flattery, formatting: a sentence).
         noise: share of verdicts in [0, 1) given at random. position: log-odds for the answer shown first.
         groups: people fall into so many groups; each stresses other aspects. spread: how far people differ.
+        aspects: what they look at, if not at all of them.
     """
-    weights = {a: SCALE * w for a, w in ASPECTS.items()}
+    weights = {a: SCALE * w for a, w in ASPECTS.items() if a in aspects}
     people = Annotator.draw(n, weights, seed=seed, bias=dict(bias or {}), noise=noise, position=position,
                             groups=groups, spread=spread)  # fmt: skip
     return Population(people, gold, spurious, spans_of)

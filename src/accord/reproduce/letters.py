@@ -1,0 +1,92 @@
+"""What the reproductions on letters share: the setting of a seed, training on a reward, measuring by the gold."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from accord.algorithms import RLOO, Rollout
+from accord.engine import fit
+from accord.feedback import Comparison
+from accord.policies import LanguagePolicy
+from accord.policies.meter import metered
+from accord.reproduce.claim import Measures
+from accord.rewards import BradleyTerry, Reward
+from accord.worlds.letters import gold, policy, population, spurious, tasks
+from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
+
+FLAW = (("flattery", 1.5), ("length", 0.05))
+"""Log-odds by which people over-value a flattering sentence and a word: what the truth punishes, feedback rewards."""
+
+TESTS = 150
+
+
+@lru_cache(maxsize=1)
+def verdicts(seed: int, pairs: int, flaw: tuple[tuple[str, float], ...] = FLAW, noise: float = 0.0) -> list[Comparison]:
+    """What a population of this seed says of pairs of the base policy's answers. Its compute is nobody's arm's."""
+    with metered():
+        return comparisons(policy(), population(20, seed=seed, bias=dict(flaw), noise=noise), pairs, seed=seed)
+
+
+@lru_cache(maxsize=1)
+def proxy(seed: int, pairs: int = 1000, flaw: tuple[tuple[str, float], ...] = FLAW) -> BradleyTerry:
+    """A reward model trained on them."""
+    with metered():
+        return reward_model(verdicts(seed, pairs, flaw), seed=seed)
+
+
+def on_policy(make: Callable[[LanguagePolicy, Reward], Rollout], reward: Reward, seed: int, *, steps: int, lr: float,
+              batch_size: int = 8, randomness: int | None = None, **training: int) -> Measures:  # fmt: skip
+    """Train the base policy on a reward; measure it at the end, and the best and last gold on the way.
+
+    Args:
+        randomness: seed of training, where it is not the seed itself (a placebo).
+    """
+    trained = policy()
+    algorithm = make(trained, reward)
+    watch: list[float] = []
+
+    def look(step: int) -> Measures:
+        with metered():
+            watch.append(answers(trained, seed, n=60)["gold"])
+        return {"gold": watch[-1]}
+
+    fit(algorithm, tasks(400, seed=seed + 1), steps=steps, batch_size=batch_size, lr=lr, seed=seed if randomness is None else randomness, evaluate=look,
+        evaluate_every=max(1, steps // 6), progress=False, **training)  # fmt: skip
+    with metered():
+        found = answers(trained, seed)
+        found["kl"] = kl(trained, seed)
+    return {**found, "peak": max(watch), "drop": max(watch) - watch[-1]}
+
+
+def rloo(kl: float = 0.02) -> Callable[[LanguagePolicy, Reward], Rollout]:
+    return lambda p, r: RLOO(p, r, kl=kl, group_size=4, sampling=SAMPLING)
+
+
+def answers(trained: LanguagePolicy, seed: int, *, n: int = TESTS) -> Measures:
+    """Gold, its aspects and the spurious features of one answer to each of n held-out requests."""
+    asked = tasks(n, seed=seed, split="test")
+    drawn = trained.sample([t.prompt for t in asked], 1, SAMPLING, seed=seed)
+    return quality([str(t.prompt) for t in asked], drawn.completions)
+
+
+def quality(prompts: list[str], completions: list[str]) -> Measures:
+    """Means of gold, aspects and spurious features."""
+    said = gold(prompts=prompts, completions=completions)
+    features = {f: sum(v) / len(v) for f, v in spurious(completions).items()}
+    return {"gold": float(said.values.mean()), **{a: float(v.mean()) for a, v in said.aspects.items()}, **features}
+
+
+def kl(trained: LanguagePolicy, seed: int) -> float:
+    """KL of an answer to the base policy, in nats."""
+    asked = tasks(TESTS, seed=seed, split="test")
+    drawn = trained.sample([t.prompt for t in asked], 1, SAMPLING, seed=seed + 7)
+    gap = (drawn.logprobs - policy().freeze("now").logprobs(drawn)) * drawn.mask
+    return float(gap.sum(-1).mean())
+
+
+def base(seed: int) -> Measures:
+    """The untrained policy."""
+    return {**answers(policy(), seed), "kl": 0.0, "peak": 0.0, "drop": 0.0}
+
+
+OTHER = 50_000
+"""Added to a seed gives a placebo's randomness; the held-out requests stay those of the seed."""

@@ -1,0 +1,111 @@
+"""56 LSC: is a sum of log-sigmoid-centred rewards a better AND of two properties than a weighted sum of raw ones?
+
+By best-of-n, where every arm has exactly the same KL (log n - (n-1)/n) for each n: the comparison at equal KL that
+the card asks for. Two reward models learn from people who look at content only, or at manner only.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from accord.evaluation import best_of_n_curve
+from accord.policies import Rollouts
+from accord.policies.meter import metered
+from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.letters import OTHER
+from accord.rewards import BradleyTerry, References, score
+from accord.worlds.letters import ASPECTS, gold, policy, population, tasks
+from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
+
+PROPERTIES = {"content": ("correct", "helpful"), "manner": ("safe", "sincere", "polite", "concise")}
+NS, ANSWERS, PROMPTS, PAIRS, REFERENCES = (4, 16, 64), 64, 120, 1000, 32
+WEIGHTS = (0.3, 0.5, 0.7)
+
+CLAIM = Claim(
+    name="lsc-rewards",
+    statement="Averaged over best-of-4, 16 and 64, answers chosen by the LSC sum beat the base's answer in both "
+    "properties more often than those chosen by the raw weighted sum, for each of its weights.",
+    primaries=tuple(Primary("lsc", f"raw-{w}") for w in WEIGHTS),
+    arms=("base", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
+    equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
+    seeds=8,
+    settings=(("n", str(NS)), ("prompts", str(PROMPTS)), ("references", str(REFERENCES)), ("flaw", "flattery 1.5 in content")),
+)
+
+
+def run(arm: str, seed: int) -> Measures:
+    drawn = pool(seed, seed + (OTHER if arm == "placebo" else 0))
+    prompts = [str(p) for p in drawn.prompt_of_each()]
+    wins = both_beaten(drawn, seed)
+    if arm == "base":
+        return {"gold": float(wins.mean())}
+    if arm == "oracle":
+        chooser = wins + 1e-3 * gold(prompts=prompts, completions=drawn.completions).values.reshape(wins.shape)
+    else:
+        said = {
+            name: score(m, prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).values.reshape(wins.shape)
+            for name, m in rewards(seed).items()
+        }
+        chooser = combine(arm, said, seed, drawn)
+    rows = best_of_n_curve(chooser, {"gold": wins}, NS)
+    return {"gold": sum(r["gold"] for r in rows) / len(rows), **{f"gold_{n}": r["gold"] for n, r in zip(NS, rows, strict=True)}}
+
+
+def combine(arm: str, said: dict[str, Tensor], seed: int, drawn: Rollouts) -> Tensor:
+    if arm.startswith("raw-"):
+        w = float(arm.removeprefix("raw-"))
+        return w * said["content"] + (1 - w) * said["manner"]
+    centred = [logsigmoid(r - references(seed)[name].level(drawn.prompts)[:, None]) for name, r in said.items()]
+    return torch.stack(centred).sum(0)
+
+
+@lru_cache(maxsize=2)
+def pool(seed: int, randomness: int) -> Rollouts:
+    with metered():
+        asked = [t.prompt for t in tasks(PROMPTS, seed=seed, split="test")]
+        return policy().sample(asked, ANSWERS, SAMPLING, seed=randomness)
+
+
+@lru_cache(maxsize=1)
+def rewards(seed: int) -> dict[str, BradleyTerry]:
+    """A reward model for each property; those who judge content fall for flattery."""
+    with metered():
+        made = {}
+        for i, (name, aspects) in enumerate(PROPERTIES.items()):
+            bias = {"flattery": 1.5} if name == "content" else {}
+            people = population(20, seed=seed + i, aspects=aspects, bias=bias)
+            made[name] = reward_model(comparisons(policy(), people, PAIRS, seed=seed + 100 * i), seed=seed + i)
+        return made
+
+
+@lru_cache(maxsize=1)
+def references(seed: int) -> dict[str, References]:
+    """The 85th percentile of the base's answers, for each property."""
+    with metered():
+        asked = [t.prompt for t in tasks(PROMPTS, seed=seed, split="test")]
+        return {n: References.sample(r, policy(), asked, REFERENCES, SAMPLING, seed=seed + 11) for n, r in rewards(seed).items()}
+
+
+@lru_cache(maxsize=2)
+def reference_quality(seed: int) -> dict[str, Tensor]:
+    asked = [str(t.prompt) for t in tasks(PROMPTS, seed=seed, split="test")]
+    with metered():
+        drawn = policy().sample(asked, 1, SAMPLING, seed=seed + 23)
+    return qualities(asked, drawn.completions)
+
+
+def qualities(prompts: list[str], completions: list[str]) -> dict[str, Tensor]:
+    said = gold(prompts=prompts, completions=completions).aspects
+    return {name: sum((ASPECTS[a] * said[a] for a in aspects), torch.zeros(len(prompts))) for name, aspects in PROPERTIES.items()}
+
+
+def both_beaten(drawn: Rollouts, seed: int) -> Tensor:
+    """For each answer: its chance to beat the base's reference answer in both properties, a tie in one counting half."""
+    own = qualities([str(p) for p in drawn.prompt_of_each()], drawn.completions)
+    wins = torch.ones(len(drawn))
+    for name, theirs in reference_quality(seed).items():
+        gap = own[name] - theirs[drawn.group]
+        wins = wins * torch.where(gap.abs() < 1e-6, 0.5, (gap > 0).float())
+    return wins.reshape(len(drawn.prompts), -1)

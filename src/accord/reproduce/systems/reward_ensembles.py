@@ -1,0 +1,88 @@
+"""91 Reward ensembles: do five reward models choose better than one of the same compute, and are they hacked all the same?
+
+Members are tiny models, pretrained from several seeds; each draw of members trains on fresh, few, flawed verdicts.
+The single model is about five times as large, so that training and scoring cost all arms the same.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from torch import Tensor
+
+from accord.policies import LanguagePolicy, Rollouts
+from accord.policies.loading import cache_folder
+from accord.policies.meter import metered
+from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.letters import FLAW, OTHER, quality, verdicts
+from accord.rewards import BradleyTerry, Ensemble, Reward, score
+from accord.worlds.letters import gold, policy, tasks
+from accord.worlds.letters.feedback import SAMPLING, reward_model
+from accord.worlds.letters.train import pretrain
+
+PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 100, 64, 5, 8
+SMALL, LARGE = (48, 2), (112, 2)
+PRETRAINING = 250
+
+CLAIM = Claim(
+    name="reward-ensembles",
+    statement="Choosing among 64 answers, five reward models of different pretraining are not worse than five that differ "
+    "in fine-tuning only, and better than one model of five times the compute; all of them raise flattery over the base's.",
+    primaries=(
+        Primary("pretrain", "single"),
+        Primary("pretrain", "finetune", margin="not worse"),
+        Primary("pretrain", "base", measure="flattery"),
+        Primary("finetune", "base", measure="flattery"),
+        Primary("single", "base", measure="flattery"),
+    ),
+    arms=("base", "oracle", "one-small", "single", "finetune", "pretrain", "pretrain-min", "pretrain-mean-std", "placebo"),
+    equal=("single", "finetune", "pretrain", "placebo"),
+    seeds=8,
+    settings=(("n", str(N)), ("pairs", str(PAIRS)), ("flaw", str(FLAW)), ("pool of pretrained models", str(POOL))),
+)
+
+
+def run(arm: str, seed: int) -> Measures:
+    drawn = pool(seed)
+    prompts = [str(p) for p in drawn.prompt_of_each()]
+    if arm == "base":
+        return quality(prompts, drawn.completions)
+    chooser: Reward = gold if arm == "oracle" else reward(arm, seed)
+    said: Tensor = score(chooser, prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).values
+    best = [i * N + int(j) for i, j in enumerate(said.reshape(PROMPTS, N).argmax(-1))]
+    return quality([prompts[i] for i in best], [drawn.completions[i] for i in best])
+
+
+def reward(arm: str, seed: int) -> Reward:
+    """The arm's reward, trained anew: every arm pays for its own members."""
+    first = seed % POOL
+    if arm == "single":
+        return member(seed, pretrained(first % 4, *LARGE), 0)
+    if arm == "one-small":
+        return member(seed, pretrained(first, *SMALL), 0)
+    same = arm == "finetune"
+    shift = OTHER if arm == "placebo" else 0
+    members = [member(seed, pretrained(first if same else (first + i) % POOL, *SMALL), i + shift) for i in range(MEMBERS)]
+    how = arm.removeprefix("pretrain-") if arm.startswith("pretrain-") else "mean"
+    return Ensemble(members, how)  # type: ignore[arg-type]
+
+
+def member(seed: int, start: Path, number: int) -> BradleyTerry:
+    """A reward model on all verdicts of this seed; `number` changes the order of its data."""
+    return reward_model(verdicts(seed, PAIRS), seed=seed + 31 * number, source=start, epochs=4)
+
+
+def pretrained(number: int, width: int, layers: int) -> Path:
+    """A tiny language model of this pretraining seed, made once."""
+    folder = cache_folder() / "letters" / f"pretrained-{width}x{layers}-{PRETRAINING}-{number}"
+    if not folder.is_dir():
+        with metered():
+            made: LanguagePolicy = pretrain(500 + number, steps=PRETRAINING, width=width, layers=layers)[0]
+        made.save(folder)
+    return folder
+
+
+@lru_cache(maxsize=1)
+def pool(seed: int) -> Rollouts:
+    """64 answers of the base to each held-out request, shared by all arms."""
+    with metered():
+        return policy().sample([t.prompt for t in tasks(PROMPTS, seed=seed, split="test")], N, SAMPLING, seed=seed)
