@@ -57,6 +57,7 @@ class BradleyTerry(Trunk):
         reward = cls(model, tokeniser, str(source), aspects or _named(model))
         if not _is_classifier(source) and hasattr(model, "score"):
             nn.init.zeros_(model.score.weight)  # a random head would begin with random, large opinions
+            reward.has_opinions = False
         if lora is not None:
             reward.add_lora(lora, "SEQ_CLS")
         if gradient_checkpointing:
@@ -79,6 +80,8 @@ class BradleyTerry(Trunk):
         return reward
 
     run: Run | None = None
+    has_opinions = True
+    """False for a fresh head, under which everything scores 0."""
 
     @property
     def fingerprint(self) -> str:
