@@ -26,12 +26,17 @@ Z85 = 1.0364
 
 def preference_as_reward(r: Float[Tensor, "n"], references: Float[Tensor, "n m"]) -> Float[Tensor, "n"]:
     """PAR: ``mean_m s(r - ref_m)``, the chance to beat a reference answer (Fu et al. 2025, arXiv 2502.18770)."""
-    return torch.sigmoid(r[:, None].float() - references).mean(-1)
+    return torch.sigmoid(_at_least_single(r)[:, None] - references).mean(-1)
 
 
 def log_sigmoid_centred(r: Float[Tensor, "n"], reference: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     """LSC: ``log s(r - ref)``, the log-probability of being good (Wang et al. 2024, arXiv 2402.00742)."""
-    return logsigmoid(r.float() - reference)
+    return logsigmoid(_at_least_single(r) - reference)
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    """Half precision saturates a sigmoid early."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class References:

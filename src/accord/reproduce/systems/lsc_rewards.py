@@ -20,7 +20,7 @@ from accord.worlds.letters import ASPECTS, gold, policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 
 PROPERTIES = {"content": ("correct", "helpful"), "manner": ("safe", "sincere", "polite", "concise")}
-NS, ANSWERS, PROMPTS, PAIRS, REFERENCES = (4, 16, 64), 64, 120, 1000, 32
+NS, ANSWERS, PROMPTS, PAIRS, REFERENCES = (4, 16, 64), 64, 100, 1000, 32
 WEIGHTS = (0.3, 0.5, 0.7)
 
 CLAIM = Claim(
@@ -30,7 +30,6 @@ CLAIM = Claim(
     primaries=tuple(Primary("lsc", f"raw-{w}") for w in WEIGHTS),
     arms=("base", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
     equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
-    seeds=8,
     settings=(("n", str(NS)), ("prompts", str(PROMPTS)), ("references", str(REFERENCES)), ("flaw", "flattery 1.5 in content")),
 )
 

@@ -28,7 +28,7 @@ CLAIM = Claim(
         Primary("par", "vanilla-kl"),
         Primary("par", "base", margin=-0.03, measure="drop", sign=-1),
     ),
-    arms=("base", "oracle", "vanilla", "standardised", "vanilla-kl", "par", "par-5", "placebo"),
+    arms=("base", "oracle", "vanilla", "standardised", "vanilla-kl", "par", "placebo"),
     equal=("vanilla", "standardised", "vanilla-kl", "par", "placebo"),
     collapses="vanilla",
     settings=(("steps", str(STEPS)), ("lr", str(LR)), ("kl", f"0.02; vanilla-kl {MATCHED_KL}"), ("samples a step", "8 x 4")),
@@ -52,7 +52,6 @@ def run(arm: str, seed: int) -> Measures:
         "standardised": lambda: standardise(raw),
         "par": lambda: par(raw, references(seed, 1)),
         "placebo": lambda: par(raw, references(seed, 1)),
-        "par-5": lambda: par(raw, references(seed, 5)),
     }.get(arm, lambda: raw)()
     return on_policy(rloo(MATCHED_KL if arm == "vanilla-kl" else 0.02), reward, seed, steps=STEPS, lr=LR,
                      randomness=seed + OTHER if arm == "placebo" else None)  # fmt: skip

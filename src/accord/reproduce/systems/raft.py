@@ -27,7 +27,7 @@ CLAIM = Claim(
     statement="Fine-tuning on the best of 8 answers for 12 stages raises gold over fine-tuning on a random one of 8, and "
     "where the proxy has risen by 0.4 its perplexity on the world's own text is not worse than GRPO's (by 0.02 nats).",
     primaries=(Primary("raft", "random"), Primary("raft", "grpo", margin=-0.02, measure="nll", sign=-1)),
-    arms=("base", "oracle", "random", "raft", "raft-batch", "grpo", "placebo"),
+    arms=("base", "oracle", "random", "raft", "grpo", "placebo"),
     equal=("random", "raft", "placebo"),
     settings=(("stages", str(STAGES)), ("prompts x K", f"{PROMPTS} x {K}"), ("lr", str(LR)), ("epochs a stage", "2")),
 )
@@ -55,7 +55,7 @@ def algorithm(arm: str, trained: LanguagePolicy, seed: int) -> Rollout:
     reward: Reward = gold if arm == "oracle" else Coin(seed) if arm == "random" else proxy(seed, flaw=FLAW)
     if arm == "grpo":
         return GRPO(trained, reward, group_size=K, sampling=SAMPLING)
-    return RAFT(trained, reward, select="batch" if arm == "raft-batch" else "prompt", group_size=K, sampling=SAMPLING)
+    return RAFT(trained, reward, group_size=K, sampling=SAMPLING)
 
 
 class Coin:

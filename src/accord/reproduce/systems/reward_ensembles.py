@@ -34,9 +34,8 @@ CLAIM = Claim(
         Primary("finetune", "base", measure="flattery"),
         Primary("single", "base", measure="flattery"),
     ),
-    arms=("base", "oracle", "one-small", "single", "finetune", "pretrain", "pretrain-min", "pretrain-mean-std", "placebo"),
+    arms=("base", "oracle", "one-small", "single", "finetune", "pretrain", "placebo"),
     equal=("single", "finetune", "pretrain", "placebo"),
-    seeds=8,
     settings=(("n", str(N)), ("pairs", str(PAIRS)), ("flaw", str(FLAW)), ("pool of pretrained models", str(POOL))),
 )
 
@@ -62,8 +61,7 @@ def reward(arm: str, seed: int) -> Reward:
     same = arm == "finetune"
     shift = OTHER if arm == "placebo" else 0
     members = [member(seed, pretrained(first if same else (first + i) % POOL, *SMALL), i + shift) for i in range(MEMBERS)]
-    how = arm.removeprefix("pretrain-") if arm.startswith("pretrain-") else "mean"
-    return Ensemble(members, how)  # type: ignore[arg-type]
+    return Ensemble(members)
 
 
 def member(seed: int, start: Path, number: int) -> BradleyTerry:
