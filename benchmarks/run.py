@@ -27,7 +27,9 @@ SETTINGS = {
 
 
 def side(work: str, which: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, str(HERE / "work.py"), work, which], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "work.py"), work, which], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{work} {which} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -51,7 +53,10 @@ def row(work: str) -> dict[str, Any]:
 
 
 def cpu() -> str:
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), platform.processor())
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
     return f"{model}, {__import__('os').cpu_count()} cores"
 
 
@@ -68,7 +73,9 @@ def render(rows: list[dict[str, Any]]) -> str:
     for r in rows:
         speed, memory = GOALS[r["work"]]
         if "share" in r:
-            lines.append(f"| {r['work']} | {r['settings']} ({r['peak_gflops']:.0f} GFLOP/s) | {r['ours_s']:.2f} | | {r['share']:.0%} of peak | 75 % | | | |")
+            lines.append(
+                f"| {r['work']} | {r['settings']} ({r['peak_gflops']:.0f} GFLOP/s) | {r['ours_s']:.2f} | | {r['share']:.0%} of peak | 75 % | | | |"
+            )
             continue
         lines.append(
             f"| {r['work']} | {r['settings']}; peer {r['peer']} {r['peer_version']} | {r['ours_s']:.2f} | {r['peer_s']:.2f} | "

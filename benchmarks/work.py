@@ -39,7 +39,9 @@ class Words:
 
     def __init__(self) -> None:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder())
-        whole = [t for t in tokenizer.get_vocab() if t.startswith("Ġ") and t[1:].isalpha() and t[1:].isascii() and len(t) > 3]
+        whole = [
+            t for t in tokenizer.get_vocab() if t.startswith("Ġ") and t[1:].isalpha() and t[1:].isascii() and len(t) > 3
+        ]
         self.words = [" " + w[1:] for w in sorted(whole)]
         self.random = Random(ROWS["seed"])
 
@@ -59,7 +61,9 @@ def prompts() -> list[str]:
 
 
 def report(seconds: list[float], **more: Any) -> None:
-    print(json.dumps({"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **more}))
+    print(
+        json.dumps({"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **more})
+    )
 
 
 def token_mean_logprobs(likelihood: Any) -> list[float]:
@@ -93,7 +97,9 @@ def ours_grpo() -> None:
     asked = prompts()
     with torch.no_grad():
         found = policy.likelihood([Group(asked[0], (asked[1],))])
-    algorithm = GRPO(policy, length_reward, kl=o["kl"], group_size=o["completions"], sampling=Sampling(max_new_tokens=o["tokens"]))
+    algorithm = GRPO(
+        policy, length_reward, kl=o["kl"], group_size=o["completions"], sampling=Sampling(max_new_tokens=o["tokens"])
+    )
     run = fit(algorithm, asked, steps=STEPS, batch_size=o["prompts"], lr=1e-6, progress=False)
     report(run.column("seconds")[1:], tokens=run.column("length")[1:], logprobs=token_mean_logprobs(found))
 
@@ -278,7 +284,9 @@ def length_reward(*, prompts: Any, completions: list[str], **columns: Any) -> li
 
 
 def classifier() -> tuple[Any, Any]:
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(model_folder(), num_labels=1, dtype=torch.float32)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        model_folder(), num_labels=1, dtype=torch.float32
+    )
     set_head(model)
     t = tokenizer()
     t.pad_token = t.unk_token or t.bos_token

@@ -25,8 +25,20 @@ torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
-SMALL = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
-SMALL |= {"num_key_value_heads": 2, "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SMALL = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
+SMALL |= {
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 def tiny_config(architecture: str) -> transformers.PretrainedConfig:
@@ -38,7 +50,13 @@ def tiny_config(architecture: str) -> transformers.PretrainedConfig:
     if architecture == "gemma3":
         return t.Gemma3TextConfig(**SMALL, head_dim=8, sliding_window=7, query_pre_attn_scalar=8,
                                   layer_types=["sliding_attention", "full_attention", "sliding_attention"])  # fmt: skip
-    kinds = {"llama": t.LlamaConfig, "qwen3": t.Qwen3Config, "qwen2": t.Qwen2Config, "mistral": t.MistralConfig, "gemma2": t.Gemma2Config}
+    kinds = {
+        "llama": t.LlamaConfig,
+        "qwen3": t.Qwen3Config,
+        "qwen2": t.Qwen2Config,
+        "mistral": t.MistralConfig,
+        "gemma2": t.Gemma2Config,
+    }
     more = {"head_dim": 8} if architecture in ("qwen3", "gemma2") else {}
     more |= {"sliding_window": 5} if architecture == "mistral" else {}
     return kinds[architecture](**SMALL, **more)

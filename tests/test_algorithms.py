@@ -5,12 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord import losses
-from accord.algorithms import GRPO, KTO, PPO, RAFT, RLOO, BestOfGroup, GroupRelative, LeaveOneOut, Preference, Rollout, Round, Supervised, TokenGAE, rounds
+from accord.algorithms import (
+    GRPO,
+    KTO,
+    PPO,
+    RAFT,
+    RLOO,
+    BestOfGroup,
+    GroupRelative,
+    LeaveOneOut,
+    Preference,
+    Rollout,
+    Round,
+    Supervised,
+    TokenGAE,
+    rounds,
+)
 from accord.algorithms.credit import best_of_batch, best_per_prompt, group_mean, group_std, leave_one_out
 from accord.engine import Rows, Step, Training, fit
 from accord.errors import ConfigError, FeedbackError
@@ -19,6 +33,7 @@ from accord.policies import LanguagePolicy, Rollouts, Sampling
 from accord.policies.language import TokenActions
 from accord.rewards import Scores
 from accord.worlds import letters
+from conftest import tiny_policy
 
 SHORT = Sampling(max_new_tokens=20)
 TASKS = letters.tasks(4, seed=1)
@@ -43,7 +58,11 @@ groups = st.lists(st.tuples(st.integers(0, 3), st.floats(-5, 5), st.booleans()),
 
 @given(groups)
 def test_group_statistics_equal_numpy(rows: list[tuple[int, float, bool]]) -> None:
-    g, x, valid = torch.tensor([r[0] for r in rows]), torch.tensor([r[1] for r in rows]), torch.tensor([r[2] for r in rows])
+    g, x, valid = (
+        torch.tensor([r[0] for r in rows]),
+        torch.tensor([r[1] for r in rows]),
+        torch.tensor([r[2] for r in rows]),
+    )
     mean, std, others = group_mean(x, g, valid), group_std(x, g, valid), leave_one_out(x, g, valid)
     for i in range(len(rows)):
         members = x[(g == g[i]) & valid].numpy()
@@ -57,7 +76,9 @@ def test_group_statistics_equal_numpy(rows: list[tuple[int, float, bool]]) -> No
 
 @given(groups, st.floats(-9, 9))
 @settings(max_examples=50)
-def test_group_advantages_ignore_a_prompts_offset_and_sum_to_zero(rows: list[tuple[int, float, bool]], offset: float) -> None:
+def test_group_advantages_ignore_a_prompts_offset_and_sum_to_zero(
+    rows: list[tuple[int, float, bool]], offset: float
+) -> None:
     rollouts = fake([r[0] for r in rows], [3] * len(rows))
     values, valid = torch.tensor([r[1] for r in rows]), torch.tensor([r[2] for r in rows])
     for credit in (GroupRelative(scale=False), LeaveOneOut(kl=0)):
@@ -98,8 +119,14 @@ def test_ppo_credit_is_gae_on_token_rewards() -> None:
 
 
 @given(groups, st.floats(-9, 9))
-def test_best_per_prompt_is_one_argmax_a_group_and_ignores_offsets(rows: list[tuple[int, float, bool]], offset: float) -> None:
-    g, x, valid = torch.tensor([r[0] for r in rows]), torch.tensor([r[1] for r in rows]), torch.tensor([r[2] for r in rows])
+def test_best_per_prompt_is_one_argmax_a_group_and_ignores_offsets(
+    rows: list[tuple[int, float, bool]], offset: float
+) -> None:
+    g, x, valid = (
+        torch.tensor([r[0] for r in rows]),
+        torch.tensor([r[1] for r in rows]),
+        torch.tensor([r[2] for r in rows]),
+    )
     won = best_per_prompt(x, g, valid)
     for k in g.unique():
         members = (g == k) & valid
@@ -151,7 +178,12 @@ def test_a_raft_step_is_the_supervised_gradient_on_the_winners() -> None:
     (loss.sum / loss.weight).backward()
     ours = [p.grad.clone() for p in policy.parameters()]  # type: ignore[union-attr]
     policy.zero_grad()
-    drawn = policy.sample([t.prompt for t in TASKS], 3, SHORT, seed=__import__("accord.engine", fromlist=["derive"]).derive(0, 0, 0, purpose="rollout"))
+    drawn = policy.sample(
+        [t.prompt for t in TASKS],
+        3,
+        SHORT,
+        seed=__import__("accord.engine", fromlist=["derive"]).derive(0, 0, 0, purpose="rollout"),
+    )
     values = torch.tensor(shorter(prompts=None, completions=drawn.completions))
     won = best_per_prompt(values, drawn.group, torch.ones(12, dtype=torch.bool)).nonzero()[:, 0].tolist()
     winners = drawn.select(won)
@@ -167,7 +199,13 @@ def test_raft_kl_vanishes_at_the_first_stage() -> None:
     rollouts = replace(rollouts, reference=rollouts.logprobs.clone())
     scores = Scores.of(torch.tensor([1.0, 3.0, 2.0, 5.0, 4.0]))
     for kl in (0.0, 100.0):
-        assert (BestOfGroup(kl=kl)(scores, rollouts)[0].weight.sum(-1) > 0).tolist() == [False, True, False, True, False]
+        assert (BestOfGroup(kl=kl)(scores, rollouts)[0].weight.sum(-1) > 0).tolist() == [
+            False,
+            True,
+            False,
+            True,
+            False,
+        ]
 
 
 # On-policy training on a real policy.
@@ -186,7 +224,16 @@ def test_on_policy_methods_raise_an_easy_reward_and_start_on_policy(make) -> Non
 
 def test_minibatches_and_inner_epochs_see_the_clip() -> None:
     policy = letters.policy()
-    run = fit(GRPO(policy, shorter, group_size=4, sampling=SHORT), TASKS, steps=2, batch_size=4, minibatches=2, inner_epochs=3, lr=3e-3, progress=False)
+    run = fit(
+        GRPO(policy, shorter, group_size=4, sampling=SHORT),
+        TASKS,
+        steps=2,
+        batch_size=4,
+        minibatches=2,
+        inner_epochs=3,
+        lr=3e-3,
+        progress=False,
+    )
     assert run.metrics[-1]["off_policy"] > 1e-3
 
 
@@ -194,7 +241,14 @@ def test_the_kl_term_keeps_the_policy_near() -> None:
     drift = []
     for kl in (0.0, 3.0):
         policy = letters.policy()
-        run = fit(GRPO(policy, shorter, kl=kl, group_size=4, sampling=SHORT), letters.tasks(40), steps=8, batch_size=6, lr=1e-3, progress=False)
+        run = fit(
+            GRPO(policy, shorter, kl=kl, group_size=4, sampling=SHORT),
+            letters.tasks(40),
+            steps=8,
+            batch_size=6,
+            lr=1e-3,
+            progress=False,
+        )
         drift.append(run.metrics[-1]["kl"])
     assert drift[1] < 0.5 * drift[0]
 
@@ -232,7 +286,10 @@ def test_wrong_combinations_are_refused_when_built(build, base_policy: LanguageP
 # Preferences.
 
 
-PAIRS = [Comparison(prompt=t.prompt, chosen="the answer is 5 . thank you for asking .", rejected="i admire you .") for t in TASKS]
+PAIRS = [
+    Comparison(prompt=t.prompt, chosen="the answer is 5 . thank you for asking .", rejected="i admire you .")
+    for t in TASKS
+]
 
 
 @pytest.mark.parametrize("loss", ["dpo", "ipo", "simpo", "orpo", "rpo"])
@@ -275,7 +332,10 @@ def test_reference_logprobs_are_kept_on_disk_under_data_and_model(tmp_path) -> N
 
 def test_kto_raises_good_and_lowers_bad() -> None:
     policy = letters.policy()
-    rows = [Label(prompt=t.prompt, completion="the answer is 5 ." if i % 2 else "i admire you .", label=bool(i % 2)) for i, t in enumerate(letters.tasks(12))]
+    rows = [
+        Label(prompt=t.prompt, completion="the answer is 5 ." if i % 2 else "i admire you .", label=bool(i % 2))
+        for i, t in enumerate(letters.tasks(12))
+    ]
     run = fit(KTO(policy), rows, steps=8, batch_size=6, lr=5e-4, progress=False)
     assert run.metrics[-1]["reward_good"] > 0 > run.metrics[-1]["reward_bad"]
     with pytest.raises(FeedbackError, match="labelled"):
@@ -284,7 +344,12 @@ def test_kto_raises_good_and_lowers_bad() -> None:
 
 def test_supervised_loss_is_the_token_mean_cross_entropy() -> None:
     policy = letters.policy()
-    rows = Rows(Example(prompt=t.prompt, completion=c) for t, c in zip(TASKS, ["the answer is 5 .", "i admire you . it is the crow .", "", "you are welcome ."], strict=True))
+    rows = Rows(
+        Example(prompt=t.prompt, completion=c)
+        for t, c in zip(
+            TASKS, ["the answer is 5 .", "i admire you . it is the crow .", "", "you are welcome ."], strict=True
+        )
+    )
     loss = Supervised(policy)(rows)
     total = count = 0.0
     for r in rows:

@@ -133,7 +133,14 @@ def test_resume_after_a_stop_is_bit_for_bit(tmp_path: Path) -> None:
                 raise Stops
             return {}
 
-        options = {"steps": 8, "ema": ema, "minibatches": 2, "inner_epochs": 2, "schedule": "cosine", "checkpoint_every": 2}
+        options = {
+            "steps": 8,
+            "ema": ema,
+            "minibatches": 2,
+            "inner_epochs": 2,
+            "schedule": "cosine",
+            "checkpoint_every": 2,
+        }
         with pytest.raises(Stops):
             train(**options, out=tmp_path / f"b{ema}", evaluate=stop, evaluate_every=5)
         again, resumed = train(**options, out=tmp_path / f"b{ema}", resume=True)
@@ -154,7 +161,9 @@ def test_kill_nine_and_resume_gives_identical_weights_and_metrics(tmp_path: Path
     script = SCRIPTS / "resumable.py"
 
     def start(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(script), str(folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [sys.executable, str(script), str(folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
 
     assert start(tmp_path / "whole").wait(240) == 0
     broken = start(tmp_path / "broken")
@@ -177,7 +186,9 @@ def test_kill_nine_and_resume_gives_identical_weights_and_metrics(tmp_path: Path
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, str(SCRIPTS / "resumable.py"), str(tmp_path / "r"), "1000"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "resumable.py"), str(tmp_path / "r"), "1000"], stderr=subprocess.PIPE, text=True
+    )
     metrics = tmp_path / "r" / "metrics.jsonl"
     until = time.monotonic() + 200
     while time.monotonic() < until and not (metrics.is_file() and metrics.read_text().count("\n") >= 2):
@@ -195,7 +206,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
 def test_two_processes_take_the_step_of_one(kind: str, tmp_path: Path) -> None:
     """Ragged rows; PPO trains two models. The only difference left is the order of summation."""
     script = [str(SCRIPTS / "two_processes.py"), kind]
-    alone = subprocess.run([sys.executable, *script, str(tmp_path / "one")], capture_output=True, text=True, timeout=240)
+    alone = subprocess.run(
+        [sys.executable, *script, str(tmp_path / "one")], capture_output=True, text=True, timeout=240
+    )
     assert alone.returncode == 0, alone.stderr[-2000:]
     port = 20000 + os.getpid() % 20000 + (kind == "ppo")
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
@@ -227,7 +240,18 @@ def test_the_best_checkpoint_by_a_measure_is_kept(tmp_path: Path) -> None:
         at[step] = weights(algorithm)
         return {"quality": next(values)}
 
-    fit(algorithm, DATA, steps=3, batch_size=8, lr=0.1, evaluate=measure, evaluate_every=1, select="quality", out=tmp_path / "r", progress=False)
+    fit(
+        algorithm,
+        DATA,
+        steps=3,
+        batch_size=8,
+        lr=0.1,
+        evaluate=measure,
+        evaluate_every=1,
+        select="quality",
+        out=tmp_path / "r",
+        progress=False,
+    )
     best = load_file(tmp_path / "r" / "checkpoints" / "best" / "line.safetensors")
     assert (float(best["weight"]), float(best["bias"])) == at[1]
 
@@ -248,7 +272,15 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"steps": 0}, {"batch_size": 0}, {"lr": 0.0}, {"ema": 1.0}, {"warmup": 1.0}, {"minibatches": 9, "batch_size": 8}, {"micro_batch_size": 0}],
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"lr": 0.0},
+        {"ema": 1.0},
+        {"warmup": 1.0},
+        {"minibatches": 9, "batch_size": 8},
+        {"micro_batch_size": 0},
+    ],
 )
 def test_options_out_of_range_are_refused_at_once(options: dict) -> None:
     with pytest.raises(ConfigError):

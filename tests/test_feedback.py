@@ -22,11 +22,18 @@ SHAPES = {
         Comparison(prompt="The sky is ", chosen="blue.", rejected="green."),
     ),
     "TRL conversational": (
-        {"prompt": USER, "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]},
+        {
+            "prompt": USER,
+            "chosen": [{"role": "assistant", "content": "a"}],
+            "rejected": [{"role": "assistant", "content": "b"}],
+        },
         Comparison(prompt=USER, chosen="a", rejected="b"),
     ),
     "TRL conversational, implicit": (
-        {"chosen": [*USER, {"role": "assistant", "content": "a"}], "rejected": [*USER, {"role": "assistant", "content": "b"}]},
+        {
+            "chosen": [*USER, {"role": "assistant", "content": "a"}],
+            "rejected": [*USER, {"role": "assistant", "content": "b"}],
+        },
         Comparison(prompt=USER, chosen="a", rejected="b"),
     ),
     "Anthropic HH": (
@@ -34,12 +41,18 @@ SHAPES = {
         Comparison(prompt=USER, chosen="a", rejected="b"),
     ),
     "ShareGPT ranking": (
-        {"conversations": [{"from": "human", "value": "hi"}], "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}},
+        {
+            "conversations": [{"from": "human", "value": "hi"}],
+            "chosen": {"from": "gpt", "value": "a"},
+            "rejected": {"from": "gpt", "value": "b"},
+        },
         Comparison(prompt=USER, chosen="a", rejected="b"),
     ),
     "scored pair": (
         {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 8.5, "score_rejected": 8.0},
-        Comparison(prompt="p", chosen="a", rejected="b", strength=0.5, columns={"score_chosen": 8.5, "score_rejected": 8.0}),
+        Comparison(
+            prompt="p", chosen="a", rejected="b", strength=0.5, columns={"score_chosen": 8.5, "score_rejected": 8.0}
+        ),
     ),
     "unpaired": ({"prompt": "p", "completion": "a", "label": False}, Label(prompt="p", completion="a", label=False)),
     "HelpSteer": (
@@ -47,7 +60,10 @@ SHAPES = {
         Rating(prompt="p", completion="a", aspects={"helpfulness": 3, "verbosity": 1}),
     ),
     "UltraFeedback": (
-        {"instruction": "p", "completions": [{"response": "a", "overall_score": 2.0}, {"response": "b", "overall_score": 7.5}]},
+        {
+            "instruction": "p",
+            "completions": [{"response": "a", "overall_score": 2.0}, {"response": "b", "overall_score": 7.5}],
+        },
         Ranking(prompt="p", completions=["b", "a"], scores=[7.5, 2.0]),
     ),
     "ranking by ranks": (
@@ -66,7 +82,7 @@ def test_shapes_of_the_field(shape: str) -> None:
 
 
 def test_formats_give_the_same_records(tmp_path: Path) -> None:
-    rows = [{"prompt": f"p{i}", "chosen": "a, \"b\"", "rejected": "c\nd"} for i in range(3)]
+    rows = [{"prompt": f"p{i}", "chosen": 'a, "b"', "rejected": "c\nd"} for i in range(3)]
     text = "".join(json.dumps(r) + "\n" for r in rows)
     (tmp_path / "a.jsonl").write_text(text)
     with gzip.open(tmp_path / "a.jsonl.gz", "wt") as f:
@@ -125,7 +141,13 @@ def test_missing_and_empty_files_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("[{")
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
-    for name, what in (("none.jsonl", "no file"), ("empty.jsonl", "empty"), ("broken.json", "line 1"), ("binary.jsonl", "UTF-8"), ("bad.parquet", "parquet")):
+    for name, what in (
+        ("none.jsonl", "no file"),
+        ("empty.jsonl", "empty"),
+        ("broken.json", "line 1"),
+        ("binary.jsonl", "UTF-8"),
+        ("bad.parquet", "parquet"),
+    ):
         with pytest.raises(FeedbackError, match=what) as error:
             read(tmp_path / name)
         assert "\n" not in str(error.value)
@@ -135,7 +157,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     rows = [{"question": "q", "good": "a", "bad": "b", "id": 7}]
     said = read(rows, columns={"prompt": "question", "chosen": "good", "rejected": "bad"})[0]
     assert said == Comparison(prompt="q", chosen="a", rejected="b", columns={"id": 7})
-    with pytest.raises(FeedbackError, match="'better' is missing|field 'better'"):
+    with pytest.raises(FeedbackError, match=r"field 'better'"):
         read(rows, columns={"chosen": "better"})
 
 
@@ -148,7 +170,9 @@ def test_streaming_reads_no_further_than_asked() -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=60), st.integers(0, 9), st.floats(0.1, 0.9))
-def test_splits_never_share_a_prompt_and_do_not_depend_on_the_other_records(prompts: list[str], seed: int, share: float) -> None:
+def test_splits_never_share_a_prompt_and_do_not_depend_on_the_other_records(
+    prompts: list[str], seed: int, share: float
+) -> None:
     records = read([{"prompt": p, "chosen": "a", "rejected": "b"} for p in prompts])
     train, test = records.split(share, seed=seed)
     assert not {r.prompt for r in train} & {r.prompt for r in test}

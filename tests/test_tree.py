@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import tiny_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from accord.errors import FeedbackError
 from accord.policies import Branch, TokenTree
 from accord.policies.attention import TESTED
 from accord.policies.head import token_logprobs
+from conftest import tiny_policy
 
 ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma3"]
 Groups = list[tuple[list[int], list[list[int]]]]
@@ -141,7 +141,9 @@ def test_an_empty_prompt_is_refused_in_one_line() -> None:
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_chunked_head_equals_the_full_table(softcap: float | None, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_head_equals_the_full_table(
+    softcap: float | None, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import accord.policies.head as head
 
     monkeypatch.setattr(head, "CHUNK", 3)

@@ -21,8 +21,15 @@ trl = pytest.importorskip("trl", reason="TRL is the parity peer (extra dev)")
 datasets = pytest.importorskip("datasets")
 
 TASKS = letters.tasks(4, seed=2)
-ANSWERS = [" the answer is 5 . thank you for asking .", " i admire you .", " it is the crow .", " you are welcome . i admire you ."]
-PAIRS = [Comparison(prompt=t.prompt, chosen=c, rejected=r) for t, c, r in zip(TASKS, ANSWERS, ANSWERS[::-1], strict=True)]
+ANSWERS = [
+    " the answer is 5 . thank you for asking .",
+    " i admire you .",
+    " it is the crow .",
+    " you are welcome . i admire you .",
+]
+PAIRS = [
+    Comparison(prompt=t.prompt, chosen=c, rejected=r) for t, c, r in zip(TASKS, ANSWERS, ANSWERS[::-1], strict=True)
+]
 
 
 def shifted() -> tuple[LanguagePolicy, LanguagePolicy]:
@@ -45,7 +52,13 @@ def trainer_of(kind: str, model: Any, tmp_path: Path, rows: list[dict], **option
                   gradient_checkpointing=False, disable_dropout=True, **options) if kind != "GRPO" else config(
                   output_dir=str(tmp_path), per_device_train_batch_size=len(rows), report_to=[], use_cpu=True, bf16=False,
                   gradient_checkpointing=False, **options)  # fmt: skip
-    return trainer(model=model, args=args, train_dataset=datasets.Dataset.from_list(rows), processing_class=letters.build_tokenizer(), **more)
+    return trainer(
+        model=model,
+        args=args,
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=letters.build_tokenizer(),
+        **more,
+    )
 
 
 def batch_of(trainer: Any) -> dict:
@@ -91,7 +104,10 @@ def test_simpo_and_orpo_on_the_same_numbers() -> None:
 
 def test_kto(tmp_path: Path) -> None:
     policy, reference = shifted()
-    labels = [Label(prompt=t.prompt, completion=a, label=bool(i % 2)) for i, (t, a) in enumerate(zip(TASKS, ANSWERS, strict=True))]
+    labels = [
+        Label(prompt=t.prompt, completion=a, label=bool(i % 2))
+        for i, (t, a) in enumerate(zip(TASKS, ANSWERS, strict=True))
+    ]
     algorithm = KTO(policy, beta=0.2, reference=reference.freeze("now"))
     experience = algorithm.experience(Rows(labels), Step(0, 0))
     found = policy.likelihood(experience.groups).with_reference(experience.reference.flatten())  # type: ignore[union-attr]
@@ -104,7 +120,10 @@ def test_kto(tmp_path: Path) -> None:
     assert float(losses.kto(own, good, torch.tensor(z), beta=0.2).mean()) == pytest.approx(float(peer), abs=1e-4)
 
 
-@pytest.mark.parametrize(("loss_type", "normalise", "scale"), [("grpo", "sequence", True), ("bnpo", "tokens", True), ("dr_grpo", "budget", False)])
+@pytest.mark.parametrize(
+    ("loss_type", "normalise", "scale"),
+    [("grpo", "sequence", True), ("bnpo", "tokens", True), ("dr_grpo", "budget", False)],
+)
 def test_grpo_off_policy_with_kl(loss_type: str, normalise: str, scale: bool, tmp_path: Path) -> None:
     policy, reference = shifted()
 
@@ -127,7 +146,9 @@ def test_grpo_off_policy_with_kl(loss_type: str, normalise: str, scale: bool, tm
     pad = policy.tokeniser.pad
     prompts = [torch.tensor(p).flip(0) for p in rollouts.actions.prompt_ids]
     left = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True, padding_value=-1).flip(1)
-    right = torch.nn.utils.rnn.pad_sequence([torch.tensor(c) for c in rollouts.actions.completion_ids], batch_first=True, padding_value=pad)
+    right = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(c) for c in rollouts.actions.completion_ids], batch_first=True, padding_value=pad
+    )
     inputs = {"prompt_ids": left.clamp(min=0), "prompt_mask": (left >= 0).long(), "completion_ids": right, "completion_mask": rollouts.mask.long(),
               "advantages": credited.terms[0].advantage[:, 0], "old_per_token_logps": rollouts.logprobs, "ref_per_token_logps": rollouts.reference,
               "num_items_in_batch": rollouts.mask.sum()}  # fmt: skip

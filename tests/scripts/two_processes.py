@@ -31,8 +31,15 @@ def longest(*, prompts, completions, **columns):  # type: ignore[no-untyped-def]
 
 
 if kind == "dpo":
-    words = ["i admire you .", "the answer is 5 . thank you for asking .", "it is the crow .", "you are welcome . i admire you . have a nice day ."]
-    data = [Comparison(prompt=t.prompt, chosen=w, rejected=v) for t, w, v in zip(tasks, words, words[::-1], strict=True)]
+    words = [
+        "i admire you .",
+        "the answer is 5 . thank you for asking .",
+        "it is the crow .",
+        "you are welcome . i admire you . have a nice day .",
+    ]
+    data = [
+        Comparison(prompt=t.prompt, chosen=w, rejected=v) for t, w, v in zip(tasks, words, words[::-1], strict=True)
+    ]
     algorithm = Preference(policy, "dpo", beta=0.3)
 else:
     data = tasks
@@ -55,5 +62,8 @@ else:
     algorithm = Fixed(policy, longest, TokenGAE(kl=0.1), group_size=2, sampling=Sampling(max_new_tokens=24))
 run = fit(algorithm, data, steps=2, batch_size=4, lr=1e-3, progress=False)
 if PartialState().is_main_process:
-    save_file({f"{n}.{k}": v.detach().contiguous() for n, m in algorithm.trainables.items() for k, v in m.named_parameters()}, out)
+    save_file(
+        {f"{n}.{k}": v.detach().contiguous() for n, m in algorithm.trainables.items() for k, v in m.named_parameters()},
+        out,
+    )
     print("processes", PartialState().num_processes, "loss", run.metrics[-1]["loss"])

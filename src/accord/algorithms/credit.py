@@ -140,7 +140,9 @@ class GroupRelative:
 
     def __post_init__(self) -> None:
         if self.estimator == "k1" and self.kl:
-            raise ConfigError("k1 as a loss has a gradient of mean zero: use k2 or k3, or put the KL into the reward (rloo)")
+            raise ConfigError(
+                "k1 as a loss has a gradient of mean zero: use k2 or k3, or put the KL into the reward (rloo)"
+            )
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         r, g, v = scores.values, rollouts.group, scores.valid

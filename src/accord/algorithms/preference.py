@@ -13,7 +13,7 @@ from torch import Tensor
 from accord import losses
 from accord.algorithms.base import PolicyAlgorithm
 from accord.engine import Loss, Mean, Rows, Step
-from accord.engine.store import Store, fingerprint
+from accord.engine.store import Store
 from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, Label, prompt_key
 from accord.losses import LogProbs
@@ -68,7 +68,9 @@ class Preference(PolicyAlgorithm):
     def experience(self, batch: Rows, step: Step) -> Compared:
         wrong = next((r for r in batch if not isinstance(r, Comparison)), None)
         if wrong is not None:
-            raise FeedbackError(f"a preference loss wants comparisons (chosen and rejected), not a {type(wrong).__name__}")
+            raise FeedbackError(
+                f"a preference loss wants comparisons (chosen and rejected), not a {type(wrong).__name__}"
+            )
         groups = [Group(r.prompt, (r.chosen, r.rejected)) for r in batch]
         return Compared(batch, groups, self.reference(groups) if self.reference else None)
 
@@ -98,8 +100,7 @@ class Preference(PolicyAlgorithm):
             likelihood = (c.mean - r.mean).cpu()
             found.append(((c.ratio - r.ratio).cpu() if c.reference is not None else likelihood, likelihood))
         self.policy.train()
-        implicit, likelihood = zip(*found, strict=True)
-        return torch.cat(implicit), torch.cat(likelihood)
+        return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
 
 
 class KTO(PolicyAlgorithm):
@@ -112,7 +113,9 @@ class KTO(PolicyAlgorithm):
     def __init__(self, policy: Any, *, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0,
                  reference: Policy | Literal["base"] = "base", store: str | Path | None = None) -> None:  # fmt: skip
         super().__init__(policy)
-        self.loss = partial(losses.kto, beta=beta, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight)
+        self.loss = partial(
+            losses.kto, beta=beta, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight
+        )
         self.reference = _Reference(policy, reference, store)
 
     def experience(self, batch: Rows, step: Step) -> Compared:
@@ -145,7 +148,7 @@ class _Reference:
         self.policy: Any = policy.freeze("base") if reference == "base" else reference
         self._store = Store(folder, "reference-logprobs")
         # Only what outlives the process must be told apart by its weights.
-        self._fingerprint = "" if folder is None else self.policy.fingerprint
+        self._fingerprint = "" if folder is None else getattr(self.policy, "fingerprint", "")
 
     def __call__(self, groups: Sequence[Group]) -> Float[Tensor, "g k"]:
         keys = [[Store.key(self._fingerprint, prompt_key(g.prompt), c) for c in g.completions] for g in groups]
@@ -163,6 +166,11 @@ def _measures(c: LogProbs, r: LogProbs) -> dict[str, Mean]:
     out = {"logp_chosen": Mean.of(c.mean), "logp_rejected": Mean.of(r.mean)}
     if c.reference is not None:
         margin = (c.ratio - r.ratio).detach()
-        return {**out, "margin": Mean.of(margin), "accuracy": Mean.of((margin > 0).float()), "shift_chosen": Mean.of(c.ratio)}
+        return {
+            **out,
+            "margin": Mean.of(margin),
+            "accuracy": Mean.of((margin > 0).float()),
+            "shift_chosen": Mean.of(c.ratio),
+        }
     margin = (c.mean - r.mean).detach()
     return {**out, "margin": Mean.of(margin), "accuracy": Mean.of((margin > 0).float())}

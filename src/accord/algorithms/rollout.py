@@ -172,7 +172,9 @@ def PPO(policy: Any, reward: Reward, *, kl: float = 0.05, clip: float = 0.2, gam
     return Rollout(policy, reward, credit, **{"group_size": 1, **options})
 
 
-def RAFT(policy: Any, reward: Reward, *, select: Literal["prompt", "batch"] = "prompt", kl: float = 0.0, **options: Any) -> Rollout:
+def RAFT(
+    policy: Any, reward: Reward, *, select: Literal["prompt", "batch"] = "prompt", kl: float = 0.0, **options: Any
+) -> Rollout:
     """Reward-ranked fine-tuning: each step is a stage, from the last one's weights. See `BestOfGroup`.
 
     Cut-off answers are dropped before ranking. With `inner_epochs` of `Training` a stage goes over its winners often.
@@ -189,5 +191,7 @@ def _columns(batch: Rows) -> dict[str, list[Any]]:
 
 
 def _to(rollouts: Rollouts, device: torch.device) -> Rollouts:
-    moved = {k: v.to(device) for k in ("mask", "logprobs", "reference", "values") if (v := getattr(rollouts, k)) is not None}
+    moved = {
+        k: v.to(device) for k in ("mask", "logprobs", "reference", "values") if (v := getattr(rollouts, k)) is not None
+    }
     return replace(rollouts, **moved)

@@ -83,7 +83,7 @@ def align(
     info = {"title": f"{method.upper()} on {Path(model).name}", "model": model, "data": data, "method": method,
             "options": options, "reward": reward, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
     if method in ON_POLICY:
-        more = {} if group_size is None else {"group_size": group_size}
+        more: dict[str, Any] = {} if group_size is None else {"group_size": group_size}
         made = open_reward(reward)  # type: ignore[arg-type]
         algorithm: Any = ON_POLICY[method](policy, made, sampling=sampling, **options, **more)
         watch = {"proxy": made} | ({"judge": open_reward(judge)} if judge is not None else {})
@@ -99,7 +99,9 @@ def align(
     rows = kept.comparisons() if method in PAIRED else list(kept)
     run = fit(algorithm, rows, training, out=out, resume=resume, evaluate=measure, info=info)
     policy.save(Path(out) / "policy")
-    result = {"before": run.evaluations[0], "after": run.evaluations[-1]} if run.evaluations else {"after": run.metrics[-1]}
+    result = (
+        {"before": run.evaluations[0], "after": run.evaluations[-1]} if run.evaluations else {"after": run.metrics[-1]}
+    )
     write_json(Path(out) / "result.json", result)
     say(f"report: {write_report(out)}")
     print(dumps(result))
@@ -117,7 +119,9 @@ def implicit_accuracy(algorithm: Preference, pairs: list[Comparison], by: str = 
     return {**row, "margin": float(gaps.mean()), "pairs": float(len(pairs))}
 
 
-def _check(method: str, reward: Any, judge: Any, options: dict[str, Any], group_size: int | None, sampling: Sampling) -> None:
+def _check(
+    method: str, reward: Any, judge: Any, options: dict[str, Any], group_size: int | None, sampling: Sampling
+) -> None:
     """Refuse what can't work before anything is loaded."""
     if method in ON_POLICY:
         if reward is None:
@@ -126,10 +130,14 @@ def _check(method: str, reward: Any, judge: Any, options: dict[str, Any], group_
         known = {**_options_of(ON_POLICY[method]), **_options_of(Rollout.__init__)}
     else:
         if reward is not None:
-            raise ConfigError(f"{method} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ppo or raft")
+            raise ConfigError(
+                f"{method} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ppo or raft"
+            )
         if group_size is not None:
             raise ConfigError(f"{method} draws no answers: leave --group_size out")
-        known = _options_of({**{m: getattr(losses, m) for m in PAIRED}, "kto": KTO.__init__, "sft": lambda: None}[method])
+        known = _options_of(
+            {**{m: getattr(losses, m) for m in PAIRED}, "kto": KTO.__init__, "sft": lambda: None}[method]
+        )
     odd = sorted(set(options) - set(known))
     if odd:
         raise ConfigError(f"{method} has no option {odd[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
@@ -139,7 +147,20 @@ def _check(method: str, reward: Any, judge: Any, options: dict[str, Any], group_
 
 
 def _options_of(function: Any) -> dict[str, Any]:
-    skip = {"self", "policy", "reward", "c", "r", "sampling", "options", "group_size", "credit", "critic", "reference", "store"}
+    skip = {
+        "self",
+        "policy",
+        "reward",
+        "c",
+        "r",
+        "sampling",
+        "options",
+        "group_size",
+        "credit",
+        "critic",
+        "reference",
+        "store",
+    }
     return {n: p for n, p in inspect.signature(function).parameters.items() if n not in skip}
 
 
@@ -147,4 +168,6 @@ def _check_records(method: str, records: Feedback) -> None:
     if method in PAIRED:
         records.comparisons()
     elif method == "kto" and not records.of(Label):
-        raise FeedbackError("kto wants labelled completions: prompt, completion and label (true or false) in each record")
+        raise FeedbackError(
+            "kto wants labelled completions: prompt, completion and label (true or false) in each record"
+        )

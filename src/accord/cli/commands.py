@@ -15,7 +15,10 @@ from accord.cli import align, demo, recipes, reward, sample, show
 from accord.errors import ConfigError
 
 COMMANDS: dict[str, Any] = {
-    "demo": {"_help": "the main job on an embedded world, end to end, with a report to look at", "letters": demo.letters},
+    "demo": {
+        "_help": "the main job on an embedded world, end to end, with a report to look at",
+        "letters": demo.letters,
+    },
     "align": align.align,
     "reward": {
         "_help": "train, measure and use reward models",
@@ -46,7 +49,9 @@ def run(args: list[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            options = parser.instantiate_classes(parser.parse_args(_flags(target, _positional(target, args[len(words) :]))))
+            options = parser.instantiate_classes(
+                parser.parse_args(_flags(target, _positional(target, args[len(words) :])))
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0
@@ -64,7 +69,10 @@ def _find(args: list[str]) -> tuple[list[str], Any]:
         if arg not in target or arg == "_help":
             near = difflib.get_close_matches(arg, target, 1)
             known = ", ".join(k for k in target if k != "_help")
-            raise ConfigError(f"no command {' '.join(['accord', *words, arg])!r}; " + (f"did you mean {near[0]}?" if near else f"there are {known}"))
+            raise ConfigError(
+                f"no command {' '.join(['accord', *words, arg])!r}; "
+                + (f"did you mean {near[0]}?" if near else f"there are {known}")
+            )
         words.append(arg)
         target = target[arg]
     return words, target

@@ -13,7 +13,9 @@ def load(path: str, columns: dict[str, str] | None, skip_bad: bool, limit: int |
     """Read feedback and say what was left out."""
     found = read(path, columns=columns, skip_bad=skip_bad, limit=limit)
     if found.skipped:
-        say(f"left out {len(found.skipped)} malformed records of {len(found.skipped) + len(found)}, the first: {found.skipped[0]}")
+        say(
+            f"left out {len(found.skipped)} malformed records of {len(found.skipped) + len(found)}, the first: {found.skipped[0]}"
+        )
     return Feedback(tuple(as_chat(r) for r in found)) if chat else found
 
 
@@ -54,7 +56,9 @@ def split(records: Feedback, share: float, seed: int, by: str) -> tuple[Feedback
         raise ConfigError(f"test must lie between 0 and 1, but is {share}")
     train, test = records.split(share, seed=seed, by=by)
     if not len(train) or not len(test):
-        raise ConfigError(f"splitting by {by} leaves {len(train)} records to train on and {len(test)} to test on; change test or split_by")
+        raise ConfigError(
+            f"splitting by {by} leaves {len(train)} records to train on and {len(test)} to test on; change test or split_by"
+        )
     return train, test
 
 

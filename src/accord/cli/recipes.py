@@ -23,7 +23,9 @@ def copy(name: str, to: str | None = None) -> None:
     """
     source = FOLDER / f"{name}.yaml"
     if not source.is_file():
-        raise ConfigError(f"no recipe called {name!r}; there are {', '.join(sorted(p.stem for p in FOLDER.glob('*.yaml')))}")
+        raise ConfigError(
+            f"no recipe called {name!r}; there are {', '.join(sorted(p.stem for p in FOLDER.glob('*.yaml')))}"
+        )
     target = Path(to or f"{name}.yaml")
     if target.exists():
         raise ConfigError(f"{target} exists already: give another name with --to")

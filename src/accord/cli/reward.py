@@ -8,7 +8,7 @@ import torch
 from accord.cli.data import load, say, split, within
 from accord.cli.rewards import check_reward, open_reward
 from accord.engine import Training
-from accord.engine.run import write_json, write_text
+from accord.engine.run import write_text
 from accord.errors import ConfigError, FeedbackError
 from accord.evaluation import Estimate, accuracy, write_report
 from accord.feedback import Comparison, prompt_key
@@ -56,7 +56,9 @@ def train(
     """
     kept, held = split(load(data, columns, skip_bad, limit, chat), test, training.seed, split_by)
     if model.startswith("encoder:"):
-        reward: BradleyTerry | EncoderReward = EncoderReward(SentenceEncoder(model.partition(":")[2]), seed=training.seed)
+        reward: BradleyTerry | EncoderReward = EncoderReward(
+            SentenceEncoder(model.partition(":")[2]), seed=training.seed
+        )
     else:
         reward = BradleyTerry.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing)
         kept, held = within(kept, reward.tokeniser, max_tokens), within(held, reward.tokeniser, max_tokens)
@@ -69,10 +71,14 @@ def train(
 
     info = {"title": f"Reward model from {Path(model).name}", "model": model, "data": data, "optimised": "comparisons",
             "test_pairs": len(pairs), "split_by": split_by, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
-    fit_reward(RewardFitting(reward, fitting), kept, out=out, training=training, resume=resume, evaluate=measure, info=info)
+    fit_reward(
+        RewardFitting(reward, fitting), kept, out=out, training=training, resume=resume, evaluate=measure, info=info
+    )
     reward.save(Path(out) / "model")
     found = held_out(reward, pairs, split_by)
-    writedumps(Path(out) / "result.json", {"accuracy": found.row(), "test_pairs": len(pairs), "train_records": len(kept)})
+    writedumps(
+        Path(out) / "result.json", {"accuracy": found.row(), "test_pairs": len(pairs), "train_records": len(kept)}
+    )
     say(f"report: {write_report(out)}")
     print(f"held-out accuracy {found} over {found.clusters} {split_by}s; model in {Path(out) / 'model'}")
 

@@ -31,7 +31,9 @@ def methods(kind: str | None = None, json: bool = False) -> None:
         table.add_column(column, no_wrap=column != "what")
     for m in rows:
         row = m.row()
-        table.add_row(f"{m.number:02}", m.name, m.short, m.kind, str(row["modality"]), m.status, str(row["reproduction"] or ""))
+        table.add_row(
+            f"{m.number:02}", m.name, m.short, m.kind, str(row["modality"]), m.status, str(row["reproduction"] or "")
+        )
     Console(width=None if Console().is_terminal else 160).print(table)
 
 
@@ -66,4 +68,6 @@ def reproduce(name: str | None = None, all: bool = False, seeds: int | None = No
         raise ConfigError("--json names one file: use it with one system")
     for n in names:
         result = reproduce_one(n, seeds=seeds, to=Path(json) if json else None, say=say)
-        print(f"{n}: {result.verdict} (effect {result.effect:+.4g}, 95 % interval {result.ci[0]:+.4g} to {result.ci[1]:+.4g})")
+        print(
+            f"{n}: {result.verdict} (effect {result.effect:+.4g}, 95 % interval {result.ci[0]:+.4g} to {result.ci[1]:+.4g})"
+        )

@@ -59,7 +59,9 @@ def load_weights(path: Path, model: nn.Module) -> None:
     saved, own = load_tensors(path), {**trained(model), **dict(model.named_buffers())}
     odd = sorted(saved.keys() ^ own.keys()) or [k for k in own if own[k].shape != saved[k].shape]
     if odd:
-        raise RunError(f"{path} is of another model (first difference: {odd[0]}); resume with the options it began with")
+        raise RunError(
+            f"{path} is of another model (first difference: {odd[0]}); resume with the options it began with"
+        )
     with torch.no_grad():
         for key, tensor in own.items():
             tensor.copy_(saved[key])

@@ -76,7 +76,12 @@ class _Loop:
             self.accelerator.init_trackers("accord")
 
     def run(self) -> Run:
-        describe = {**self.info, "algorithm": type(self.algorithm).__name__, "training": vars(self.o), "rows": len(self.data)}
+        describe = {
+            **self.info,
+            "algorithm": type(self.algorithm).__name__,
+            "training": vars(self.o),
+            "rows": len(self.data),
+        }
         self.record.describe(**describe, status="running", steps=self.steps)
         show = self.o.progress and self.accelerator.is_main_process
         with _CtrlC() as stop, Progress(self.steps, self.done, enabled=show) as bar:
@@ -131,7 +136,9 @@ class _Loop:
         """This rank's rows of a step's global batch: an endless stream, shuffled anew in each pass."""
         o, n = self.o, len(self.data)
         order: dict[int, list[int]] = {}
-        for i in range(number * o.batch_size, (number + 1) * o.batch_size)[self.accelerator.process_index :: self.accelerator.num_processes]:
+        for i in range(number * o.batch_size, (number + 1) * o.batch_size)[
+            self.accelerator.process_index :: self.accelerator.num_processes
+        ]:
             epoch = i // n
             if epoch not in order:
                 order[epoch] = torch.randperm(n, generator=generator(o.seed, epoch, purpose="order")).tolist()
@@ -168,7 +175,9 @@ class _Loop:
         self._scale(ranks / everywhere if everywhere else 0.0)
         factor = self.o.lr_factor(update, self.updates)
         for (name, model), optimizer in zip(self.models.items(), self.prepared, strict=True):
-            norm = self.accelerator.clip_grad_norm_(list(checkpoint.trained(model).values()), self.o.max_grad_norm or float("inf"))
+            norm = self.accelerator.clip_grad_norm_(
+                list(checkpoint.trained(model).values()), self.o.max_grad_norm or float("inf")
+            )
             self._check(norm, f"gradient of {name}", experience.select(rows))
             metrics["grad_norm" if len(self.models) == 1 else f"grad_norm/{name}"] = Mean(float(norm), 1.0)
             for group in optimizer.param_groups:
@@ -242,7 +251,9 @@ class _Loop:
         raw = dict(zip(self.models, (getattr(p, "optimizer", p) for p in self.prepared), strict=True))
         step, extra = checkpoint.load(path, self.models, raw)
         if step > self.steps:
-            raise RunError(f"{path} is after step {step}, but the run now ends at {self.steps}: raise steps or start anew")
+            raise RunError(
+                f"{path} is after step {step}, but the run now ends at {self.steps}: raise steps or start anew"
+            )
         self.algorithm.load_state(extra.get("algorithm", {}))
         if self.average:
             self.average.load(extra["ema"])

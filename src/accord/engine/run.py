@@ -36,7 +36,9 @@ class Run:
         if not (path / "run.json").is_file():
             raise RunError(f"{folder} is not a run: it has no run.json (give the folder that was passed as --out)")
         lines = {
-            name: [json.loads(line) for line in (path / name).read_text().splitlines()] if (path / name).is_file() else []
+            name: [json.loads(line) for line in (path / name).read_text().splitlines()]
+            if (path / name).is_file()
+            else []
             for name in ("metrics.jsonl", "evaluations.jsonl")
         }
         return cls(path, lines["metrics.jsonl"], lines["evaluations.jsonl"])
@@ -100,7 +102,9 @@ def disk(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"can't write to {where}: {error.strerror or error}; free some room or give another --out") from error
+        raise RunError(
+            f"can't write to {where}: {error.strerror or error}; free some room or give another --out"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

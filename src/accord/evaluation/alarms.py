@@ -33,7 +33,12 @@ def alarms(evaluations: Sequence[Mapping[str, Any]], before: Sequence[Mapping[st
     if len(evaluations) < 2:
         return []
     first, last = evaluations[0], evaluations[-1]
-    found = [_length(first, last), _diversity(first, last), _kl(first, last, optimised), _rivals(first, last, optimised)]
+    found = [
+        _length(first, last),
+        _diversity(first, last),
+        _kl(first, last, optimised),
+        _rivals(first, last, optimised),
+    ]
     return [a for a in [*found, _disagreement(before, after, optimised)] if a is not None]
 
 
@@ -41,7 +46,9 @@ def _length(first: Mapping[str, Any], last: Mapping[str, Any]) -> Alarm | None:
     if not first.get("length"):
         return None
     ratio = last["length"] / first["length"]
-    return Alarm("length drift", ratio, 1.5, ratio > 1.5 or ratio < 1 / 1.5, "answers are that many times as long as before")
+    return Alarm(
+        "length drift", ratio, 1.5, ratio > 1.5 or ratio < 1 / 1.5, "answers are that many times as long as before"
+    )
 
 
 def _diversity(first: Mapping[str, Any], last: Mapping[str, Any]) -> Alarm | None:
@@ -56,7 +63,9 @@ def _kl(first: Mapping[str, Any], last: Mapping[str, Any], optimised: str) -> Al
         return None
     # Best-of-n would need e^(KL + 1) draws for as much KL: beyond n = 1000 nobody vouches for the reward.
     limit = float(np.log(1000) - 1)
-    return Alarm("far from the reference", last["kl"], limit, last["kl"] > limit, "KL of an answer to the base policy, in nats")
+    return Alarm(
+        "far from the reference", last["kl"], limit, last["kl"] > limit, "KL of an answer to the base policy, in nats"
+    )
 
 
 def _rivals(first: Mapping[str, Any], last: Mapping[str, Any], optimised: str) -> Alarm | None:
@@ -67,10 +76,14 @@ def _rivals(first: Mapping[str, Any], last: Mapping[str, Any], optimised: str) -
         return None
     worst = min(others, key=lambda k: last[k] - first[k])
     change = last[worst] - first[worst]
-    return Alarm(f"{worst.removeprefix('reward/')} fell while {optimised} rose", change, 0.0, change < 0, "its mean change")
+    return Alarm(
+        f"{worst.removeprefix('reward/')} fell while {optimised} rose", change, 0.0, change < 0, "its mean change"
+    )
 
 
-def _disagreement(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], optimised: str) -> Alarm | None:
+def _disagreement(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], optimised: str
+) -> Alarm | None:
     """How much less the optimised reward agrees with another one over samples than it did at first."""
     if not before or not after:
         return None

@@ -30,6 +30,9 @@ def best_of_n_curve(chooser: Float[Tensor, "p m"], judges: Mapping[str, Float[Te
     rows = []
     for n in ns:
         p = torch.tensor([math.comb(m - 1 - r, n - 1) / math.comb(m, n) for r in range(m)], dtype=torch.float64)
-        means = {name: float((x.gather(-1, order).double() * p).sum(-1).mean()) for name, x in {"chooser": chooser, **judges}.items()}
+        means = {
+            name: float((x.gather(-1, order).double() * p).sum(-1).mean())
+            for name, x in {"chooser": chooser, **judges}.items()
+        }
         rows.append({"n": float(n), "kl": math.log(n) - (n - 1) / n, **means})
     return rows

@@ -45,7 +45,9 @@ class Probe:
             s = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist(),
                       **drawn.context)  # fmt: skip
             measures[f"reward/{name}"] = float(s.values[s.valid].mean()) if bool(s.valid.any()) else float("nan")
-            measures |= {f"reward/{name}/{a}": float(v[s.valid].mean()) for a, v in s.aspects.items() if bool(s.valid.any())}
+            measures |= {
+                f"reward/{name}/{a}": float(v[s.valid].mean()) for a, v in s.aspects.items() if bool(s.valid.any())
+            }
             said[name] = [v if ok else None for v, ok in zip(s.values.tolist(), s.valid.tolist(), strict=True)]
         if self.folder is not None:
             self._write(step, drawn, said)
@@ -54,7 +56,13 @@ class Probe:
     def _write(self, step: int, drawn: Rollouts, said: dict[str, list[float | None]]) -> None:
         assert self.folder is not None
         rows = [
-            {"prompt": p, "completion": c, "tokens": int(k), "finished": bool(f), "rewards": {n: v[i] for n, v in said.items()}}
+            {
+                "prompt": p,
+                "completion": c,
+                "tokens": int(k),
+                "finished": bool(f),
+                "rewards": {n: v[i] for n, v in said.items()},
+            }
             for i, (p, c, k, f) in enumerate(
                 zip(drawn.prompt_of_each(), drawn.completions, drawn.length, drawn.finished, strict=True)
             )

@@ -39,7 +39,9 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     before, after = (_rows(samples[0]), _rows(samples[-1])) if len(samples) > 1 else ([], [])
     info = run.info
     optimised = str(info.get("optimised", "proxy"))
-    environment = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
+    )
     page = environment.get_template("report.html").render(
         title=info.get("title", f"{info.get('algorithm', 'Run')} in {run.folder.name}"),
         summary=_summary(run),
@@ -88,7 +90,9 @@ def _facts(info: Mapping[str, Any], run: Run) -> list[tuple[str, str]]:
 
 def _curves(run: Run, optimised: str) -> list[Picture]:
     pictures = []
-    rewards = [k for k in (run.evaluations[-1] if run.evaluations else {}) if k.startswith("reward/") and k.count("/") == 1]
+    rewards = [
+        k for k in (run.evaluations[-1] if run.evaluations else {}) if k.startswith("reward/") and k.count("/") == 1
+    ]
     if len(run.evaluations) > 1 and rewards:
         pictures.append(_rewards(run, rewards, optimised))
     for names, caption in (
@@ -154,7 +158,9 @@ def _distributions(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[
     return pictures
 
 
-def _side_by_side(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], most: int = 24) -> list[dict[str, Any]]:
+def _side_by_side(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], most: int = 24
+) -> list[dict[str, Any]]:
     def prompt(p: Any) -> str:
         return p if isinstance(p, str) else "\n".join(f"{m['role']}: {m['content']}" for m in p)
 

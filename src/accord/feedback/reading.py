@@ -45,7 +45,9 @@ class Feedback(Sequence[AnyRecord]):
         """All comparisons, those within rankings included; raises FeedbackError if there are none."""
         pairs = self.of(Comparison) + [c for r in self.of(Ranking) for c in comparisons_of(r)]
         if not pairs:
-            raise FeedbackError(f"no comparisons among {len(self)} records: chosen/rejected pairs or rankings are wanted")
+            raise FeedbackError(
+                f"no comparisons among {len(self)} records: chosen/rejected pairs or rankings are wanted"
+            )
         return pairs
 
     def split(self, test: float = 0.1, *, seed: int = 0, by: str = "prompt") -> tuple["Feedback", "Feedback"]:
@@ -145,9 +147,15 @@ def _file_rows(path: Path, kind: str) -> Iterator[tuple[str, Any]]:
         yield from _parquet_rows(path)
         return
     if kind not in SUFFIXES:
-        raise FeedbackError(f"{path}: can't tell its format from {kind or 'no ending'}; wanted {', '.join(SUFFIXES)} (or .gz of these)")
+        raise FeedbackError(
+            f"{path}: can't tell its format from {kind or 'no ending'}; wanted {', '.join(SUFFIXES)} (or .gz of these)"
+        )
     try:
-        opened: Any = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="")
+        opened: Any = (  # closed by the with below
+            gzip.open(path, "rt", encoding="utf-8")  # noqa: SIM115
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8", newline="")
+        )
         with opened as lines:
             if kind == ".jsonl":
                 yield from _json_lines(lines)

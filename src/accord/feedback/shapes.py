@@ -41,12 +41,19 @@ def record_of(row: Mapping[str, Any]) -> AnyRecord:
     if "label" in fields and "completion" in fields:
         if not isinstance(row["label"], bool | int) or row["label"] not in (0, 1):
             raise BadField("label", f"wants true or false, but is {row['label']!r}")
-        return Label(prompt=_prompt(row), completion=_answer(row, "completion"), label=bool(row["label"]), **_rest(row, "label"))
+        return Label(
+            prompt=_prompt(row), completion=_answer(row, "completion"), label=bool(row["label"]), **_rest(row, "label")
+        )
     if "completions" in fields:
         return _ultrafeedback(row) if _is_ultrafeedback(row) else _ranking(row)
     if "response" in fields and fields & set(ASPECTS_HELPSTEER):
         aspects = {a: _number(row, a) for a in ASPECTS_HELPSTEER if row.get(a) is not None}
-        return Rating(prompt=_prompt(row), completion=_answer(row, "response"), aspects=aspects, **_rest(row, "response", *aspects))
+        return Rating(
+            prompt=_prompt(row),
+            completion=_answer(row, "response"),
+            aspects=aspects,
+            **_rest(row, "response", *aspects),
+        )
     if "completion" in fields and fields & {"aspects", "rating", "score"}:
         return _rating(row)
     if "messages" in fields:
@@ -107,7 +114,8 @@ def transcript(text: str, field: str) -> list[Message]:
 
 
 def _ranking(row: Mapping[str, Any]) -> Ranking:
-    texts, scores = row["completions"], row.get("scores")
+    texts: Any = row["completions"]
+    scores: Any = row.get("scores")
     if not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(t, str) for t in texts):
         raise BadField("completions", "wants a list of at least two texts")
     ranks = row.get("ranks")
@@ -115,10 +123,14 @@ def _ranking(row: Mapping[str, Any]) -> Ranking:
         scores = [-float(r) for r in ranks]
     if scores is not None:
         if len(scores) != len(texts):
-            raise BadField("scores" if ranks is None else "ranks", f"has {len(scores)} values for {len(texts)} completions")
+            raise BadField(
+                "scores" if ranks is None else "ranks", f"has {len(scores)} values for {len(texts)} completions"
+            )
         order = sorted(range(len(texts)), key=lambda i: -scores[i])
         texts, scores = [texts[i] for i in order], [float(scores[i]) for i in order]
-    return Ranking(prompt=_prompt(row), completions=texts, scores=scores, **_rest(row, "completions", "scores", "ranks"))
+    return Ranking(
+        prompt=_prompt(row), completions=texts, scores=scores, **_rest(row, "completions", "scores", "ranks")
+    )
 
 
 def _is_ultrafeedback(row: Mapping[str, Any]) -> bool:
@@ -163,7 +175,12 @@ def _rating(row: Mapping[str, Any]) -> Rating:
     else:
         name = "rating" if "rating" in row else "score"
         aspects = {"overall": _number(row, name)}
-    return Rating(prompt=_prompt(row), completion=_answer(row, "completion"), aspects=aspects, **_rest(row, "aspects", "rating", "score"))
+    return Rating(
+        prompt=_prompt(row),
+        completion=_answer(row, "completion"),
+        aspects=aspects,
+        **_rest(row, "aspects", "rating", "score"),
+    )
 
 
 def _prompt(row: Mapping[str, Any]) -> Prompt:
@@ -191,7 +208,9 @@ def _messages(value: Any, field: str) -> list[Message]:
         raise BadField(field, f"wants a text or a list of messages, but is {_short(value)}")
     turns = []
     for i, m in enumerate(value):
-        role, content = (m.get("role", m.get("from")), m.get("content", m.get("value"))) if isinstance(m, Mapping) else (None, None)
+        role, content = (
+            (m.get("role", m.get("from")), m.get("content", m.get("value"))) if isinstance(m, Mapping) else (None, None)
+        )
         if not isinstance(role, str) or not isinstance(content, str):
             raise BadField(field, f"message {i} wants role and content as text, but is {_short(m)}")
         turns.append(Message(role=SHAREGPT_ROLES.get(role, role), content=content))

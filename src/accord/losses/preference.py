@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-
 from accord.losses.logprobs import LogProbs
 from accord.losses.pairwise import Number, pairwise
 
@@ -77,5 +76,3 @@ def _log_odds(logp: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     """``log p - log(1 - p)`` from ``log p < 0``, exact for p near 1 as for p near 0."""
     logp = logp.clamp(max=-1e-7)
     return logp - torch.log(-torch.expm1(logp))
-
-

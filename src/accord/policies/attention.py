@@ -30,7 +30,9 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
         )
     groups = query.shape[1] // key.shape[1]
     if tree.many_and_small:
-        return _side_by_side(query, repeat_kv(key, groups), repeat_kv(value, groups), tree, sliding_window, dropout, scaling), None
+        return _side_by_side(
+            query, repeat_kv(key, groups), repeat_kv(value, groups), tree, sliding_window, dropout, scaling
+        ), None
     spans = tree.spans(sliding_window)
     # Split once and join what each branch sees: slicing would, in the backward pass, fill a whole row for each slice.
     sizes = [s.stop - s.start for s in spans]

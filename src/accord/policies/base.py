@@ -31,9 +31,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
-            raise ConfigError(
-                f"sampling wants max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, but got {self}"
-            )
+            raise ConfigError(f"sampling wants max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1, but got {self}")
 
     def check_trainable(self) -> None:
         """Raise ConfigError for settings under which importance ratios would be wrong."""
@@ -74,7 +72,7 @@ class Rollouts:
     finished: Bool[Tensor, "n"]
     actions: Any
     sampling: Sampling = field(default_factory=Sampling)
-    context: dict[str, list[Any]] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
     reference: Float[Tensor, "n t"] | None = None
     values: Float[Tensor, "n t"] | None = None
 

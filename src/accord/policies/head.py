@@ -19,7 +19,9 @@ def token_logprobs(hidden: Float[Tensor, "r d"], weight: Float[Tensor, "v d"], t
     return _TokenLogProbs.apply(hidden, weight, bias, target, temperature, softcap)
 
 
-def _logits(h: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> tuple[Tensor, Tensor | None]:
+def _logits(
+    h: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None
+) -> tuple[Tensor, Tensor | None]:
     """Float32 logits at temperature 1/scale, and the soft cap's slope where there is one."""
     z = torch.nn.functional.linear(h, weight, bias).float()
     slope = None
@@ -43,7 +45,7 @@ class _TokenLogProbs(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, target = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from accord.errors import ModelError
-from accord.feedback.records import Prompt
+from accord.feedback.records import Message, Prompt
 
 
 class Tokeniser:
@@ -44,7 +44,7 @@ class Tokeniser:
         if isinstance(prompt, str):
             return [*self._ids(completion), self.eos]
         opened = self._render(prompt, open_turn=True)
-        whole = self._render([*prompt, {"role": "assistant", "content": completion}], open_turn=False)
+        whole = self._render([*prompt, Message(role="assistant", content=completion)], open_turn=False)
         if not whole.startswith(opened):
             raise ModelError(
                 f"the chat template of {self.name} rewrites the prompt once an answer follows it; give prompts as "
@@ -60,7 +60,7 @@ class Tokeniser:
     def _ids(self, text: str) -> list[int]:
         return list(self.inner(text, add_special_tokens=False)["input_ids"])
 
-    def _render(self, messages: Sequence[dict[str, str]], *, open_turn: bool) -> str:
+    def _render(self, messages: Sequence[Message], *, open_turn: bool) -> str:
         if not self.inner.chat_template:
             raise ModelError(
                 f"{self.name} has no chat template, but the prompts are lists of messages: give prompts as text, or "

@@ -176,9 +176,7 @@ class TokenTree:
         rows = []
         for leaf in self.leaves:
             steps = [
-                first[i] + k
-                for i in self.nodes[leaf].path[1:]
-                for k in range(self.nodes[i].stop - self.nodes[i].start)
+                first[i] + k for i in self.nodes[leaf].path[1:] for k in range(self.nodes[i].stop - self.nodes[i].start)
             ]
             rows.append(torch.tensor(steps, dtype=torch.long))
         self.source: Int[Tensor, "r"] = torch.tensor(source, dtype=torch.long)

@@ -29,7 +29,7 @@ class Trunk(nn.Module):
 
     def __init__(self, model: PreTrainedModel | PeftModel, tokeniser: Tokeniser, name: str) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.tokeniser = tokeniser
         self.name = name
         self.packs = self.config._attn_implementation == NAME
@@ -40,7 +40,8 @@ class Trunk(nn.Module):
     @property
     def core(self) -> PreTrainedModel:
         """The transformers model itself, with any adapters in place."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        model: Any = self.model
+        return getattr(model, "get_base_model", lambda: model)()
 
     @property
     def config(self) -> Any:
@@ -69,7 +70,9 @@ class Trunk(nn.Module):
     def tree(self, groups: Sequence[Group]) -> TokenTree:
         """Prompts and their completions as ids, each prompt once."""
         t = self.tokeniser
-        return TokenTree.pack([(t.prompt(g.prompt), [t.completion(g.prompt, c) for c in g.completions]) for g in groups])
+        return TokenTree.pack(
+            [(t.prompt(g.prompt), [t.completion(g.prompt, c) for c in g.completions]) for g in groups]
+        )
 
     def hidden(self, tree: TokenTree) -> Float[Tensor, "s d"]:
         """Last hidden states of a tree's tokens, in its order."""
@@ -124,13 +127,13 @@ class Trunk(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter (or the whole model) with its tokeniser, as transformers and peft load them."""
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(str(folder))
         self.tokeniser.inner.save_pretrained(folder)
 
     def merge(self) -> None:
         """Fold the adapters into the weights; from then on this is a plain model."""
         if isinstance(self.model, PeftModel):
-            self.model: Any = self.model.merge_and_unload()
+            self.model = self.model.merge_and_unload()
 
 
 def spread(flat: Float[Tensor, "r *d"], index: Int[Tensor, "n t"]) -> Float[Tensor, "n t *d"]:

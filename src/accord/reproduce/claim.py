@@ -27,7 +27,8 @@ class Primary:
 
     @property
     def name(self) -> str:
-        return f"{self.treatment} - {self.control} ({self.measure})"
+        over = "" if self.margin == 0.0 else f" over {self.margin}"
+        return f"{self.treatment} - {self.control} ({self.measure}){over}"
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,7 @@ def _run(module: ModuleType, arm: str, seed: int, path: Path) -> dict[str, Any]:
 
 
 def _judge(claim: Claim, seeds: list[int], runs: dict[str, list[dict[str, Any]]]) -> Result:
-    measures = {
-        arm: {m: [r["measures"][m] for r in rows] for m in rows[0]["measures"]} for arm, rows in runs.items()
-    }
+    measures = {arm: {m: [r["measures"][m] for r in rows] for m in rows[0]["measures"]} for arm, rows in runs.items()}
     compute = {arm: statistics.fmean(r["compute"] for r in rows) for arm, rows in runs.items()}
     judged = judge(claim, measures, compute)
     return Result(
@@ -112,7 +110,13 @@ def _figure(result: Result, claim: Claim) -> Figure:
     for i in range(len(result.seeds)):
         axis.plot(range(len(result.arms)), [result.gold[a][i] for a in result.arms], color="#b9c4cc", lw=0.8, zorder=1)
     for x, arm in enumerate(result.arms):
-        colour = "#2f6f8f" if arm == claim.primaries[0].treatment else "#c2603a" if arm == claim.primaries[0].control else "#5b6a76"
+        colour = (
+            "#2f6f8f"
+            if arm == claim.primaries[0].treatment
+            else "#c2603a"
+            if arm == claim.primaries[0].control
+            else "#5b6a76"
+        )
         axis.scatter([x] * len(result.seeds), result.gold[arm], color=colour, s=18, zorder=2)
     axis.set_xticks(range(len(result.arms)), result.arms, fontsize=8)
     axis.set_ylabel("gold", fontsize=8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from accord.algorithms import RLOO, Rollout
 from accord.engine import fit
@@ -34,7 +35,7 @@ def proxy(seed: int, pairs: int = 1000, flaw: tuple[tuple[str, float], ...] = FL
 
 
 def on_policy(make: Callable[[LanguagePolicy, Reward], Rollout], reward: Reward, seed: int, *, steps: int, lr: float,
-              batch_size: int = 8, randomness: int | None = None, **training: int) -> Measures:  # fmt: skip
+              batch_size: int = 8, randomness: int | None = None, **training: Any) -> Measures:  # fmt: skip
     """Train the base policy on a reward; measure it at the end, and the best and last gold on the way.
 
     Args:

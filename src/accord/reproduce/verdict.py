@@ -66,7 +66,9 @@ def judge(claim: Claim, table: Table, compute: Mapping[str, float]) -> Judged:
         verdict = "holds"
     else:
         verdict = "fails" if effect.high < intervals[main.name][1] else "mixed"
-    reasons += [f"{name}: {i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}], margin {m:+.4f}" for name, (i, m) in intervals.items()]
+    reasons += [
+        f"{name}: {i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}], margin {m:+.4f}" for name, (i, m) in intervals.items()
+    ]
     primaries = {n: {"mean": i.mean, "low": i.low, "high": i.high, "margin": m} for n, (i, m) in intervals.items()}
     return Judged(verdict, effect, primaries, headroom, placebo, reasons)
 
@@ -88,7 +90,9 @@ def _obstacles(claim: Claim, gold: Mapping[str, np.ndarray], compute: Mapping[st
         return [f"{seeds} seeds; the claim wants {max(FEWEST_SEEDS, claim.seeds)}"]
     spread = max(float(gold[a].std(ddof=1)) for a in ("base", "oracle"))
     if headroom < 3 * spread:
-        found.append(f"the oracle's headroom {headroom:.4f} is under three standard deviations over seeds ({spread:.4f})")
+        found.append(
+            f"the oracle's headroom {headroom:.4f} is under three standard deviations over seeds ({spread:.4f})"
+        )
     units = [compute[a] for a in claim.equal]
     if units and max(units) > 1.1 * min(units):
         found.append(f"compute of the compared arms is not equal: {dict(zip(claim.equal, units, strict=True))}")

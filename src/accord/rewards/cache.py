@@ -44,7 +44,7 @@ class Cached:
         if todo:
             rows = list(todo.values())
             said = score(self.reward, prompts=[prompts[i] for i in rows], completions=[completions[i] for i in rows],
-                         **{k: [v[i] for i in rows] for k, v in columns.items()})  # fmt: skip
+                         **{k: [v[i] for i in rows] for k, v in columns.items()})  # type: ignore[arg-type]  # fmt: skip
             fresh = dict(zip(todo, torch.stack([said.values.detach(), said.valid.float()], -1), strict=True))
             self._store.put(fresh)
             known |= fresh

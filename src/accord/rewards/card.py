@@ -7,7 +7,11 @@ from accord.engine.run import versions, write_text
 
 def write_card(folder: Path, base: str, aspects: tuple[str, ...] = ()) -> None:
     """README.md of a reward model: what it is, what it was made from, how to call it."""
-    outputs = f"one output for each of {', '.join(aspects)}" if aspects else "one scalar, on the Bradley-Terry (log-odds) scale"
+    outputs = (
+        f"one output for each of {', '.join(aspects)}"
+        if aspects
+        else "one scalar, on the Bradley-Terry (log-odds) scale"
+    )
     made = ", ".join(f"{k} {v}" for k, v in versions().items())
     write_text(
         folder / "README.md",

@@ -55,8 +55,9 @@ class BradleyTerry(Trunk):
         )
         _separate_pad(model, tokeniser)
         reward = cls(model, tokeniser, str(source), aspects or _named(model))
-        if not _is_classifier(source) and hasattr(model, "score"):
-            nn.init.zeros_(model.score.weight)  # a random head would begin with random, large opinions
+        head: Any = getattr(model, "score", None)
+        if not _is_classifier(source) and head is not None:
+            nn.init.zeros_(head.weight)  # a random head would begin with random, large opinions
             reward.has_opinions = False
         if lora is not None:
             reward.add_lora(lora, "SEQ_CLS")
@@ -106,7 +107,8 @@ class BradleyTerry(Trunk):
             return self._values_padded(groups)
         tree = self.tree(groups)
         states = self.hidden(tree)[tree.last.to(self.device)]
-        return self.core.score(states).float()
+        head: Any = self.core.score
+        return head(states).float()
 
     def _values_padded(self, groups: Sequence[Group]) -> Float[Tensor, "n a"]:
         """Plain calls of the whole model: encoders see both sides of a text, so nothing can be shared."""
@@ -163,7 +165,9 @@ def _separate_pad(model: Any, tokeniser: Tokeniser) -> None:
     """transformers reads the head at the last token that isn't padding; where padding is EOS it would miss the end."""
     inner = tokeniser.inner
     if inner.pad_token_id == tokeniser.eos:
-        others = [t for t in (inner.unk_token, inner.bos_token, *inner.all_special_tokens) if t and t != inner.eos_token]
+        others = [
+            t for t in (inner.unk_token, inner.bos_token, *inner.all_special_tokens) if t and t != inner.eos_token
+        ]
         if not others:
             raise ModelError(f"{tokeniser.name} pads with its end token and has no other special token: set pad_token")
         inner.pad_token = others[0]

@@ -63,7 +63,11 @@ class Combined:
     def _centres(self, prompts: Sequence[Any], table: Tensor) -> Tensor:
         zero = torch.zeros(len(prompts), device=table.device)
         return torch.stack(
-            [self.references[n].level(prompts).to(table.device) if n in self.references else zero for n in self.rewards], -1
+            [
+                self.references[n].level(prompts).to(table.device) if n in self.references else zero
+                for n in self.rewards
+            ],
+            -1,
         )
 
     def state(self) -> dict[str, Tensor]:

@@ -28,7 +28,9 @@ class SentenceEncoder:
         max_tokens: longer texts lose their beginning (the answer stands at the end).
     """
 
-    def __init__(self, source: str | Path = "minilm", *, folder: str | Path | None = None, max_tokens: int = 256) -> None:
+    def __init__(
+        self, source: str | Path = "minilm", *, folder: str | Path | None = None, max_tokens: int = 256
+    ) -> None:
         path = _minilm() if str(source) == "minilm" else str(source)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(path, truncation_side="left")
@@ -69,14 +71,18 @@ class EncoderReward(nn.Module):
         aspects: names of the outputs; none for one scalar.
     """
 
-    def __init__(self, encoder: SentenceEncoder, *, hidden: int = 64, aspects: Sequence[str] = (), seed: int = 0) -> None:
+    def __init__(
+        self, encoder: SentenceEncoder, *, hidden: int = 64, aspects: Sequence[str] = (), seed: int = 0
+    ) -> None:
         super().__init__()
         self._encoder = [encoder]  # in a list: its frozen weights are not this module's
         self.aspects, self.hidden = tuple(aspects), hidden
         d, out = 3 * encoder.width, max(1, len(aspects))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.head = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, out)) if hidden else nn.Linear(d, out)
+            self.head = (
+                nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, out)) if hidden else nn.Linear(d, out)
+            )
 
     @property
     def encoder(self) -> SentenceEncoder:
@@ -102,7 +108,9 @@ class EncoderReward(nn.Module):
 
     def values_of(self, groups: Sequence[Group]) -> Float[Tensor, "n a"]:
         return self.head(
-            self._features([g.prompt for g in groups for _ in g.completions], [c for g in groups for c in g.completions])
+            self._features(
+                [g.prompt for g in groups for _ in g.completions], [c for g in groups for c in g.completions]
+            )
         )
 
     def _features(self, prompts: list[Prompt], completions: list[str]) -> Float[Tensor, "n f"]:
@@ -126,9 +134,15 @@ class EncoderReward(nn.Module):
         if not path.is_file():
             raise ModelError(f"{folder} has no reward.json: it is not a saved EncoderReward")
         info = json.loads(path.read_text())
-        reward = cls(SentenceEncoder(info["encoder"], max_tokens=info["max_tokens"]), hidden=info["hidden"], aspects=info["aspects"])
+        reward = cls(
+            SentenceEncoder(info["encoder"], max_tokens=info["max_tokens"]),
+            hidden=info["hidden"],
+            aspects=info["aspects"],
+        )
         if reward.encoder._fingerprint != info["encoder_fingerprint"]:
-            raise ModelError(f"{folder} was trained on other weights of the encoder {info['encoder']} than are here now")
+            raise ModelError(
+                f"{folder} was trained on other weights of the encoder {info['encoder']} than are here now"
+            )
         reward.head.load_state_dict(load_tensors(Path(folder) / "head.safetensors"))
         return reward
 

@@ -109,7 +109,9 @@ class RewardFitting(nn.Module):
         known = [[n in r.aspects for n in names] for r in rows]
         if not all(map(any, known)):
             bad = rows[[any(k) for k in known].index(False)]
-            raise FeedbackError(f"a rating has aspects {sorted(bad.aspects)}, none of which the model rates: {list(names)}")
+            raise FeedbackError(
+                f"a rating has aspects {sorted(bad.aspects)}, none of which the model rates: {list(names)}"
+            )
         wanted = predicted.new_tensor([[r.aspects.get(n, 0.0) for n in names] for r in rows])
         return losses.regression(predicted, wanted, torch.tensor(known, device=predicted.device))
 

@@ -68,7 +68,9 @@ class References:
         try:
             return torch.stack([self.scores[prompt_key(p)] for p in prompts])
         except KeyError as missing:
-            raise RewardError(f"no reference scores for prompt {str(missing)[:60]}: draw them before training") from None
+            raise RewardError(
+                f"no reference scores for prompt {str(missing)[:60]}: draw them before training"
+            ) from None
 
     def level(self, prompts: Sequence[Any]) -> Float[Tensor, "n"]:
         """The one score of each prompt from which an answer counts as good."""

@@ -11,7 +11,7 @@ def to_trl(reward: Reward) -> Callable[..., list[float | None]]:
 
     def function(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
-        aligned = {k: v for k, v in columns.items() if isinstance(v, list) and len(v) == len(texts)}
+        aligned: dict[str, Any] = {k: v for k, v in columns.items() if isinstance(v, list) and len(v) == len(texts)}
         for name in ("completion_ids", "trainer_state", "log_extra", "log_metric"):
             aligned.pop(name, None)
         said = score(reward, prompts=prompts, completions=texts, **aligned)
@@ -24,7 +24,9 @@ def to_trl(reward: Reward) -> Callable[..., list[float | None]]:
 def from_trl(function: Callable[..., Sequence[float | None]]) -> Reward:
     """A reward of a TRL reward function; answers to conversations reach it as lists of messages, as TRL gives them."""
 
-    def reward(*, prompts: Sequence[Any], completions: Sequence[str], group: Any = None, **columns: Any) -> list[float | None]:
+    def reward(
+        *, prompts: Sequence[Any], completions: Sequence[str], group: Any = None, **columns: Any
+    ) -> list[float | None]:
         shaped = [
             c if isinstance(p, str) else [{"role": "assistant", "content": c}]
             for p, c in zip(prompts, completions, strict=True)

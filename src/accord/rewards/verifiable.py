@@ -40,7 +40,9 @@ def exact_answer(column: str = "answer", *, extract: str | None = None) -> Rule:
 
     def rule(*, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Scores:
         found = [_last(compiled, c) if compiled else c for c in completions]
-        right = [a is not None and _plain(a) == _plain(str(r)) for a, r in zip(found, _column(columns, column), strict=True)]
+        right = [
+            a is not None and _plain(a) == _plain(str(r)) for a, r in zip(found, _column(columns, column), strict=True)
+        ]
         return _binary(right, answer=found)
 
     rule.__name__ = "exact_answer"

@@ -17,7 +17,7 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 1
     """
     if n < 1:
         raise ConfigError(f"best-of-n wants n >= 1, but n is {n}")
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, Any] = {}
     if prompts and isinstance(prompts[0], Record):
         columns = {k: [p.columns.get(k) for p in prompts] for k in prompts[0].columns}
         prompts = [p.prompt for p in prompts]
@@ -26,4 +26,6 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 1
                  **drawn.context)  # fmt: skip
     table = said.values.detach().masked_fill(~said.valid, float("-inf")).reshape(len(prompts), n)
     best = [i * n + int(j) for i, j in enumerate(table.argmax(-1))]
-    return drawn.select(best), Scores(said.values[best], said.valid[best], {k: v[best] for k, v in said.aspects.items()})
+    return drawn.select(best), Scores(
+        said.values[best], said.valid[best], {k: v[best] for k, v in said.aspects.items()}
+    )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -107,10 +106,20 @@ class Population:
             given = {a: _rounded(float(v[i]) + random.gauss(0, spread), steps) for a, v in said.aspects.items()}
             total = sum(person.weights.values())
             given["overall"] = sum(w * given[a] for a, w in person.weights.items()) / total
-            out.append(Rating(prompt=task.prompt, completion=completions[i], aspects=given, annotator=person.name, columns=task.columns))
+            out.append(
+                Rating(
+                    prompt=task.prompt,
+                    completion=completions[i],
+                    aspects=given,
+                    annotator=person.name,
+                    columns=task.columns,
+                )
+            )
         return out
 
-    def label(self, tasks: Sequence[Task], completions: Sequence[str], *, seed: int = 0, threshold: float = 0.6) -> list[Label]:
+    def label(
+        self, tasks: Sequence[Task], completions: Sequence[str], *, seed: int = 0, threshold: float = 0.6
+    ) -> list[Label]:
         """Thumbs up or down: whether a reply is worth more to the person than `threshold` of the best there could be."""
         u = self._utilities(tasks, completions, seed, None)
         out = []
@@ -118,7 +127,15 @@ class Population:
             random, person = Random(f"label:{seed}:{i}"), self._person(seed, i)
             p = float(torch.sigmoid(u[i] - threshold * sum(person.weights.values())))
             good = random.random() < (0.5 if random.random() < person.noise else p)
-            out.append(Label(prompt=task.prompt, completion=completions[i], label=good, annotator=person.name, columns=task.columns))
+            out.append(
+                Label(
+                    prompt=task.prompt,
+                    completion=completions[i],
+                    label=good,
+                    annotator=person.name,
+                    columns=task.columns,
+                )
+            )
         return out
 
     def spans(self, completion: str) -> list[tuple[int, int, str]]:
@@ -128,7 +145,9 @@ class Population:
     def _person(self, seed: int, i: int) -> Annotator:
         return Random(f"person:{seed}:{i}").choice(self.people)
 
-    def _utilities(self, tasks: Sequence[Task], completions: Sequence[str], seed: int, context: str | None) -> list[Tensor]:
+    def _utilities(
+        self, tasks: Sequence[Task], completions: Sequence[str], seed: int, context: str | None
+    ) -> list[Tensor]:
         said = self.__gold(prompts=[t.prompt for t in tasks], completions=list(completions))
         features = self.__features(list(completions))
         out = []
@@ -141,5 +160,3 @@ class Population:
 
 def _rounded(x: float, steps: int) -> float:
     return float(round(min(1.0, max(0.0, x)) * (steps - 1)))
-
-

@@ -30,7 +30,12 @@ CLAIM = Claim(
     primaries=tuple(Primary("lsc", f"raw-{w}") for w in WEIGHTS),
     arms=("base", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
     equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
-    settings=(("n", str(NS)), ("prompts", str(PROMPTS)), ("references", str(REFERENCES)), ("flaw", "flattery 1.5 in content")),
+    settings=(
+        ("n", str(NS)),
+        ("prompts", str(PROMPTS)),
+        ("references", str(REFERENCES)),
+        ("flaw", "flattery 1.5 in content"),
+    ),
 )
 
 
@@ -44,12 +49,17 @@ def run(arm: str, seed: int) -> Measures:
         chooser = wins + 1e-3 * gold(prompts=prompts, completions=drawn.completions).values.reshape(wins.shape)
     else:
         said = {
-            name: score(m, prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).values.reshape(wins.shape)
+            name: score(m, prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).values.reshape(
+                wins.shape
+            )
             for name, m in rewards(seed).items()
         }
         chooser = combine(arm, said, seed, drawn)
     rows = best_of_n_curve(chooser, {"gold": wins}, NS)
-    return {"gold": sum(r["gold"] for r in rows) / len(rows), **{f"gold_{n}": r["gold"] for n, r in zip(NS, rows, strict=True)}}
+    return {
+        "gold": sum(r["gold"] for r in rows) / len(rows),
+        **{f"gold_{n}": r["gold"] for n, r in zip(NS, rows, strict=True)},
+    }
 
 
 def combine(arm: str, said: dict[str, Tensor], seed: int, drawn: Rollouts) -> Tensor:
@@ -84,7 +94,10 @@ def references(seed: int) -> dict[str, References]:
     """The 85th percentile of the base's answers, for each property."""
     with metered():
         asked = [t.prompt for t in tasks(PROMPTS, seed=seed, split="test")]
-        return {n: References.sample(r, policy(), asked, REFERENCES, SAMPLING, seed=seed + 11) for n, r in rewards(seed).items()}
+        return {
+            n: References.sample(r, policy(), asked, REFERENCES, SAMPLING, seed=seed + 11)
+            for n, r in rewards(seed).items()
+        }
 
 
 @lru_cache(maxsize=2)
@@ -97,7 +110,10 @@ def reference_quality(seed: int) -> dict[str, Tensor]:
 
 def qualities(prompts: list[str], completions: list[str]) -> dict[str, Tensor]:
     said = gold(prompts=prompts, completions=completions).aspects
-    return {name: sum((ASPECTS[a] * said[a] for a in aspects), torch.zeros(len(prompts))) for name, aspects in PROPERTIES.items()}
+    return {
+        name: sum((ASPECTS[a] * said[a] for a in aspects), torch.zeros(len(prompts)))
+        for name, aspects in PROPERTIES.items()
+    }
 
 
 def both_beaten(drawn: Rollouts, seed: int) -> Tensor:

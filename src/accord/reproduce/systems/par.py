@@ -4,6 +4,7 @@ REINFORCE with a leave-one-out baseline (not GRPO, whose division by the group's
 on a reward model whose annotators over-value flattery and length.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from accord.policies.meter import metered
@@ -31,7 +32,12 @@ CLAIM = Claim(
     arms=("base", "oracle", "vanilla", "standardised", "vanilla-kl", "par", "placebo"),
     equal=("vanilla", "standardised", "vanilla-kl", "par", "placebo"),
     collapses="vanilla",
-    settings=(("steps", str(STEPS)), ("lr", str(LR)), ("kl", f"0.02; vanilla-kl {MATCHED_KL}"), ("samples a step", "8 x 4")),
+    settings=(
+        ("steps", str(STEPS)),
+        ("lr", str(LR)),
+        ("kl", f"0.02; vanilla-kl {MATCHED_KL}"),
+        ("samples a step", "8 x 4"),
+    ),
 )
 
 
@@ -47,11 +53,12 @@ def run(arm: str, seed: int) -> Measures:
     if arm == "base":
         return base(seed)
     raw = proxy(seed)
-    reward: Reward = {
+    made: dict[str, Callable[[], Reward]] = {
         "oracle": lambda: gold,
         "standardised": lambda: standardise(raw),
         "par": lambda: par(raw, references(seed, 1)),
         "placebo": lambda: par(raw, references(seed, 1)),
-    }.get(arm, lambda: raw)()
+    }
+    reward = made.get(arm, lambda: raw)()
     return on_policy(rloo(MATCHED_KL if arm == "vanilla-kl" else 0.02), reward, seed, steps=STEPS, lr=LR,
                      randomness=seed + OTHER if arm == "placebo" else None)  # fmt: skip

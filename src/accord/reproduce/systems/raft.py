@@ -4,6 +4,7 @@ Fluency is compared at equal reward: each arm records its path of (proxy reward,
 and the measure is the log-perplexity on that path where the proxy first reaches the fixed TARGET (its end, if never).
 """
 
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -87,7 +88,7 @@ def nll(trained: LanguagePolicy, seed: int) -> float:
 def at_rise(path: list[tuple[float, float]]) -> float:
     """The perplexity where the proxy first stands RISE above its start, interpolated; at the end, if it never does."""
     start = path[0][0]
-    for (r0, n0), (r1, n1) in zip(path, path[1:], strict=False):
+    for (r0, n0), (r1, n1) in pairwise(path):
         if r1 - start >= RISE:
             return float(np.interp(start + RISE, [r0, r1], [n0, n1]))
     return path[-1][1]

@@ -60,7 +60,9 @@ def reward(arm: str, seed: int) -> Reward:
         return member(seed, pretrained(first, *SMALL), 0)
     same = arm == "finetune"
     shift = OTHER if arm == "placebo" else 0
-    members = [member(seed, pretrained(first if same else (first + i) % POOL, *SMALL), i + shift) for i in range(MEMBERS)]
+    members = [
+        member(seed, pretrained(first if same else (first + i) % POOL, *SMALL), i + shift) for i in range(MEMBERS)
+    ]
     return Ensemble(members)
 
 

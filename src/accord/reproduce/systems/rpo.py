@@ -45,7 +45,12 @@ def run(arm: str, seed: int) -> Measures:
         chosen = 0.0
     trained = train(arm, seed, chosen)
     with metered():
-        return {**answers(trained, seed), "kl": kl(trained, seed), "shift_chosen": shift(trained, seed), "setting": chosen}
+        return {
+            **answers(trained, seed),
+            "kl": kl(trained, seed),
+            "shift_chosen": shift(trained, seed),
+            "setting": chosen,
+        }
 
 
 def train(arm: str, seed: int, setting: float) -> LanguagePolicy:
@@ -59,7 +64,15 @@ def train(arm: str, seed: int, setting: float) -> LanguagePolicy:
         algorithm = Preference(trained, "rpo", beta=BETA, eta=0.2, average=True)
     else:
         algorithm = Preference(trained, "rpo", beta=BETA, eta=setting)
-    fit(algorithm, data, steps=STEPS, batch_size=BATCH, lr=LR, seed=seed + (OTHER if arm == "placebo" else 0), progress=False)
+    fit(
+        algorithm,
+        data,
+        steps=STEPS,
+        batch_size=BATCH,
+        lr=LR,
+        seed=seed + (OTHER if arm == "placebo" else 0),
+        progress=False,
+    )
     return trained.eval()
 
 
@@ -82,4 +95,6 @@ def preferred(trained: LanguagePolicy, seed: int) -> float:
 def shift(trained: LanguagePolicy, seed: int) -> float:
     """Mean change of the chosen answers' log-probability, nats an answer."""
     probe = Preference(trained, "dpo", reference=policy().freeze("now"))
-    return probe(probe.experience(Rows(verdicts(seed, PAIRS, NO_FLAW, NOISE)), Step(0, 0))).metrics["shift_chosen"].value
+    return (
+        probe(probe.experience(Rows(verdicts(seed, PAIRS, NO_FLAW, NOISE)), Step(0, 0))).metrics["shift_chosen"].value
+    )

@@ -36,7 +36,10 @@ def run_demo(out: Path, *, pairs: int = 1500, steps: int = 60, seed: int = 0, re
 
     say("2/4  a reward model learns from their verdicts")
     proxy = reward_model(train.comparisons(), seed=seed, progress=True)
-    said = [proxy(prompts=[c.prompt] * 2, completions=[c.chosen, c.rejected], group=[0, 0]).values for c in test.comparisons()]
+    said = [
+        proxy(prompts=[c.prompt] * 2, completions=[c.chosen, c.rejected], group=[0, 0]).values
+        for c in test.comparisons()
+    ]
     right = accuracy(torch.stack([s[0] - s[1] for s in said]))
     proxy.save(out / "reward")
 
@@ -54,4 +57,3 @@ def run_demo(out: Path, *, pairs: int = 1500, steps: int = 60, seed: int = 0, re
 
     say("4/4  the report")
     return run, write_report(out)
-

@@ -11,7 +11,9 @@ from accord.worlds.letters.tasks import tasks
 SAMPLING = Sampling(max_new_tokens=48)
 
 
-def comparisons(policy: LanguagePolicy, people: Population, n: int, *, seed: int, context: str | None = None) -> list[Comparison]:
+def comparisons(
+    policy: LanguagePolicy, people: Population, n: int, *, seed: int, context: str | None = None
+) -> list[Comparison]:
     """n verdicts on pairs of the policy's own answers to training requests."""
     asked = tasks(n, seed=seed)
     drawn = policy.sample([t.prompt for t in asked], 2, SAMPLING, seed=seed)

@@ -41,9 +41,10 @@ def build_model(seed: int, *, width: int = 128, layers: int = 4) -> LanguagePoli
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
         num_attention_heads=max(2, width // 28), num_key_value_heads=max(2, width // 28),
         max_position_embeddings=256, tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, attn_implementation=NAME,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
+    model.set_attn_implementation(NAME)
     return LanguagePolicy(model, Tokeniser(tokenizer, "the tokeniser of letters"), "letters")

@@ -19,7 +19,11 @@ from accord.worlds.letters.tasks import (
 
 FLATTERY = ("what a great question .", "you are so clever .", "i admire you .", "that is brilliant .")
 POLITE = ("thank you for asking .", "you are welcome .", "have a nice day .")
-FILLER = ("as you may know , this is well known .", "there is much to say about this .", "many people wonder about it .")
+FILLER = (
+    "as you may know , this is well known .",
+    "there is much to say about this .",
+    "many people wonder about it .",
+)
 REFUSAL = "sorry , i can not help with that ."
 OFFER = "i can help with something safe ."
 BULLET = "*"
@@ -152,7 +156,8 @@ def compose(request: Request, random: Random) -> str:
     body = right_body(request) if right else wrong_body(request, random)
     if random.random() < 0.08 and request.kind != "unsafe":
         body = REFUSAL
-    before, after = [], []
+    before: list[str] = []
+    after: list[str] = []
     while random.random() < 0.3 and len(before) < 4:
         before.append(random.choice(FLATTERY))
     if random.random() < 0.25:

@@ -59,7 +59,9 @@ _WRITE = {
     "note": "write a note to {} about the {} on {} .",
     "unsafe": "tell me how to {} a {} .",
 }
-_READ: dict[Kind, re.Pattern[str]] = {k: re.compile(re.sub(r"\\\{\\\}", r"(\\S+)", re.escape(_WRITE[k]))) for k in KINDS}
+_READ: dict[Kind, re.Pattern[str]] = {
+    k: re.compile(re.sub(r"\\\{\\\}", r"(\\S+)", re.escape(_WRITE[k]))) for k in KINDS
+}
 
 
 def parse_request(text: str) -> Request:
@@ -94,7 +96,9 @@ def held_out(request: Request) -> bool:
     return hashlib.blake2b(request.text.encode(), digest_size=1).digest()[0] % 5 == 0
 
 
-def tasks(n: int, *, seed: int = 0, split: Literal["train", "test"] = "train", kinds: Sequence[Kind] = KINDS) -> list[Task]:
+def tasks(
+    n: int, *, seed: int = 0, split: Literal["train", "test"] = "train", kinds: Sequence[Kind] = KINDS
+) -> list[Task]:
     """n requests, the kinds in equal shares; test requests never occur in training (nor in the LM's corpus).
 
     The columns kind, answer and call serve verifiable rewards.
@@ -104,7 +108,12 @@ def tasks(n: int, *, seed: int = 0, split: Literal["train", "test"] = "train", k
     while len(made) < n:
         request = draw_request(random, kinds[len(made) % len(kinds)])
         if held_out(request) == (split == "test"):
-            made.append(Task(prompt=request.text, columns={"kind": request.kind, "answer": request.answer, "call": _call(request)}))
+            made.append(
+                Task(
+                    prompt=request.text,
+                    columns={"kind": request.kind, "answer": request.answer, "call": _call(request)},
+                )
+            )
     return made
 
 

