@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint bench reproduce docs clean
+ACCORD_DATA ?= ../shared/data
+
+.PHONY: demo test bench reproduce real-data docs clean
 
 demo: $(VENV)/demo.done  ## the main job on an embedded world, with a report to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
@@ -22,6 +24,13 @@ bench: $(VENV)/bench.done  ## side by side with TRL on SmolLM2-135M; a quarter o
 
 reproduce: $(VENV)/demo.done  ## every reproduction; hours
 	$(BIN)/accord reproduce --all
+	$(BIN)/python docs/render.py
+
+real-data: $(VENV)/bench.done  ## SmolLM2 on real comparisons; an hour
+	$(BIN)/accord reward train recipes/reward-argument-pairs.yaml --out runs/reward-argument-pairs --data $(ACCORD_DATA)/argument-pairs/pairs.jsonl.gz
+	$(BIN)/accord align recipes/dpo-hh-rlhf.yaml --out runs/dpo-hh-rlhf --data $(ACCORD_DATA)/hh-rlhf/harmless-base-test.jsonl.gz
+	cp runs/reward-argument-pairs/result.json docs/results/reward-argument-pairs.json
+	cp runs/dpo-hh-rlhf/result.json docs/results/dpo-hh-rlhf.json
 	$(BIN)/python docs/render.py
 
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results

@@ -99,9 +99,9 @@ def align(
     rows = kept.comparisons() if method in PAIRED else list(kept)
     run = fit(algorithm, rows, training, out=out, resume=resume, evaluate=measure, info=info)
     policy.save(Path(out) / "policy")
-    result = (
-        {"before": run.evaluations[0], "after": run.evaluations[-1]} if run.evaluations else {"after": run.metrics[-1]}
-    )
+    measured = run.evaluations or run.metrics
+    result = {"before": measured[0], "after": measured[-1], "train_records": len(rows), "steps": len(run.metrics),
+              "seconds": sum(run.column("seconds"))}  # fmt: skip
     write_json(Path(out) / "result.json", result)
     say(f"report: {write_report(out)}")
     print(dumps(result))

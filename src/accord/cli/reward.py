@@ -8,7 +8,7 @@ import torch
 from accord.cli.data import load, say, split, within
 from accord.cli.rewards import check_reward, open_reward
 from accord.engine import Training
-from accord.engine.run import write_text
+from accord.engine.run import write_json, write_text
 from accord.errors import ConfigError, FeedbackError
 from accord.evaluation import Estimate, accuracy, write_report
 from accord.feedback import Comparison, prompt_key
@@ -71,16 +71,17 @@ def train(
 
     info = {"title": f"Reward model from {Path(model).name}", "model": model, "data": data, "optimised": "comparisons",
             "test_pairs": len(pairs), "split_by": split_by, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
-    fit_reward(
+    run = fit_reward(
         RewardFitting(reward, fitting), kept, out=out, training=training, resume=resume, evaluate=measure, info=info
     )
     reward.save(Path(out) / "model")
-    found = held_out(reward, pairs, split_by)
-    writedumps(
-        Path(out) / "result.json", {"accuracy": found.row(), "test_pairs": len(pairs), "train_records": len(kept)}
-    )
+    last, clusters = run.evaluations[-1], len({_cluster(p, split_by) for p in pairs})
+    result = {"before": run.evaluations[0], "after": last, "test_pairs": len(pairs), "test_clusters": clusters,
+              "train_records": len(kept), "steps": len(run.metrics), "seconds": sum(run.column("seconds"))}  # fmt: skip
+    write_json(Path(out) / "result.json", result)
     say(f"report: {write_report(out)}")
-    print(f"held-out accuracy {found} over {found.clusters} {split_by}s; model in {Path(out) / 'model'}")
+    print(f"held-out accuracy {last['accuracy']:.3f} [{last['accuracy_low']:.3f}, {last['accuracy_high']:.3f}] on "
+          f"{len(pairs)} pairs of {clusters} {split_by}s; model in {Path(out) / 'model'}")  # fmt: skip
 
 
 def evaluate(

