@@ -45,13 +45,21 @@ def test_align_by_preferences_end_to_end(pairs: Path, tmp_path: Path, capsys: py
 
 def test_reward_train_evaluate_score_and_use(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "rm"
-    assert main(["reward", "train", "--model", MODEL, "--data", str(pairs), "--out", str(out), "--test", "0.3", *QUICK]) == 0
+    assert (
+        main(["reward", "train", "--model", MODEL, "--data", str(pairs), "--out", str(out), "--test", "0.3", *QUICK])
+        == 0
+    )
     assert "held-out accuracy" in capsys.readouterr().out
     assert main(["reward", "evaluate", "--reward", str(out / "model"), "--data", str(pairs), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 40
     flat = tmp_path / "flat.jsonl"
     flat.write_text(json.dumps({"prompt": "what is 2 plus 3 ?", "completion": "the answer is 5 ."}) + "\n")
-    assert main(["reward", "score", "--reward", str(out / "model"), "--data", str(flat), "--out", str(tmp_path / "s.jsonl")]) == 0
+    assert (
+        main(
+            ["reward", "score", "--reward", str(out / "model"), "--data", str(flat), "--out", str(tmp_path / "s.jsonl")]
+        )
+        == 0
+    )
     said = json.loads((tmp_path / "s.jsonl").read_text())["reward"]
     again = score(BradleyTerry.load(out / "model"), prompts=["what is 2 plus 3 ?"], completions=["the answer is 5 ."])
     assert said == pytest.approx(float(again.values), abs=1e-5)
@@ -63,8 +71,15 @@ def test_reward_train_evaluate_score_and_use(pairs: Path, tmp_path: Path, capsys
 
 def test_on_policy_alignment_with_a_rule_and_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, judge = tmp_path / "prompts.jsonl", tmp_path / "judge.py"
-    data.write_text("".join(json.dumps({"prompt": t.prompt, "answer": t.columns["answer"] or "0"}) + "\n" for t in letters.tasks(20, kinds=("sum",))))
-    judge.write_text("def brief(*, prompts, completions, **columns):\n    return [-float(len(c)) for c in completions]\n")
+    data.write_text(
+        "".join(
+            json.dumps({"prompt": t.prompt, "answer": t.columns["answer"] or "0"}) + "\n"
+            for t in letters.tasks(20, kinds=("sum",))
+        )
+    )
+    judge.write_text(
+        "def brief(*, prompts, completions, **columns):\n    return [-float(len(c)) for c in completions]\n"
+    )
     out = tmp_path / "run"
     call = ["align", "--method", "rloo", "--model", MODEL, "--data", str(data), "--out", str(out), "--reward", '{"numeric_answer": {}}',
             "--judge", f"{judge}:brief", "--group_size", "2", "--sampling.max_new_tokens", "12", "--test", "0.3", *QUICK]  # fmt: skip
@@ -81,19 +96,39 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
     empty.write_text("")
     wrong.write_text('{"prompt": "p", "better": "a", "worse": "b"}\n')
     good = tmp_path / "good.jsonl"
-    good.write_text("".join(f'{{"prompt": "what is {i} plus 3 ?", "chosen": "a", "rejected": "b"}}\n' for i in range(9)))
+    good.write_text(
+        "".join(f'{{"prompt": "what is {i} plus 3 ?", "chosen": "a", "rejected": "b"}}\n' for i in range(9))
+    )
     align = ["align", "--model", MODEL, "--out", out, "--method"]
     return {
         "an empty file": ([*align, "dpo", "--data", str(empty)], "empty"),
         "a wrong column": ([*align, "dpo", "--data", str(wrong)], "better"),
         "no such file": ([*align, "dpo", "--data", "/no/file.jsonl"], "no file at /no/file.jsonl"),
-        "no such model": (["align", "--method", "dpo", "--out", out, "--model", "/no/model", "--data", str(good)], "/no/model"),
-        "an unknown option": ([*align, "dpo", "--data", str(good), "--options", '{"eta": 1}'], "dpo has no option 'eta'"),
+        "no such model": (
+            ["align", "--method", "dpo", "--out", out, "--model", "/no/model", "--data", str(good)],
+            "/no/model",
+        ),
+        "an unknown option": (
+            [*align, "dpo", "--data", str(good), "--options", '{"eta": 1}'],
+            "dpo has no option 'eta'",
+        ),
         "an unknown method": ([*align, "dppo", "--data", str(good)], "dppo"),
         "a method without its reward": ([*align, "grpo", "--data", str(good)], "wants a reward"),
         "a reward for an offline method": ([*align, "dpo", "--data", str(good), "--reward", "x"], "not from a reward"),
         "the wrong kind of feedback": ([*align, "kto", "--data", str(good)], "label"),
-        "truncated training samples": ([*align, "grpo", "--data", str(good), "--reward", '{"matches": {"pattern": "a"}}', "--sampling.top_p", "0.5"], "never truncated"),
+        "truncated training samples": (
+            [
+                *align,
+                "grpo",
+                "--data",
+                str(good),
+                "--reward",
+                '{"matches": {"pattern": "a"}}',
+                "--sampling.top_p",
+                "0.5",
+            ],
+            "never truncated",
+        ),
         "an unknown rule": ([*align, "grpo", "--data", str(good), "--reward", '{"nice": {}}'], "no rule called 'nice'"),
         "a number that is none": ([*align, "dpo", "--data", str(good), "--training.lr", "fast"], "lr"),
         "a value out of range": ([*align, "dpo", "--data", str(good), "--training.steps", "0"], "steps"),
@@ -109,7 +144,9 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
 
 
 @pytest.mark.parametrize("name", mistakes(Path("/tmp")) if Path("/tmp").is_dir() else [])
-def test_every_mistake_is_one_line_and_exit_code_two_or_one(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_mistake_is_one_line_and_exit_code_two_or_one(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     call, wanted = mistakes(tmp_path)[name]
     code = main(call)
     said = capsys.readouterr()
@@ -130,7 +167,9 @@ def test_methods_prints_the_whole_catalogue_as_json(capsys: pytest.CaptureFixtur
     assert {r["kind"] for r in json.loads(capsys.readouterr().out)} == {"judge"}
 
 
-def test_recipes_are_listed_copied_and_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipes_are_listed_copied_and_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "list"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
@@ -146,7 +185,9 @@ def test_recipes_are_listed_copied_and_understood(tmp_path: Path, capsys: pytest
 
 
 def test_help_shows_real_defaults() -> None:
-    said = subprocess.run([sys.executable, "-m", "accord", "align", "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-m", "accord", "align", "--help"], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
     assert "default: 1e-05" in said
     assert "default: prompt" in said
 

@@ -195,3 +195,51 @@ def test_a_tokeniser_without_pad_or_end_token() -> None:
     inner.eos_token = None
     with pytest.raises(ModelError, match="end-of-sequence"):
         Tokeniser(inner, "mine")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral"])
+def test_layers_that_keep_fewer_activations_give_the_same_numbers_and_gradients(architecture: str) -> None:
+    from accord.policies.fused import save_activations
+
+    lean, plain = tiny_policy(architecture), tiny_policy(architecture)
+    save_activations(lean.core)
+    groups = [Group(p, ("the answer is 5 .", "i admire you .")) for p in PROMPTS]
+    kept = []
+    for policy in (lean, plain):
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            said = policy.likelihood(groups).policy
+        said.sum().backward()
+        kept.append(sum(sizes))
+    assert kept[0] < 0.8 * kept[1]
+    assert torch.allclose(lean.likelihood(groups).policy, plain.likelihood(groups).policy, atol=1e-5)
+    for p, q in zip(lean.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, atol=1e-4, rtol=1e-3)  # type: ignore[arg-type]
+
+
+def test_lean_layers_against_finite_differences() -> None:
+    from accord.policies.fused import _GatedDown, _RMSNorm
+
+    torch.manual_seed(0)
+    x, w, gate, up, down = (
+        torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((3, 5), (5,), (3, 6), (3, 6), (4, 6))
+    )
+    assert torch.autograd.gradcheck(_GatedDown.apply, (gate, up, down))
+    ours = _RMSNorm.apply(x.float(), w.float(), 1e-6)
+    wanted = torch.nn.functional.rms_norm(x.float(), (5,), w.float(), 1e-6)
+    assert torch.allclose(ours, wanted, atol=1e-6)
+    weights = torch.randn(3, 5)
+    grads = [torch.autograd.grad((y * weights).sum(), (x, w), retain_graph=True) for y in (ours, wanted)]
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads, strict=True))
+
+
+def test_adapters_on_the_projections_still_get_their_gradient() -> None:
+    policy = letters.policy().train()
+    policy.add_lora(4, "CAUSAL_LM")
+    policy.likelihood([Group(PROMPTS[0], ("the answer is 5 .",))]).policy.sum().backward()
+    missing = [
+        n
+        for n, p in policy.named_parameters()
+        if p.requires_grad and (p.grad is None or ("lora_B" in n and not p.grad.any()))
+    ]
+    assert not missing

@@ -45,8 +45,10 @@ class Feedback(Sequence[AnyRecord]):
         """All comparisons, those within rankings included; raises FeedbackError if there are none."""
         pairs = self.of(Comparison) + [c for r in self.of(Ranking) for c in comparisons_of(r)]
         if not pairs:
+            first = self.records[0]
             raise FeedbackError(
-                f"no comparisons among {len(self)} records: chosen/rejected pairs or rankings are wanted"
+                f"no comparisons among {len(self)} records, which read as {type(first).__name__.lower()}s with the columns "
+                f"{sorted(first.columns)}; wanted chosen and rejected (name yours with --columns.chosen=…) or rankings"
             )
         return pairs
 

@@ -28,11 +28,8 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    groups = query.shape[1] // key.shape[1]
     if tree.many_and_small:
-        return _side_by_side(
-            query, repeat_kv(key, groups), repeat_kv(value, groups), tree, sliding_window, dropout, scaling
-        ), None
+        return _side_by_side(query, key, value, tree, sliding_window, dropout, scaling), None
     spans = tree.spans(sliding_window)
     # Split once and join what each branch sees: slicing would, in the backward pass, fill a whole row for each slice.
     sizes = [s.stop - s.start for s in spans]
@@ -41,11 +38,7 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
     for q, span in zip(queries, spans, strict=True):
         k, v = (_join(x, span.path) for x in (keys, values))
         mask = None if span.mask is None else span.mask.to(query.device)
-        attended = scaled_dot_product_attention(
-            q, repeat_kv(k, groups), repeat_kv(v, groups), attn_mask=mask, is_causal=mask is None,
-            dropout_p=dropout, scale=scaling,
-        )  # fmt: skip
-        out.append(attended.transpose(1, 2))
+        out.append(_attend(q, k, v, mask, dropout, scaling).transpose(1, 2))
     return torch.cat(out, 1), None
 
 
@@ -59,9 +52,20 @@ def _side_by_side(query: Tensor, key: Tensor, value: Tensor, tree: TokenTree, wi
     def rows(x: Tensor) -> Tensor:
         return x[0].transpose(0, 1).index_select(0, index).unflatten(0, (b, length)).transpose(1, 2)
 
-    attended = scaled_dot_product_attention(rows(query), rows(key), rows(value), attn_mask=batch.mask.to(query.device),
-                                            dropout_p=dropout, scale=scaling)  # fmt: skip
+    attended = _attend(rows(query), rows(key), rows(value), batch.mask.to(query.device), dropout, scaling)
     return attended.transpose(1, 2).flatten(0, 1).index_select(0, batch.back.to(query.device))[None]
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float | None
+) -> Tensor:
+    """Softmax attention under a mask (None: causal), without copies of shared keys where the kernel can do so."""
+    groups = query.shape[1] // key.shape[1]
+    shares = groups > 1 and query.device.type == "cpu"  # elsewhere a mask and shared keys fall back to the slow kernel
+    if groups > 1 and not shares:
+        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, dropout_p=dropout,
+                                        scale=scaling, enable_gqa=shares)  # fmt: skip
 
 
 def _join(parts: tuple[Tensor, ...], path: tuple[int, ...]) -> Tensor:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from accord.errors import ModelError
 from accord.policies.attention import NAME, TESTED
+from accord.policies.fused import save_activations
 from accord.policies.tokenise import Tokeniser
 
 
@@ -46,6 +47,7 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device
             options.setdefault("attn_implementation", NAME)
         model = auto_class.from_pretrained(path, dtype=dtype, **options)
         tokenizer = AutoTokenizer.from_pretrained(path)
+        save_activations(model)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"can't load a model from {source}: {_first_line(error)}") from error
     return model.to(device), Tokeniser(tokenizer, f"the tokeniser of {source}")
