@@ -46,7 +46,7 @@ def run(arm: str, seed: int) -> Measures:
     look(0)
     if arm != "base":
         fit(algorithm(arm, trained, seed), tasks(400, seed=seed + 1), steps=STAGES, batch_size=PROMPTS, inner_epochs=2,
-            lr=LR, seed=seed + (OTHER if arm == "placebo" else 0), evaluate=look, evaluate_every=1, progress=False)  # fmt: skip
+            lr=LR, seed=seed + (OTHER if arm == "placebo" else 0), evaluate=look, evaluate_every=2, progress=False)  # fmt: skip
     with metered():
         return {**answers(trained, seed), "kl": kl(trained, seed), "proxy": path[-1][0], "nll": at_rise(path),
                 "nll_at_end": path[-1][1]}  # fmt: skip

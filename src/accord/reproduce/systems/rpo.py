@@ -7,7 +7,7 @@ on answers against the base's (never by the gold).
 from functools import lru_cache
 from statistics import fmean
 
-from accord.algorithms import Preference, Supervised
+from accord.algorithms import Preference
 from accord.engine import Rows, Step, fit
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
@@ -26,8 +26,8 @@ CLAIM = Claim(
     statement="On 160 pairs with a fifth of the verdicts random, after 8 epochs, RPO's gold is above DPO's, and the "
     "chosen answers have lost less log-probability.",
     primaries=(Primary("rpo", "dpo"), Primary("rpo", "dpo", measure="shift_chosen")),
-    arms=("base", "oracle", "sft", "dpo", "rpo", "rpo-average", "placebo"),
-    equal=("dpo", "rpo", "rpo-average", "placebo"),
+    arms=("base", "oracle", "dpo", "rpo", "placebo"),
+    equal=("dpo", "rpo", "placebo"),
     settings=(("betas", str(BETAS)), ("etas", str(ETAS)), ("steps", str(STEPS)), ("lr", str(LR))),
 )
 
@@ -37,12 +37,8 @@ def run(arm: str, seed: int) -> Measures:
         return {**answers(policy(), seed), "shift_chosen": 0.0}
     if arm == "oracle":
         return {**on_policy(rloo(), gold, seed, steps=60, lr=LR), "shift_chosen": 0.0}
-    method = "rpo" if arm in ("placebo", "rpo-average") else arm
-    if method != "sft":
-        with metered():
-            chosen = tuned(method)
-    else:
-        chosen = 0.0
+    with metered():
+        chosen = tuned("dpo" if arm == "dpo" else "rpo")
     trained = train(arm, seed, chosen)
     with metered():
         return {
@@ -56,14 +52,8 @@ def run(arm: str, seed: int) -> Measures:
 def train(arm: str, seed: int, setting: float) -> LanguagePolicy:
     trained = policy()
     data = verdicts(seed, PAIRS, NO_FLAW, NOISE)
-    if arm == "sft":
-        algorithm: Preference | Supervised = Supervised(trained)
-    elif arm == "dpo":
-        algorithm = Preference(trained, "dpo", beta=setting)
-    elif arm == "rpo-average":
-        algorithm = Preference(trained, "rpo", beta=BETA, eta=0.2, average=True)
-    else:
-        algorithm = Preference(trained, "rpo", beta=BETA, eta=setting)
+    options = {"beta": setting} if arm == "dpo" else {"beta": BETA, "eta": setting}
+    algorithm = Preference(trained, "dpo" if arm == "dpo" else "rpo", **options)
     fit(
         algorithm,
         data,
