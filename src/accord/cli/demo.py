@@ -8,7 +8,7 @@ from accord.errors import RunError
 from accord.worlds.letters.demo import run_demo
 
 
-def letters(out: str = "runs/letters", pairs: int = 1500, steps: int = 60, seed: int = 0, resume: bool = False) -> None:
+def letters(out: str = "runs/letters", pairs: int = 3000, steps: int = 60, seed: int = 0, resume: bool = False) -> None:
     """From simulated people's verdicts to a better tiny language model, with a report (about two minutes).
 
     Args:

@@ -118,8 +118,8 @@ def _rewards(run: Run, names: Sequence[str], optimised: str) -> Picture:
         own = axis if i == 0 else axis.twinx()
         colour = ACCENT if name == f"reward/{optimised}" else TRUTH
         own.plot(steps, [e.get(name, math.nan) for e in run.evaluations], color=colour, marker="o", ms=3, lw=1.8)
-        own.set_ylabel(name.removeprefix("reward/"), color=colour)
-        own.tick_params(axis="y", colors=colour)
+        own.set_ylabel(name.removeprefix("reward/"), color=colour, fontsize=8)
+        own.tick_params(axis="y", colors=colour, labelsize=7)
         own.spines[["top"]].set_visible(False)
         if i > 1:
             own.spines["right"].set_position(("axes", 1 + 0.16 * (i - 1)))
@@ -199,6 +199,8 @@ def _smooth(values: Sequence[float], share: float = 0.1) -> list[float]:
 def _number(x: Any, *, sign: bool = False) -> str:
     if not isinstance(x, int | float):
         return "–"
+    if abs(x) < 1e-6:
+        x = 0.0
     return f"{x:+.3g}" if sign else f"{x:.3g}"
 
 

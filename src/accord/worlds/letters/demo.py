@@ -24,7 +24,7 @@ STORY = (
 )
 
 
-def run_demo(out: Path, *, pairs: int = 1500, steps: int = 60, seed: int = 0, resume: bool = False,
+def run_demo(out: Path, *, pairs: int = 3000, steps: int = 60, seed: int = 0, resume: bool = False,
              say: Callable[[str], None] = print) -> tuple[Run, Path]:  # fmt: skip
     """Feedback, reward, alignment, report; returns the run and the report's path. About two minutes on two cores."""
     base = base_policy()
@@ -35,7 +35,7 @@ def run_demo(out: Path, *, pairs: int = 1500, steps: int = 60, seed: int = 0, re
     train, test = read(out / "feedback.jsonl").split(0.1)
 
     say("2/4  a reward model learns from their verdicts")
-    proxy = reward_model(train.comparisons(), seed=seed, progress=True)
+    proxy = reward_model(train.comparisons(), seed=seed, epochs=2, progress=True)
     said = [
         proxy(prompts=[c.prompt] * 2, completions=[c.chosen, c.rejected], group=[0, 0]).values
         for c in test.comparisons()
