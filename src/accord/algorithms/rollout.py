@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from accord.algorithms.base import PolicyAlgorithm
@@ -86,8 +86,7 @@ class Rollout(PolicyAlgorithm):
         terms, mine = self._assign(step, rollouts, scores)
         terms = [t.select(mine) for t in terms]
         # Episodes that no term counts (RAFT's losers) need no forward pass.
-        counted = torch.stack([(t.weight != 0).any(-1) for t in terms]).any(0)
-        kept = counted.nonzero()[:, 0].tolist() or [0]
+        kept = _counted(terms).nonzero()[:, 0].tolist() or [0]
         return Credited(rollouts, terms).select(kept) if len(kept) < len(mine) else Credited(rollouts, terms)
 
     def _assign(self, step: Step, rollouts: Rollouts, scores: Scores) -> tuple[list[Term], list[int]]:
@@ -122,6 +121,7 @@ class Rollout(PolicyAlgorithm):
         device = next(iter(sees.values())).device
         rollouts = _to(rollouts, device)
         total = torch.zeros((), device=device)
+        episodes = float(_counted(batch.terms).sum())
         metrics: dict[str, Mean] = {}
         for term in batch.terms:
             weight = term.weight.to(device)
@@ -129,11 +129,11 @@ class Rollout(PolicyAlgorithm):
             part = (each * weight).masked_fill(weight == 0, 0.0).sum()
             total = total + part
             name = getattr(term.surrogate, "func", term.surrogate).__name__
-            metrics[f"loss/{name}"] = Mean(float(part.detach()), float(len(rollouts)))
+            metrics[f"loss/{name}"] = Mean(float(part.detach()), episodes)
         if "logprobs" in sees:
             drift = (sees["logprobs"].detach() - rollouts.logprobs).abs()
             metrics["off_policy"] = Mean.of(drift, rollouts.mask)
-        return Loss(total, float(len(rollouts)), metrics)
+        return Loss(total, episodes, metrics)
 
     def _log(self, step: Step, rollouts: Rollouts, scores: Scores) -> None:
         step.log("reward", scores.values, scores.valid)
@@ -181,6 +181,11 @@ def RAFT(
     """
     options = {"unfinished": "drop", "reference": "base" if kl else None, **options}
     return Rollout(policy, reward, BestOfGroup(select, kl), **options)
+
+
+def _counted(terms: list[Term]) -> Bool[Tensor, "n"]:
+    """Which episodes any term gives weight to."""
+    return torch.stack([(t.weight != 0).any(-1) for t in terms]).any(0)
 
 
 def _columns(batch: Rows) -> dict[str, list[Any]]:

@@ -76,9 +76,8 @@ def _rivals(first: Mapping[str, Any], last: Mapping[str, Any], optimised: str) -
         return None
     worst = min(others, key=lambda k: last[k] - first[k])
     change = last[worst] - first[worst]
-    return Alarm(
-        f"{worst.removeprefix('reward/')} fell while {optimised} rose", change, 0.0, change < 0, "its mean change"
-    )
+    name = f"{worst.removeprefix('reward/')} against {optimised}"
+    return Alarm(name, change, 0.0, change < 0, "its mean change while the optimised reward rose")
 
 
 def _disagreement(
