@@ -61,7 +61,7 @@ def test_every_primary_must_hold_and_margins_count() -> None:
     ("change", "compute", "reason"),
     [
         ({"oracle": np.full(5, 0.52)}, EQUAL, "headroom"),
-        ({}, {**EQUAL, "old": 120.0}, "compute"),
+        ({}, {**EQUAL, "new": 120.0}, "compute"),
         ({"placebo": np.full(5, 0.3)}, EQUAL, "placebo"),
     ],
 )

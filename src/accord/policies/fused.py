@@ -3,7 +3,6 @@
 The numbers are those of the modules they stand in for; only when autograd or autocast would need more do those run.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,9 +26,15 @@ def save_activations(model: nn.Module) -> None:
             module.__class__ = _lean(kind, _mlp)
 
 
-@lru_cache
-def _lean(kind: type[nn.Module], forward: Any) -> type[nn.Module]:
-    return type(f"Lean{kind.__name__}", (kind,), {"forward": forward, "plain": kind.forward, "__module__": __name__})
+_LEAN: dict[type, Any] = {}
+
+
+def _lean(kind: type, forward: Any) -> Any:
+    """The subclass of a module's class with another forward, made once."""
+    if kind not in _LEAN:
+        members = {"forward": forward, "plain": kind.forward, "__module__": __name__}  # type: ignore[attr-defined]
+        _LEAN[kind] = type(f"Lean{kind.__name__}", (kind,), members)
+    return _LEAN[kind]
 
 
 def _norm(self: Any, x: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ class Claim:
         primaries: the first is the main one.
         arms: all arms that run; among them "base" (untrained), "oracle" (trained on gold) and "placebo" (the main
             treatment again with other randomness).
-        equal: arms whose compute must agree within a tenth.
+        equal: arms that get the same steps and samples; a treatment among them may use at most 1.1 times the compute of
+            its control (a control may use more: a hacked policy rambles).
         collapses: for a claim on hacking, the plain arm whose gold must fall below the base's.
         settings: whatever else was fixed in advance (budgets, grids).
     """

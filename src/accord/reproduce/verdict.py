@@ -50,7 +50,7 @@ class Judged:
 def judge(claim: Claim, table: Table, compute: Mapping[str, float]) -> Judged:
     """holds: every primary's interval lies above its margin; fails: the main one's wholly below; else mixed.
 
-    No verdict with too few seeds, unequal compute, an oracle whose headroom over the base is under three standard
+    No verdict with too few seeds, a treatment that used over 1.1 times its control's compute, an oracle whose headroom over the base is under three standard
     deviations over seeds, a placebo that differs from itself, or a plain arm that was to collapse and didn't.
     """
     gold = {arm: np.asarray(m["gold"], float) for arm, m in table.items()}
@@ -93,9 +93,11 @@ def _obstacles(claim: Claim, gold: Mapping[str, np.ndarray], compute: Mapping[st
         found.append(
             f"the oracle's headroom {headroom:.4f} is under three standard deviations over seeds ({spread:.4f})"
         )
-    units = [compute[a] for a in claim.equal]
-    if units and max(units) > 1.1 * min(units):
-        found.append(f"compute of the compared arms is not equal: {dict(zip(claim.equal, units, strict=True))}")
+    for p in claim.primaries:
+        if {p.treatment, p.control} <= set(claim.equal) and compute[p.treatment] > 1.1 * compute[p.control]:
+            found.append(
+                f"{p.treatment} used {compute[p.treatment] / compute[p.control]:.2f} times the compute of {p.control}"
+            )
     if placebo.low > 0 or placebo.high < 0:
         found.append(f"the placebo differs from the treatment by {placebo.mean:+.4f}: the measure is not to be trusted")
     if claim.collapses:

@@ -6,6 +6,7 @@ on answers against the base's (never by the gold).
 
 from functools import lru_cache
 from statistics import fmean
+from typing import Any
 
 from accord.algorithms import Preference
 from accord.engine import Rows, Step, fit
@@ -52,7 +53,7 @@ def run(arm: str, seed: int) -> Measures:
 def train(arm: str, seed: int, setting: float) -> LanguagePolicy:
     trained = policy()
     data = verdicts(seed, PAIRS, NO_FLAW, NOISE)
-    options = {"beta": setting} if arm == "dpo" else {"beta": BETA, "eta": setting}
+    options: dict[str, Any] = {"beta": setting} if arm == "dpo" else {"beta": BETA, "eta": setting}
     algorithm = Preference(trained, "dpo" if arm == "dpo" else "rpo", **options)
     fit(
         algorithm,
