@@ -163,3 +163,17 @@ def test_chunked_head_equals_the_full_table(
     assert torch.allclose(ours.double(), full(h, w, b), atol=1e-5)
     for g, x in zip(grads, wanted, strict=True):
         assert torch.allclose(g, x, atol=1e-5)
+
+
+def test_the_head_in_bfloat16_stays_near_single_precision() -> None:
+    torch.manual_seed(0)
+    h, w = torch.randn(300, 16), torch.randn(40, 16)
+    target = torch.randint(0, 40, (300,))
+    grads = []
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = h.to(dtype).requires_grad_(), w.to(dtype).requires_grad_()
+        said = token_logprobs(a, b, target)
+        assert said.dtype == torch.float32
+        said.mean().backward()
+        grads.append(b.grad.float())  # type: ignore[union-attr]
+    assert float((grads[0] - grads[1]).norm() / grads[0].norm()) < 0.03

@@ -107,7 +107,8 @@ class KTO(PolicyAlgorithm):
     """Kahneman-Tversky optimisation on labels good/bad of single completions (arXiv 2402.01306).
 
     The KL that its value function is centred on is estimated on mismatched pairs: each prompt with the next row's
-    completion, beside its own in the same tree.
+    completion, beside its own in the same tree. It is a mean over one forward pass, as in the paper's code: a larger
+    `micro_batch_size` makes it less noisy.
     """
 
     def __init__(self, policy: Any, *, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0,

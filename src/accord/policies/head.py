@@ -49,7 +49,8 @@ class _TokenLogProbs(torch.autograd.Function):
         hidden, weight, bias, target = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight) if wants_weight else None
+        # In half precision the sum over chunks would lose digits: it is kept in float32.
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         grad_bias = torch.zeros_like(bias) if wants_bias else None
         for s in range(0, len(hidden), CHUNK):
             rows = slice(s, s + CHUNK)
@@ -61,8 +62,11 @@ class _TokenLogProbs(torch.autograd.Function):
             d = (d if slope is None else d * slope).to(weight.dtype)
             if grad_hidden is not None:
                 grad_hidden[rows] = (d @ weight) * g.to(weight.dtype)
-            if grad_weight is not None:
+            if grad_weight is not None and weight.dtype == torch.float32:
                 grad_weight.addmm_(d.T, h * g.to(h.dtype))
+            elif grad_weight is not None:
+                grad_weight += d.T @ (h * g.to(h.dtype))
             if grad_bias is not None:
                 grad_bias += (d * g.to(d.dtype)).sum(0)
+        grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
         return grad_hidden, grad_weight, grad_bias, None, None, None

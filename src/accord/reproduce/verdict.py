@@ -50,8 +50,8 @@ class Judged:
 def judge(claim: Claim, table: Table, compute: Mapping[str, float]) -> Judged:
     """holds: every primary's interval lies above its margin; fails: the main one's wholly below; else mixed.
 
-    No verdict with too few seeds, a treatment that used over 1.1 times its control's compute, an oracle whose headroom over the base is under three standard
-    deviations over seeds, a placebo that differs from itself, or a plain arm that was to collapse and didn't.
+    No verdict with too few seeds, a treatment that used over 1.1 times its control's compute, an oracle whose headroom
+    over the base is under three standard deviations over seeds, a placebo that differs from itself, or a plain arm that was to collapse and didn't.
     """
     gold = {arm: np.asarray(m["gold"], float) for arm, m in table.items()}
     headroom = float((gold["oracle"] - gold["base"]).mean())
