@@ -50,7 +50,8 @@ class _TokenLogProbs(torch.autograd.Function):
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         # In half precision the sum over chunks would lose digits: it is kept in float32.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        kept = torch.promote_types(weight.dtype, torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=kept) if wants_weight else None
         grad_bias = torch.zeros_like(bias) if wants_bias else None
         for s in range(0, len(hidden), CHUNK):
             rows = slice(s, s + CHUNK)
@@ -62,7 +63,7 @@ class _TokenLogProbs(torch.autograd.Function):
             d = (d if slope is None else d * slope).to(weight.dtype)
             if grad_hidden is not None:
                 grad_hidden[rows] = (d @ weight) * g.to(weight.dtype)
-            if grad_weight is not None and weight.dtype == torch.float32:
+            if grad_weight is not None and grad_weight.dtype == weight.dtype:
                 grad_weight.addmm_(d.T, h * g.to(h.dtype))
             elif grad_weight is not None:
                 grad_weight += d.T @ (h * g.to(h.dtype))
