@@ -377,3 +377,16 @@ def test_rounds_start_from_the_last_ones_weights_and_resume(tmp_path) -> None:  
     rounds(2, again, build, training, out=tmp_path, resume=True)
     assert seen == [1, 2], "finished rounds are not run again"
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), again.parameters(), strict=True))
+
+
+def test_a_critic_trains_only_what_it_calls() -> None:
+    from accord.policies.critic import Critic
+    from accord.rewards import BradleyTerry
+
+    drawn = letters.policy().sample([t.prompt for t in TASKS], 2, SHORT)
+    for trunk in (tiny_policy("llama"), BradleyTerry.load(letters.WEIGHTS)):
+        critic = Critic(trunk)
+        assert not critic(drawn).any(), "it begins at zero"
+        torch.nn.init.normal_(critic.head.weight)
+        critic(drawn).sum().backward()
+        assert all(p.grad is not None for p in critic.parameters() if p.requires_grad)

@@ -1,6 +1,7 @@
 """A value head for policies whose actions are tokens."""
 
 import copy
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,13 @@ class Critic(nn.Module):
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
         self.trunk = copy.deepcopy(trunk)
-        config = self.trunk.core.config
+        core: Any = self.trunk.core
+        config = core.config
+        # What the critic never calls must not wait for a gradient (DDP would).
+        if not config.tie_word_embeddings and core.get_output_embeddings() is not None:
+            core.get_output_embeddings().requires_grad_(False)
+        if hasattr(core, "score"):
+            core.score.requires_grad_(False)
         self.head = nn.Linear(getattr(config, "hidden_size", None) or config.n_embd, 1).to(self.trunk.device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
