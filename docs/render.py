@@ -72,7 +72,9 @@ def reproductions() -> None:
         sections += ["| arm | gold by seed | mean | compute |", "|---|---|---|---|"]
         for arm in r["arms"]:
             gold = r["gold"][arm]
-            sections.append(f"| {arm} | {' '.join(f'{g:.3f}' for g in gold)} | {sum(gold) / len(gold):.3f} | {r['compute'][arm]:.0f} |")
+            sections.append(
+                f"| {arm} | {' '.join(f'{g:.3f}' for g in gold)} | {sum(gold) / len(gold):.3f} | {r['compute'][arm]:.0f} |"
+            )
         sections += ["", f"![{m.name}](../reproductions/{m.name}.svg)"]
     (HERE / "reproductions.md").write_text("\n".join([*lines, *sections, ""]))
 

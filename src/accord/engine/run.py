@@ -1,6 +1,7 @@
 """A run's folder: what ran, its metrics, its checkpoints. Every write is whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -102,9 +103,8 @@ def disk(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"can't write to {where}: {error.strerror or error}; free some room or give another --out"
-        ) from error
+        mend = "free some room or" if error.errno == errno.ENOSPC else "check the path or"
+        raise RunError(f"can't write to {where}: {error.strerror or error}; {mend} give another --out") from error
 
 
 def write_text(path: Path, text: str) -> None:
