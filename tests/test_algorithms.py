@@ -390,3 +390,17 @@ def test_a_critic_trains_only_what_it_calls() -> None:
         torch.nn.init.normal_(critic.head.weight)
         critic(drawn).sum().backward()
         assert all(p.grad is not None for p in critic.parameters() if p.requires_grad)
+
+
+def test_raft_keeps_fewer_rows_than_minibatches() -> None:
+    """Losers are left out, so an experience can be smaller than the number of cuts that was asked for."""
+    run = fit(RAFT(letters.policy(), shorter, group_size=4, sampling=Sampling(max_new_tokens=40)), TASKS, steps=2, batch_size=2, minibatches=2,
+              inner_epochs=2, lr=1e-4, progress=False)  # fmt: skip
+    assert len(run.metrics) == 2
+    one = RAFT(
+        letters.policy(),
+        lambda *, prompts, completions, **c: [1.0] + [None] * (len(completions) - 1),
+        group_size=4,
+        sampling=SHORT,
+    )
+    assert len(fit(one, TASKS, steps=1, batch_size=4, minibatches=3, lr=1e-4, progress=False).metrics) == 1

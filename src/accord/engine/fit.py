@@ -146,11 +146,11 @@ class _Loop:
 
     def _cut(self, rows: int, number: int, epoch: int) -> list[list[int]]:
         """Rows of an experience dealt out to minibatches; shuffled only where there are several."""
-        o = self.o
-        if o.minibatches == 1:
+        o, parts = self.o, min(self.o.minibatches, rows)
+        if parts <= 1:
             return [list(range(rows))]
         order = torch.randperm(rows, generator=generator(o.seed, number, epoch, purpose="minibatch")).tolist()
-        return [sorted(order[i :: o.minibatches]) for i in range(o.minibatches)]
+        return [sorted(order[i::parts]) for i in range(parts)]
 
     def _update(self, experience: Any, rows: list[int], update: int) -> dict[str, Mean]:
         """One optimiser step on the gradient of the mean over this minibatch of all ranks."""
