@@ -54,7 +54,7 @@ def reproductions() -> None:
         "Made by `make docs` from `reproductions/*.json`. A verdict is computed by `accord.reproduce.verdict`: *holds* if the 95 % "
         "interval (paired t over seeds) of every primary lies above its margin, *fails* if the main one's lies wholly below, "
         "else *mixed*. Analyses are in [reproduction-notes.md](reproduction-notes.md).", "",
-        "| no | system | verdict | effect on gold | 95 % interval | headroom | CPU minutes |", "|---|---|---|---|---|---|---|",
+        "| no | system | verdict | effect on gold | 95 % interval | headroom | minutes, cores shared |", "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     sections: list[str] = []
     for m in METHODS:
