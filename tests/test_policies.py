@@ -199,10 +199,10 @@ def test_a_tokeniser_without_pad_or_end_token() -> None:
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral"])
 def test_layers_that_keep_fewer_activations_give_the_same_numbers_and_gradients(architecture: str) -> None:
-    from accord.policies.fused import save_activations
+    from accord.policies import fused
 
     lean, plain = tiny_policy(architecture), tiny_policy(architecture)
-    save_activations(lean.core)
+    fused.lean(lean.core)
     groups = [Group(p, ("the answer is 5 .", "i admire you .")) for p in PROMPTS]
     kept = []
     for policy in (lean, plain):
@@ -215,6 +215,9 @@ def test_layers_that_keep_fewer_activations_give_the_same_numbers_and_gradients(
     assert torch.allclose(lean.likelihood(groups).policy, plain.likelihood(groups).policy, atol=1e-5)
     for p, q in zip(lean.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(p.grad, q.grad, atol=1e-4, rtol=1e-3)  # type: ignore[arg-type]
+    ours, theirs = (p.sample(list(PROMPTS), 4, Sampling(max_new_tokens=9), seed=3) for p in (lean, plain))
+    assert ours.completions == theirs.completions
+    assert torch.allclose(ours.logprobs, theirs.logprobs, atol=1e-5)
 
 
 def test_lean_layers_against_finite_differences() -> None:

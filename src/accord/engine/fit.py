@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from accord.engine import checkpoint
 from accord.engine.algorithm import Algorithm, Loss, Mean, Rows, Step
+from accord.engine.memory import keep_freed_memory
 from accord.engine.progress import Progress
 from accord.engine.run import Recorder, Run, save_tensors, write_json
 from accord.engine.seeds import derive, generator
@@ -45,6 +46,7 @@ def fit(algorithm: Algorithm, data: Sequence[Any], training: Training | None = N
     """
     if training is not None and options:
         raise ConfigError("give either a Training or single options to fit(), not both")
+    keep_freed_memory()
     return _Loop(algorithm, data, training or Training(**options), out, resume, evaluate, info or {}).run()
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib as mpl
-from matplotlib.figure import Figure
 
 from accord.engine.run import Run, write_text
 from accord.evaluation.alarms import Alarm, alarms
@@ -171,7 +169,10 @@ def _side_by_side(
     ]  # fmt: skip
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib as mpl  # a report is the only thing that needs it
+    from matplotlib.figure import Figure
+
     with mpl.rc_context({"font.size": 8}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axis = figure.subplots()
@@ -180,7 +181,9 @@ def _axes(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axis
 
 
-def _picture(figure: Figure, caption: str) -> Picture:
+def _picture(figure: Any, caption: str) -> Picture:
+    import matplotlib as mpl
+
     out = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "accord"}):
         figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)

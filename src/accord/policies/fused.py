@@ -1,4 +1,5 @@
-"""Two elementwise parts of Llama-like layers with less memory: what is cheap to make again is not kept for the backward pass.
+"""Parts of Llama-like layers done leaner: what is cheap to make again is not kept for the backward pass, and a product
+with few rows runs the way round that CPUs are fast at.
 
 The numbers are those of the modules they stand in for; only when autograd or autocast would need more do those run.
 """
@@ -13,8 +14,12 @@ NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
 MLPS = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
 
 
-def save_activations(model: nn.Module) -> None:
-    """Make every RMSNorm and gated MLP of the Llama kind keep fewer activations.
+FEW = 32
+"""Up to so many rows ``W x^T`` is faster on a CPU than ``x W^T`` (1.6 times at 16 rows, with MKL)."""
+
+
+def lean(model: nn.Module) -> None:
+    """Make RMSNorms and gated MLPs of the Llama kind keep fewer activations, and linear layers decode faster.
 
     Modules change their class, not their attributes: copies, adapters and saved files see nothing of it.
     """
@@ -24,6 +29,8 @@ def save_activations(model: nn.Module) -> None:
             module.__class__ = _lean(kind, _norm)
         elif kind.__name__ in MLPS and type(module.act_fn).__name__.startswith("SiLU"):
             module.__class__ = _lean(kind, _mlp)
+        elif kind is nn.Linear:
+            module.__class__ = _lean(kind, _linear)
 
 
 _LEAN: dict[type, Any] = {}
@@ -37,13 +44,31 @@ def _lean(kind: type, forward: Any) -> Any:
     return _LEAN[kind]
 
 
+def _linear(self: Any, x: Tensor) -> Tensor:
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+        return self.plain(x)
+    return product(x, self.weight, self.bias)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x W^T + b``, the other way round where rows are few."""
+    if x.device.type != "cpu" or x[..., 0].numel() > FEW:
+        return linear(x, weight, bias)
+    y = (weight @ x.flatten(0, -2).T).T.contiguous().unflatten(0, x.shape[:-1])
+    return y if bias is None else y + bias
+
+
 def _norm(self: Any, x: Tensor) -> Tensor:
     return _RMSNorm.apply(x, self.weight, self.variance_epsilon)
 
 
 def _mlp(self: Any, x: Tensor) -> Tensor:
     down = self.down_proj
-    if type(down) is not nn.Linear or down.bias is not None or torch.is_autocast_enabled(x.device.type):
+    if (
+        type(down) not in (nn.Linear, _LEAN.get(nn.Linear))
+        or down.bias is not None
+        or torch.is_autocast_enabled(x.device.type)
+    ):
         return self.plain(x)  # an adapter sits on the projection, or dtypes are not ours to choose
     return _GatedDown.apply(self.gate_proj(x), self.up_proj(x), down.weight)
 
@@ -54,9 +79,10 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        scale = torch.rsqrt(torch.linalg.vecdot(wide, wide)[..., None] / x.shape[-1] + eps)
         ctx.save_for_backward(x, weight, scale)
-        return weight * (wide * scale).to(x.dtype)
+        normed = (wide * scale).to(x.dtype)
+        return normed.mul_(weight) if normed.dtype == weight.dtype else weight * normed
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -66,8 +92,8 @@ class _RMSNorm(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_weight = (grad.float() * normed).flatten(0, -2).sum(0).to(weight.dtype)
         g = (grad * weight).float()
-        inner = (g * normed).mean(-1, keepdim=True)
-        return ((g - normed * inner) * scale).to(x.dtype), grad_weight, None
+        inner = torch.linalg.vecdot(g, normed)[..., None] / x.shape[-1]
+        return g.sub_(normed.mul_(inner)).mul_(scale).to(x.dtype), grad_weight, None
 
 
 class _GatedDown(torch.autograd.Function):
@@ -76,19 +102,15 @@ class _GatedDown(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up, weight)
-        return linear(silu(gate).mul_(up), weight)
+        return product(silu(gate).mul_(up), weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gate, up, weight = ctx.saved_tensors
-        s = torch.sigmoid(gate)
-        activated = gate * s
+        activated = silu(gate)
         grad_weight = None
         if ctx.needs_input_grad[2]:
-            flat = (activated * up).flatten(0, -2)
-            grad_weight = grad.flatten(0, -2).T @ flat
+            grad_weight = grad.flatten(0, -2).T @ (activated * up).flatten(0, -2)
         inner = grad @ weight
-        grad_up = inner * activated
-        # d silu = s (1 + gate (1 - s)) = s + activated (1 - s)
-        grad_gate = inner.mul_(up).mul_(s + activated * (1 - s))
-        return grad_gate, grad_up, grad_weight
+        grad_up = activated.mul_(inner)
+        return torch.ops.aten.silu_backward(inner.mul_(up), gate), grad_up, grad_weight

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 
 from accord.engine.seeds import generator
 from accord.policies.base import Sampling
+from accord.policies.cache import growing_cache
 from accord.policies.meter import count
 
 
@@ -44,7 +44,7 @@ def generate(model: Any, prompts: Sequence[Sequence[int]], n: int, sampling: Sam
         ids[i, width - len(p) :], attend[i, width - len(p) :] = torch.tensor(p), 1
     attend = attend.to(device)
     positions = (attend.cumsum(-1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.config)
+    cache = growing_cache(model.config)
     out = model(input_ids=ids.to(device), attention_mask=attend, position_ids=positions, past_key_values=cache,
                 use_cache=True, logits_to_keep=1)  # fmt: skip
     cache = out.past_key_values
@@ -87,20 +87,20 @@ def draw(logits: Float[Tensor, "n v"], uniform: Float[Tensor, "n"],
     """One token a row by inverse transform of `uniform`, with its log-prob at the temperature (before any top-p)."""
     logits = logits.float()
     if sampling.temperature == 0:
-        logp = logits.log_softmax(-1)
-        token = logp.argmax(-1)
-        return token, logp.gather(-1, token[:, None])[:, 0]
-    logp = (logits / sampling.temperature).log_softmax(-1)
-    p = logp.exp()
+        best, token = logits.max(-1)
+        return token, best - logits.logsumexp(-1)
+    z = logits if sampling.temperature == 1 else logits / sampling.temperature
+    p = (z - z.amax(-1, keepdim=True)).exp_()
+    total = p.sum(-1, dtype=torch.float64)
+    kept = p
     if sampling.top_p < 1:
         ranked, order = p.sort(-1, descending=True)
-        outside = ranked.cumsum(-1) - ranked >= sampling.top_p
-        p = torch.zeros_like(p).scatter(-1, order, ranked.masked_fill(outside, 0.0))
-    cdf = p.cumsum(-1, dtype=torch.float64)
+        outside = ranked.cumsum(-1) - ranked >= sampling.top_p * total.float()[:, None]
+        kept = torch.zeros_like(p).scatter(-1, order, ranked.masked_fill(outside, 0.0))
+    cdf = kept.cumsum(-1, dtype=torch.float64)
     # u * total < total always falls on a token of positive probability.
-    token = torch.searchsorted(cdf, (uniform.double() * cdf[:, -1])[:, None], right=True)[:, 0]
-    token = token.clamp(max=logits.shape[-1] - 1)
-    return token, logp.gather(-1, token[:, None])[:, 0]
+    token = torch.searchsorted(cdf, (uniform.double() * cdf[:, -1])[:, None], right=True).clamp(max=p.shape[-1] - 1)
+    return token[:, 0], (p.gather(-1, token).double()[:, 0] / total).log().float()
 
 
 def _stopped(ids: list[int], stop: tuple[str, ...], decode: Callable[[Sequence[int]], str]) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 
 from accord.engine.store import fingerprint
@@ -20,7 +19,7 @@ from accord.policies.generate import generate
 from accord.policies.head import token_logprobs
 from accord.policies.loading import load_model
 from accord.policies.tree import TokenTree
-from accord.policies.trunk import Trunk, spread
+from accord.policies.trunk import Lora, Trunk, spread
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class LanguagePolicy(Trunk):
     """A causal language model as a policy: what it samples, how likely it finds what was sampled or given."""
 
     @classmethod
-    def load(cls, source: str | Path, *, lora: int | LoraConfig | None = None, dtype: torch.dtype = torch.float32,
+    def load(cls, source: str | Path, *, lora: Lora | None = None, dtype: torch.dtype = torch.float32,
              device: str | torch.device = "cpu", gradient_checkpointing: bool = False) -> "LanguagePolicy":  # fmt: skip
         """Load a policy.
 
@@ -118,7 +117,7 @@ class LanguagePolicy(Trunk):
         core = self.core
         hidden = self.hidden(tree)[tree.source.to(self.device)]
         head = core.get_output_embeddings()
-        if type(head) is not nn.Linear:
+        if not isinstance(head, nn.Linear):
             raise ModelError(f"{self.name}: its output head is a {type(head).__name__}; leave the head out of LoRA")
         flat = token_logprobs(hidden, head.weight, tree.target.to(self.device), bias=head.bias,
                               temperature=temperature, softcap=getattr(core.config, "final_logit_softcapping", None))  # fmt: skip
@@ -131,7 +130,7 @@ class LanguagePolicy(Trunk):
             which: "base", the model before training (adapters switched off where there are any, else a copy of the
                 weights as they are: freeze before you train); "now", a copy; or the path of a saved policy.
         """
-        if which == "base" and isinstance(self.model, PeftModel):
+        if which == "base" and self.adapted:
             return FrozenPolicy(self, adapter_off=True)
         if which in ("base", "now"):
             return FrozenPolicy(copy.deepcopy(self).requires_grad_(False).eval())

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from accord.errors import ModelError
 from accord.policies.attention import NAME, TESTED
-from accord.policies.fused import save_activations
+from accord.policies.fused import lean
 from accord.policies.tokenise import Tokeniser
 
 
@@ -25,7 +24,7 @@ def cache_folder() -> Path:
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
-               auto_class: Any = AutoModelForCausalLM, **options: Any) -> tuple[PreTrainedModel | PeftModel, Tokeniser]:  # fmt: skip
+               auto_class: Any = AutoModelForCausalLM, **options: Any) -> tuple[Any, Tokeniser]:  # fmt: skip
     """A transformers model (tree attention where its architecture is tested) and its tokeniser.
 
     Args:
@@ -40,6 +39,8 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device
     if adapter.is_file():
         base = json.loads(adapter.read_text())["base_model_name_or_path"]
         model, tokeniser = load_model(base, dtype=dtype, device=device, auto_class=auto_class, **options)
+        from peft import PeftModel
+
         return PeftModel.from_pretrained(model, path, is_trainable=True), tokeniser
     try:
         config = AutoConfig.from_pretrained(path)
@@ -47,7 +48,7 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device
             options.setdefault("attn_implementation", NAME)
         model = auto_class.from_pretrained(path, dtype=dtype, **options)
         tokenizer = AutoTokenizer.from_pretrained(path)
-        save_activations(model)
+        lean(model)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"can't load a model from {source}: {_first_line(error)}") from error
     return model.to(device), Tokeniser(tokenizer, f"the tokeniser of {source}")

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,6 +17,13 @@ from accord.policies.meter import count
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
 
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+    Lora = int | LoraConfig
+else:
+    Lora = int | Any  # peft costs 140 MB and a second: it is imported where an adapter is made or read
+
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +33,7 @@ class Trunk(nn.Module):
     `hidden` packs trees where the architecture allows it and pads rows elsewhere.
     """
 
-    def __init__(self, model: PreTrainedModel | PeftModel, tokeniser: Tokeniser, name: str) -> None:
+    def __init__(self, model: Any, tokeniser: Tokeniser, name: str) -> None:
         super().__init__()
         self.model: Any = model
         self.tokeniser = tokeniser
@@ -52,11 +58,18 @@ class Trunk(nn.Module):
         return getattr(self.core, self.core.base_model_prefix)
 
     @property
+    def adapted(self) -> bool:
+        """Whether peft adapters stand over the weights."""
+        return hasattr(self.model, "merge_and_unload")
+
+    @property
     def device(self) -> torch.device:
         return self.core.device
 
-    def add_lora(self, lora: int | LoraConfig, task: str) -> None:
+    def add_lora(self, lora: Lora, task: str) -> None:
         """Freeze the weights and put new adapters on all linear layers."""
+        from peft import LoraConfig, get_peft_model
+
         if not isinstance(lora, LoraConfig):
             if lora < 1:
                 raise ConfigError(f"lora is a rank, at least 1, but got {lora} (leave it out to train every weight)")
@@ -132,7 +145,7 @@ class Trunk(nn.Module):
 
     def merge(self) -> None:
         """Fold the adapters into the weights; from then on this is a plain model."""
-        if isinstance(self.model, PeftModel):
+        if self.adapted:
             self.model = self.model.merge_and_unload()
 
 

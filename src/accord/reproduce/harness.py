@@ -105,8 +105,10 @@ def _judge(claim: Claim, seeds: list[int], runs: dict[str, list[dict[str, Any]]]
 
 def _figure(result: Result, claim: Claim) -> Figure:
     """Gold of each arm, a dot a seed, lines between paired seeds."""
-    figure = Figure(figsize=(1.1 * len(result.arms) + 1.5, 3.0), layout="constrained")
-    axis = figure.subplots()
+    curves = _curves(result)
+    width = 1.1 * len(result.arms) + 1.5
+    figure = Figure(figsize=(width + 3.2 * len(curves), 3.0), layout="constrained")
+    axis, *more = figure.subplots(1, 1 + len(curves), width_ratios=[width, *[3.2] * len(curves)], squeeze=False)[0]
     for i in range(len(result.seeds)):
         axis.plot(range(len(result.arms)), [result.gold[a][i] for a in result.arms], color="#b9c4cc", lw=0.8, zorder=1)
     for x, arm in enumerate(result.arms):
@@ -121,8 +123,26 @@ def _figure(result: Result, claim: Claim) -> Figure:
     axis.set_xticks(range(len(result.arms)), result.arms, fontsize=8)
     axis.set_ylabel("gold", fontsize=8)
     axis.set_title(f"{result.name}: {result.verdict}", fontsize=9, loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
+    for panel, (name, lines) in zip(more, curves.items(), strict=True):
+        for arm, points in lines.items():
+            panel.plot([x for x, _ in points], [y for _, y in points], marker="o", ms=3, lw=1.2, label=arm)
+        panel.set_title(name, fontsize=8, loc="left")
+        panel.legend(fontsize=6, frameon=False)
+    for each in (axis, *more):
+        each.spines[["top", "right"]].set_visible(False)
+        each.tick_params(labelsize=7)
     return figure
+
+
+def _curves(result: Result) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Measures named ``what@x`` are points of a curve: for each what and arm, x and the mean over seeds."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for arm, measures in result.measures.items():
+        for name, values in measures.items():
+            what, at, x = name.partition("@")
+            if at:
+                found.setdefault(what, {}).setdefault(arm, []).append((float(x), statistics.fmean(values)))
+    return found
 
 
 def _names() -> list[str]:

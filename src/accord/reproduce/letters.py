@@ -64,9 +64,13 @@ def rloo(kl: float = 0.02) -> Callable[[LanguagePolicy, Reward], Rollout]:
 
 def answers(trained: LanguagePolicy, seed: int, *, n: int = TESTS) -> Measures:
     """Gold, its aspects and the spurious features of one answer to each of n held-out requests."""
-    asked = tasks(n, seed=seed, split="test")
-    drawn = trained.sample([t.prompt for t in asked], 1, SAMPLING, seed=seed)
-    return quality([str(t.prompt) for t in asked], drawn.completions)
+    return quality(*held_out(trained, seed, n=n))
+
+
+def held_out(trained: LanguagePolicy, seed: int, *, n: int = TESTS) -> tuple[list[str], list[str]]:
+    """n held-out requests and the policy's answer to each."""
+    asked = [str(t.prompt) for t in tasks(n, seed=seed, split="test")]
+    return asked, trained.sample(asked, 1, SAMPLING, seed=seed).completions
 
 
 def quality(prompts: list[str], completions: list[str]) -> Measures:

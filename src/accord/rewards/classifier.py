@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
@@ -19,7 +18,7 @@ from accord.feedback import Prompt
 from accord.policies.base import Group
 from accord.policies.loading import load_model
 from accord.policies.tokenise import Tokeniser
-from accord.policies.trunk import Trunk
+from accord.policies.trunk import Lora, Trunk
 from accord.rewards.card import write_card
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.scores import Scores
@@ -37,7 +36,7 @@ class BradleyTerry(Trunk):
         self.aspects = tuple(aspects)
 
     @classmethod
-    def load(cls, source: str | Path, *, aspects: Sequence[str] = (), lora: int | LoraConfig | None = None,
+    def load(cls, source: str | Path, *, aspects: Sequence[str] = (), lora: Lora | None = None,
              dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
              gradient_checkpointing: bool = False) -> "BradleyTerry":  # fmt: skip
         """Load a reward model, or a language model to become one.
@@ -125,7 +124,7 @@ class BradleyTerry(Trunk):
 
     def save(self, folder: str | Path) -> None:
         """Write a plain model folder (adapters merged in) that `AutoModelForSequenceClassification` loads."""
-        model = copy.deepcopy(self.model).merge_and_unload() if isinstance(self.model, PeftModel) else self.model
+        model = copy.deepcopy(self.model).merge_and_unload() if self.adapted else self.model
         with new_folder(Path(folder)) as part:
             model.save_pretrained(part)
             self.tokeniser.inner.save_pretrained(part)

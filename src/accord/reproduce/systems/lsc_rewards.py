@@ -58,7 +58,7 @@ def run(arm: str, seed: int) -> Measures:
     rows = best_of_n_curve(chooser, {"gold": wins}, NS)
     return {
         "gold": sum(r["gold"] for r in rows) / len(rows),
-        **{f"gold_{n}": r["gold"] for n, r in zip(NS, rows, strict=True)},
+        **{f"gold@{n}": r["gold"] for n, r in zip(NS, rows, strict=True)},
     }
 
 
