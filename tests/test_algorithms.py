@@ -350,7 +350,8 @@ def test_supervised_loss_is_the_token_mean_cross_entropy() -> None:
             TASKS, ["the answer is 5 .", "i admire you . it is the crow .", "", "you are welcome ."], strict=True
         )
     )
-    loss = Supervised(policy)(rows)
+    algorithm = Supervised(policy)
+    loss = algorithm(algorithm.experience(rows, Step(0, 0)))
     total = count = 0.0
     for r in rows:
         p, c = policy.tokeniser.prompt(r.prompt), policy.tokeniser.completion(r.prompt, r.completion)

@@ -1,10 +1,37 @@
 """What the algorithms here have in common: one policy that trains, no state of their own."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.engine import Rows, Step
+from accord.engine import Rows, Step, derive
+from accord.policies.base import Group
+
+
+@dataclass(frozen=True)
+class Given:
+    """Offline records as groups of completions.
+
+    Attributes:
+        draw: what the policy's likelihood looks at, where it is not exact: one draw a group, the reference's as well.
+        reference: the reference's log-probs of each completion.
+    """
+
+    rows: Rows
+    groups: list[Group]
+    draw: Any = None
+    reference: Float[Tensor, "g k"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def select(self, rows: Sequence[int]) -> "Given":
+        reference = None if self.reference is None else self.reference[list(rows)]
+        draw = None if self.draw is None else self.draw.select(rows)
+        return Given(self.rows.select(rows), [self.groups[i] for i in rows], draw, reference)
 
 
 class PolicyAlgorithm(nn.Module):
@@ -20,6 +47,10 @@ class PolicyAlgorithm(nn.Module):
 
     def experience(self, batch: Rows, step: Step) -> Any:
         return batch
+
+    def drawn(self, groups: list[Group], step: Step) -> Any:
+        """The policy's draw for this step."""
+        return self.policy.draw(groups, derive(step.seed, step.number, step.rank, purpose="draw"))
 
     def state(self) -> dict[str, Tensor]:
         return {}

@@ -1,7 +1,6 @@
 """Preference optimisation on given completions: any pairwise loss, and KTO for unpaired labels."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord import losses
-from accord.algorithms.base import PolicyAlgorithm
+from accord.algorithms.base import Given, PolicyAlgorithm
 from accord.engine import Loss, Mean, Rows, Step
 from accord.engine.store import Store
 from accord.errors import ConfigError, FeedbackError
@@ -22,22 +21,6 @@ from accord.policies.base import Group, Policy
 PairLoss = Callable[[LogProbs, LogProbs], Float[Tensor, "n"]]
 Named = Literal["dpo", "ipo", "simpo", "orpo", "rpo"]
 REFERENCE_FREE = frozenset({"simpo", "orpo"})
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Groups of completions with the reference's log-probs of each (rows of one group together)."""
-
-    rows: Rows
-    groups: list[Group]
-    reference: Float[Tensor, "g k"] | None
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def select(self, rows: Sequence[int]) -> "Compared":
-        reference = None if self.reference is None else self.reference[list(rows)]
-        return Compared(self.rows.select(rows), [self.groups[i] for i in rows], reference)
 
 
 class Preference(PolicyAlgorithm):
@@ -65,23 +48,24 @@ class Preference(PolicyAlgorithm):
             self.loss = partial(loss, **options)
         self.reference = _Reference(policy, reference, store) if reference is not None else None
 
-    def experience(self, batch: Rows, step: Step) -> Compared:
+    def experience(self, batch: Rows, step: Step) -> Given:
         wrong = next((r for r in batch if not isinstance(r, Comparison)), None)
         if wrong is not None:
             raise FeedbackError(
                 f"a preference loss wants comparisons (chosen and rejected), not a {type(wrong).__name__}"
             )
         groups = [Group(r.prompt, (r.chosen, r.rejected)) for r in batch]
-        return Compared(batch, groups, self.reference(groups) if self.reference else None)
+        draw = self.drawn(groups, step)
+        return Given(batch, groups, draw, self.reference(groups, draw) if self.reference else None)
 
-    def forward(self, pairs: Compared) -> Loss:
+    def forward(self, pairs: Given) -> Loss:
         chosen, rejected = self.pair(pairs)
         each = self.loss(chosen, rejected)
         return Loss(each.sum(), float(len(pairs)), _measures(chosen, rejected))
 
-    def pair(self, pairs: Compared) -> tuple[LogProbs, LogProbs]:
+    def pair(self, pairs: Given) -> tuple[LogProbs, LogProbs]:
         """Log-probs of both sides; where a reference was computed, with it."""
-        found = self.policy.likelihood(pairs.groups)
+        found = self.policy.likelihood(pairs.groups, pairs.draw)
         if pairs.reference is not None:
             found = found.with_reference(pairs.reference.flatten())
         return found[0::2], found[1::2]
@@ -119,16 +103,17 @@ class KTO(PolicyAlgorithm):
         )
         self.reference = _Reference(policy, reference, store)
 
-    def experience(self, batch: Rows, step: Step) -> Compared:
+    def experience(self, batch: Rows, step: Step) -> Given:
         if any(not isinstance(r, Label) for r in batch) or len(batch) < 2:
             raise FeedbackError("KTO wants labelled completions (prompt, completion, label), at least two in a batch")
         others = [batch[(i + 1) % len(batch)].completion for i in range(len(batch))]
         groups = [Group(r.prompt, (r.completion, o)) for r, o in zip(batch, others, strict=True)]
-        return Compared(batch, groups, self.reference(groups))
+        draw = self.drawn(groups, step)
+        return Given(batch, groups, draw, self.reference(groups, draw))
 
-    def forward(self, rows: Compared) -> Loss:
+    def forward(self, rows: Given) -> Loss:
         assert rows.reference is not None
-        found = self.policy.likelihood(rows.groups).with_reference(rows.reference.flatten())
+        found = self.policy.likelihood(rows.groups, rows.draw).with_reference(rows.reference.flatten())
         own, other = found[0::2], found[1::2]
         good = torch.tensor([r.label for r in rows.rows], device=own.policy.device)
         kl = other.ratio.detach().mean()
@@ -151,7 +136,9 @@ class _Reference:
         # Only what outlives the process must be told apart by its weights.
         self._fingerprint = "" if folder is None else getattr(self.policy, "fingerprint", "")
 
-    def __call__(self, groups: Sequence[Group]) -> Float[Tensor, "g k"]:
+    def __call__(self, groups: Sequence[Group], draw: Any = None) -> Float[Tensor, "g k"]:
+        if draw is not None:  # another draw, another value: nothing to keep
+            return self.policy.likelihood(groups, draw).policy.cpu().reshape(len(groups), -1)
         keys = [[Store.key(self._fingerprint, prompt_key(g.prompt), c) for c in g.completions] for g in groups]
         known = self._store.get(k for row in keys for k in row)
         todo = [i for i, row in enumerate(keys) if any(k not in known for k in row)]

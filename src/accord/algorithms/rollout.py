@@ -13,7 +13,7 @@ from accord.algorithms.credit import BestOfGroup, Credit, GroupRelative, LeaveOn
 from accord.engine import Loss, Mean, Rows, Step, derive
 from accord.errors import ConfigError
 from accord.feedback import Record
-from accord.policies.base import Policy, Rollouts, Sampling
+from accord.policies.base import Policy, Rollouts
 from accord.policies.critic import Critic
 from accord.policies.trunk import Trunk
 from accord.rewards import Reward, Scores, score
@@ -40,7 +40,7 @@ class Rollout(PolicyAlgorithm):
     Args:
         reward: any reward; columns of the prompts' records reach it by name.
         credit: the method: `GroupRelative`, `LeaveOneOut`, `TokenGAE`, `BestOfGroup` or your own.
-        group_size: answers to each prompt.
+        group_size: answers to each prompt. sampling: how they are drawn, as the policy knows it (its defaults, if None).
         reference: frozen policy for the KL, "base" for the policy as it is now; used where credit.kl is above 0, and
             measured in any case if given.
         critic: where the credit needs one: a trunk to copy (policy, reward model); None copies the policy.
@@ -48,10 +48,11 @@ class Rollout(PolicyAlgorithm):
     """
 
     def __init__(self, policy: Any, reward: Reward, credit: Credit, *, group_size: int = 8,
-                 sampling: Sampling = Sampling(), reference: Policy | Literal["base"] | None = "base",
+                 sampling: Any = None, reference: Policy | Literal["base"] | None = "base",
                  critic: Trunk | None = None, unfinished: float | Literal["keep", "drop"] = "keep",
                  score_batch_size: int | None = None) -> None:  # fmt: skip
         super().__init__(policy)
+        sampling = sampling or policy.sampling_kind()
         sampling.check_trainable()
         if group_size < 1:
             raise ConfigError(f"group_size must be at least 1, but is {group_size}")

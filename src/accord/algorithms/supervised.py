@@ -1,7 +1,9 @@
 """Supervised fine-tuning."""
 
-from accord.algorithms.base import PolicyAlgorithm
-from accord.engine import Loss, Mean, Rows
+from typing import Any
+
+from accord.algorithms.base import Given, PolicyAlgorithm
+from accord.engine import Loss, Mean, Rows, Step
 from accord.errors import FeedbackError
 from accord.feedback import Comparison, Example
 from accord.policies.base import Group
@@ -10,13 +12,17 @@ from accord.policies.base import Group
 class Supervised(PolicyAlgorithm):
     """``-log pi(y|x)`` for each step of given completions: examples, or the chosen side of comparisons."""
 
-    def forward(self, rows: Rows) -> Loss:
-        found = self.policy.likelihood([Group(r.prompt, (_target(r),)) for r in rows])
+    def experience(self, batch: Rows, step: Step) -> Given:
+        groups = [Group(r.prompt, (_target(r),)) for r in batch]
+        return Given(batch, groups, self.drawn(groups, step))
+
+    def forward(self, rows: Given) -> Loss:
+        found = self.policy.likelihood(rows.groups, rows.draw)
         steps = float(found.length.sum())
         return Loss(-found.policy.sum(), steps, {"nll": Mean(-float(found.policy.detach().sum()), steps)})
 
 
-def _target(record: object) -> str:
+def _target(record: object) -> Any:
     if isinstance(record, Example):
         return record.completion
     if isinstance(record, Comparison):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor
 from typing_extensions import TypedDict
 
 
@@ -18,6 +19,16 @@ Prompt = str | list[Message]
 """A text to be continued, or the turns of a conversation that wants an answer."""
 
 Text = Annotated[str, Field(strict=True)]
+
+
+def _text_or_picture(value: Any) -> Any:
+    if not isinstance(value, str | Tensor):
+        raise ValueError(f"should be text, or a picture as its file's path or a tensor, not a {type(value).__name__}")
+    return value
+
+
+Completion = Annotated[Any, BeforeValidator(_text_or_picture)]
+"""What a generator put out: text; or a picture, by its path or as a tensor [3, H, W] in [0, 1]."""
 
 
 class Provenance(BaseModel):
@@ -57,8 +68,8 @@ class Comparison(Record):
         aspects: per named aspect, above 0 where the chosen one is the better.
     """
 
-    chosen: Text
-    rejected: Text
+    chosen: Completion
+    rejected: Completion
     strength: float | None = Field(default=None, ge=0)
     aspects: dict[str, float] = {}
 
@@ -77,14 +88,14 @@ class Comparison(Record):
 class Rating(Record):
     """A completion with a number for each named aspect (`overall` where there is only one)."""
 
-    completion: Text
+    completion: Completion
     aspects: dict[str, float] = Field(min_length=1)
 
 
 class Ranking(Record):
     """Completions of one prompt, best first; equal scores mean a tie."""
 
-    completions: list[Text] = Field(min_length=2)
+    completions: list[Completion] = Field(min_length=2)
     scores: list[float] | None = None
 
     @model_validator(mode="after")
@@ -100,14 +111,14 @@ class Ranking(Record):
 class Label(Record):
     """A completion marked good or bad on its own, without a rival."""
 
-    completion: Text
+    completion: Completion
     label: bool
 
 
 class Example(Record):
     """A completion to imitate."""
 
-    completion: Text
+    completion: Completion
 
 
 class Task(Record):

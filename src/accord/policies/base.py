@@ -59,7 +59,7 @@ class Rollouts:
         logprobs: of each action as it was drawn, at the sampled temperature; 0 outside the mask.
         finished: False where an episode was cut at the length limit.
         context: columns aligned with the episodes, handed to rewards.
-        actions: the policy's payload.
+        actions: the policy's payload. sampling: how they were drawn, as the policy knows it.
         reference: the log-probs of a frozen reference, where one is compared with.
         values: a critic's estimate at each step, where there is a critic.
     """
@@ -71,7 +71,7 @@ class Rollouts:
     logprobs: Float[Tensor, "n t"]
     finished: Bool[Tensor, "n"]
     actions: Any
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Any = field(default_factory=Sampling)
     context: dict[str, Any] = field(default_factory=dict)
     reference: Float[Tensor, "n t"] | None = None
     values: Float[Tensor, "n t"] | None = None
@@ -144,15 +144,16 @@ class Group:
     """A prompt and its completions, as a preference loss or a scorer sees them together."""
 
     prompt: Prompt
-    completions: tuple[str, ...]
+    completions: tuple[Any, ...]
 
 
 class Policy(Protocol):
     """A generator. Training methods carry gradients; `sample` does not."""
 
-    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling = ..., *, seed: int = 0,
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Any = ..., *, seed: int = 0,
                context: dict[str, list[Any]] | None = None) -> Rollouts: ...  # fmt: skip
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]: ...
+    def draw(self, groups: Sequence[Group], seed: int) -> Any: ...
     def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs: ...
     def freeze(self, which: str = "base") -> "Policy": ...
     def parameters(self) -> Any: ...

@@ -1,8 +1,7 @@
 """Language models as policies: any HF causal LM, with or without LoRA, whole or frozen."""
 
-import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.engine.store import fingerprint
 from accord.errors import ConfigError, ModelError
 from accord.losses import LogProbs
 from accord.policies.base import Group, Prompt, Rollouts, Sampling
+from accord.policies.frozen import FrozenPolicy
 from accord.policies.generate import generate
 from accord.policies.head import token_logprobs
 from accord.policies.loading import load_model
@@ -38,6 +37,8 @@ class TokenActions:
 
 class LanguagePolicy(Trunk):
     """A causal language model as a policy: what it samples, how likely it finds what was sampled or given."""
+
+    sampling_kind = Sampling
 
     @classmethod
     def load(cls, source: str | Path, *, lora: Lora | None = None, dtype: torch.dtype = torch.float32,
@@ -106,6 +107,9 @@ class LanguagePolicy(Trunk):
         out[torch.tensor(order), : steps.shape[1]] = steps
         return out.masked_fill(~rollouts.mask.to(out.device), 0.0)
 
+    def draw(self, groups: Sequence[Group], seed: int) -> None:
+        """Nothing: this likelihood is exact."""
+
     def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs:
         """``log pi(y|x)`` of every completion, group by group, each prompt computed once. Exact: `draw` has no part."""
         steps = self.score_tree(tree := self.tree(groups))
@@ -123,6 +127,14 @@ class LanguagePolicy(Trunk):
                               temperature=temperature, softcap=getattr(core.config, "final_logit_softcapping", None))  # fmt: skip
         return spread(flat, tree.index)
 
+    def without_adapter(self) -> Any:
+        """A context in which the weights under the adapters are in use."""
+        return self.model.disable_adapter()
+
+    def weights(self, *, adapter: bool = True) -> nn.Module:
+        """The module whose weights make this policy what it is."""
+        return self.model if adapter else self.core
+
     def freeze(self, which: str = "base") -> "FrozenPolicy":
         """A frozen twin.
 
@@ -135,46 +147,3 @@ class LanguagePolicy(Trunk):
         if which in ("base", "now"):
             return FrozenPolicy(copy.deepcopy(self).requires_grad_(False).eval())
         return FrozenPolicy(LanguagePolicy.load(which, device=self.device).requires_grad_(False).eval())
-
-
-class FrozenPolicy:
-    """A policy that never changes: the same face, without gradients."""
-
-    def __init__(self, policy: LanguagePolicy, *, adapter_off: bool = False) -> None:
-        self._policy = policy
-        self._adapter_off = adapter_off
-
-    @contextlib.contextmanager
-    def _frozen(self) -> Iterator[LanguagePolicy]:
-        was_training = self._policy.training
-        model: Any = self._policy.model
-        with torch.no_grad(), model.disable_adapter() if self._adapter_off else contextlib.nullcontext():
-            self._policy.eval()
-            try:
-                yield self._policy
-            finally:
-                self._policy.train(was_training)
-
-    def sample(self, *args: Any, **kwargs: Any) -> Rollouts:
-        with self._frozen() as policy:
-            return policy.sample(*args, **kwargs)
-
-    def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
-        with self._frozen() as policy:
-            return policy.logprobs(rollouts)
-
-    def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs:
-        with self._frozen() as policy:
-            return policy.likelihood(groups, draw)
-
-    def freeze(self, which: str = "now") -> "FrozenPolicy":
-        return self
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the weights that are in use."""
-        core = self._policy.core if self._adapter_off else self._policy.model
-        return f"{fingerprint(core)}:{self._adapter_off}"
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        return iter(())

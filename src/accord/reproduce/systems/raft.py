@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 
 from accord.algorithms import GRPO, RAFT, Rollout, Supervised
-from accord.engine import Rows, fit
+from accord.engine import Rows, Step, fit
 from accord.feedback import Example
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
@@ -82,7 +82,8 @@ def nll(trained: LanguagePolicy, seed: int) -> float:
     random = Random(f"fluency:{seed}")
     asked = [str(t.prompt) for t in tasks(150, seed=seed + 5, split="test")]
     text = Rows(Example(prompt=p, completion=compose(parse_request(p), random)) for p in asked)
-    return Supervised(trained.freeze("now"))(text).metrics["nll"].value
+    probe = Supervised(trained.freeze("now"))
+    return probe(probe.experience(text, Step(0, 0))).metrics["nll"].value
 
 
 def at_rise(path: list[tuple[float, float]]) -> float:

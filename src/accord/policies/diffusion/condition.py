@@ -1,0 +1,56 @@
+"""What a prompt becomes for a denoiser: embeddings, by the pipeline's own text encoders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Keyword tensors for the denoiser, one row a prompt; `added` are those of SDXL's time embedding."""
+
+    tensors: dict[str, Tensor]
+    added: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def select(self, rows: Sequence[int] | Tensor) -> "Condition":
+        pick = lambda d: {k: v[torch.as_tensor(rows, device=v.device)] for k, v in d.items()}  # noqa: E731
+        return Condition(pick(self.tensors), pick(self.added))
+
+    @classmethod
+    def concat(cls, parts: "Sequence[Condition]") -> "Condition":
+        join = lambda ds: {k: torch.cat([d[k] for d in ds]) for k in ds[0]}  # noqa: E731
+        return cls(join([p.tensors for p in parts]), join([p.added for p in parts]))
+
+    def arguments(self) -> dict[str, Any]:
+        return {**self.tensors, **({"added_cond_kwargs": self.added} if self.added else {})}
+
+
+def encode(pipeline: Any, prompts: Sequence[str]) -> Condition:
+    """Embeddings of prompts, as the pipeline itself would make them.
+
+    Raises:
+        ModelError: a pipeline of another family.
+    """
+    kind, texts, device = type(pipeline).__name__, list(prompts), pipeline.text_encoder.device
+    if kind.startswith("StableDiffusionXL"):
+        embeds, _, pooled, _ = pipeline.encode_prompt(texts, device=device, do_classifier_free_guidance=False)
+        side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        ids = torch.tensor([[side, side, 0, 0, side, side]], dtype=embeds.dtype, device=device).repeat(len(texts), 1)
+        return Condition({"encoder_hidden_states": embeds}, {"text_embeds": pooled, "time_ids": ids})
+    if kind.startswith("StableDiffusion3"):
+        embeds, _, pooled, _ = pipeline.encode_prompt(
+            texts, None, None, device=device, do_classifier_free_guidance=False
+        )
+        return Condition({"encoder_hidden_states": embeds, "pooled_projections": pooled}, {})
+    if kind.startswith(("StableDiffusion", "LatentConsistency")):
+        embeds, _ = pipeline.encode_prompt(texts, device, 1, False)
+        return Condition({"encoder_hidden_states": embeds}, {})
+    raise ModelError(f"{kind} is not one of the pipelines that can be trained here: Stable Diffusion 1, 2, XL or 3")

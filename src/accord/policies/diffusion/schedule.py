@@ -1,0 +1,150 @@
+"""The path from noise to picture as plain numbers, whatever diffusers scheduler it came from.
+
+Latents are kept in the form ``x_t = alpha_t x_0 + sigma_t eps`` (for schedulers in the space of ``x_0 + s eps``: divided by
+``sqrt(1 + s^2)``, which is what their models see). Every step is then the same Gaussian, and every sampler here is this
+Gaussian with its own spread:
+
+    x_s ~ N( alpha_s x_0 + sqrt(sigma_s^2 - std^2) eps, std^2 )
+
+DDIM has std 0, DDPM and Euler-ancestral the posterior's, a consistency sampler sigma_s, and eta scales between.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from accord.errors import ModelError
+
+Predicts = Literal["epsilon", "v_prediction", "sample", "flow"]
+CONSISTENCY = 0.5
+"""Data deviation in the boundary condition of latent consistency models."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """T steps between T + 1 levels, from noise (0) to picture (T).
+
+    Attributes:
+        timesteps: what the model is told at each level but the last.
+        alpha, sigma: share of picture and of noise at each level.
+        predicts: what the model's output means.
+        consistency: whether the model maps any level straight to the picture (LCM).
+        timestep_scale: factor on timesteps in the consistency boundary condition.
+    """
+
+    timesteps: Float[Tensor, "t"]
+    alpha: Float[Tensor, "t1"]
+    sigma: Float[Tensor, "t1"]
+    predicts: Predicts
+    consistency: bool = False
+    timestep_scale: float = 10.0
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    @classmethod
+    def of(cls, scheduler: Any, steps: int) -> "Schedule":
+        """The schedule that a diffusers scheduler takes in so many steps.
+
+        Raises:
+            ModelError: the scheduler's path is not of this form.
+        """
+        name = type(scheduler).__name__.removesuffix("Scheduler")
+        scheduler = type(scheduler).from_config(scheduler.config)
+        scheduler.set_timesteps(steps)
+        t = torch.as_tensor(scheduler.timesteps).double()
+        predicts: Predicts = "flow" if name.startswith("Flow") else scheduler.config.prediction_type
+        if name.startswith("Flow"):
+            sigma = torch.as_tensor(scheduler.sigmas).double()
+            return cls(t.float(), (1 - sigma).float(), sigma.float(), "flow")
+        if name in ("DDIM", "DDPM", "LCM"):
+            table = scheduler.alphas_cumprod.double()
+            # A consistency model's last prediction is the picture, without noise that would reach nobody.
+            last = torch.as_tensor(1.0 if name == "LCM" else getattr(scheduler, "final_alpha_cumprod", 1.0)).double()
+            bar = torch.cat([table[t.long()], last[None]])
+        elif name in ("EulerDiscrete", "EulerAncestralDiscrete", "DPMSolverMultistep", "PNDM"):
+            bar = _levels(scheduler, t)
+        else:
+            raise ModelError(
+                f"no training path for the scheduler {name}: set a DDIM, DDPM, Euler, LCM or FlowMatchEuler scheduler"
+            )
+        return cls(t.float(), bar.sqrt().float(), (1 - bar).clamp(min=0).sqrt().float(), predicts, name == "LCM",
+                   float(getattr(scheduler.config, "timestep_scaling", 10.0)))  # fmt: skip
+
+    def split(self, x: Tensor, output: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        """Picture and noise that a model's output at level i stands for."""
+        a, s = float(self.alpha[i]), float(self.sigma[i])
+        match self.predicts:
+            case "epsilon":
+                return (x - s * output) / a, output
+            case "v_prediction":
+                return a * x - s * output, s * x + a * output
+            case "sample":
+                return output, (x - a * output) / max(s, 1e-8)
+            case _:
+                return x - s * output, x + a * output
+
+    def picture(self, x: Tensor, output: Tensor, i: int) -> Tensor:
+        """The clean latent predicted at level i."""
+        clean, _ = self.split(x, output, i)
+        if not self.consistency:
+            return clean
+        scaled = float(self.timesteps[i]) * self.timestep_scale
+        skip = CONSISTENCY**2 / (scaled**2 + CONSISTENCY**2)
+        return scaled / (scaled**2 + CONSISTENCY**2) ** 0.5 * clean + skip * x
+
+    def std(self, i: int, eta: float) -> float:
+        """Spread of the step from level i to i + 1."""
+        a, s = self.alpha.double(), self.sigma.double()
+        if self.consistency:
+            return float(s[i + 1])
+        if float(s[i + 1]) == 0 or float(a[i + 1]) == 0:
+            return 0.0
+        left = (s[i].square() - (a[i] / a[i + 1] * s[i + 1]).square()).clamp(min=0).sqrt()
+        return eta * float(s[i + 1] / s[i] * left)
+
+    def step(self, x: Tensor, output: Tensor, i: int, eta: float) -> tuple[Tensor, float]:
+        """Mean and standard deviation of the next latent."""
+        std = self.std(i, eta)
+        a, s = float(self.alpha[i + 1]), float(self.sigma[i + 1])
+        if self.consistency:
+            return a * self.picture(x, output, i), std
+        clean, noise = self.split(x, output, i)
+        return a * clean + max(s * s - std * std, 0.0) ** 0.5 * noise, std
+
+    def target(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What the model should put out for ``alpha x_0 + sigma eps``."""
+        match self.predicts:
+            case "epsilon":
+                return noise
+            case "v_prediction":
+                return alpha * noise - sigma * clean
+            case "sample":
+                return clean
+            case _:
+                return noise - clean
+
+
+def _levels(scheduler: Any, t: Tensor) -> Tensor:
+    """Signal shares at the steps of a scheduler in sigma space (with its own interpolation and spacing) or by table."""
+    sigmas = getattr(scheduler, "sigmas", None)
+    if sigmas is not None and len(sigmas) == len(t) + 1 and type(scheduler).__name__.startswith("Euler"):
+        return 1 / (1 + torch.as_tensor(sigmas).double().square())
+    table = scheduler.alphas_cumprod.double()
+    return torch.cat([table[t.long()], torch.ones(1, dtype=torch.float64)])
+
+
+def training_levels(scheduler: Any, u: Float[Tensor, "n"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Timestep, alpha and sigma at uniform draws u in [0, 1): every trained level is equally likely."""
+    if type(scheduler).__name__.startswith("Flow"):
+        shift = float(getattr(scheduler.config, "shift", 1.0) or 1.0)
+        sigma = (u * 999 + 1).floor() / 1000
+        sigma = shift * sigma / (1 + (shift - 1) * sigma)
+        return sigma * scheduler.config.num_train_timesteps, 1 - sigma, sigma
+    table = scheduler.alphas_cumprod
+    t = (u * len(table)).long()
+    bar = table[t]
+    return t.float(), bar.sqrt(), (1 - bar).sqrt()

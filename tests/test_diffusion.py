@@ -1,0 +1,263 @@
+"""Diffusion policies on Stable Diffusion 1, XL and 3 classes: parity with diffusers, densities, gradients, LoRA."""
+
+import math
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from tiny_pipelines import FAMILIES, pipeline
+
+from accord.algorithms import GRPO, Preference, Supervised
+from accord.engine import Rows, Step, fit
+from accord.errors import ConfigError, ModelError
+from accord.feedback import Comparison, Example
+from accord.policies.base import Group
+from accord.policies.diffusion import Denoising, DiffusionPolicy, Draw, Schedule
+
+PROMPTS = ["a red cat", "a person with a hat"]
+SDE = Denoising(steps=4, guidance=3.0, eta=1.0)
+
+
+def policy(family: str = "sd", **config: Any) -> DiffusionPolicy:
+    return DiffusionPolicy(pipeline(family, **config), family).eval()
+
+
+def swap(p: DiffusionPolicy, name: str, **config: Any) -> DiffusionPolicy:
+    p.pipeline.scheduler = getattr(diffusers, f"{name}Scheduler").from_config(p.pipeline.scheduler.config, **config)
+    return p
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_samples_are_those_of_the_pipeline_itself(family: str) -> None:
+    p = policy(family)
+    start = p.noise(2, 5)
+    ours = p.sample(PROMPTS, 1, Denoising(steps=5, guidance=3.0, eta=0.0), start=start)
+    theirs = p.pipeline(PROMPTS, num_inference_steps=5, guidance_scale=3.0, latents=start.clone(), output_type="pt",
+                        **({"height": 16, "width": 16} if family == "sd3" else {})).images  # fmt: skip
+    assert torch.allclose(torch.stack(ours.completions), theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscrete", "DDIM"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
+def test_deterministic_samplers_agree_with_diffusers(name: str, spacing: str, predicts: str) -> None:
+    p = swap(policy(), name, timestep_spacing=spacing, prediction_type=predicts)
+    start = p.noise(1, 2)
+    ours = p.sample(["a cat"], 1, Denoising(steps=10, guidance=1.0, eta=0.0), start=start)
+    scheduler = p.pipeline.scheduler
+    scheduler.set_timesteps(10)
+    condition, x = p.condition(["a cat"]), start
+    if name.startswith("Euler"):  # its latents live at x_0 + s eps; ours are divided by sqrt(1 + s^2)
+        x = start * (scheduler.sigmas[0] ** 2 + 1).sqrt()
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            out = p.denoiser(scheduler.scale_model_input(x, t), t, **condition.arguments()).sample
+            x = scheduler.step(out, t, x).prev_sample
+    assert torch.allclose(ours.actions.latents[:, -1], x, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["DDIM", "DDPM", "LCM"])
+def test_stochastic_steps_have_the_mean_and_spread_of_diffusers(name: str) -> None:
+    p = swap(policy(), name, clip_sample=False)
+    scheduler = p.pipeline.scheduler
+    scheduler.set_timesteps(4)
+    schedule = Schedule.of(scheduler, 4)
+    g = torch.Generator().manual_seed(0)
+    x, out = torch.randn(20_000, 1, 1, 1, generator=g), torch.tensor(0.3)
+    t = scheduler.timesteps[1]
+    if name == "LCM":
+        scheduler._init_step_index(t)
+    more: dict[str, Any] = {"eta": 1.0} if name == "DDIM" else {}
+    same = torch.full_like(x, 0.7)
+    theirs = scheduler.step(out.expand_as(x), t, same, generator=g, **more).prev_sample
+    mean, std = schedule.step(same, out.expand_as(x), 1, 1.0)
+    assert float(theirs.mean()) == pytest.approx(float(mean[0]), abs=4 * std / math.sqrt(20_000) + 1e-6)
+    assert float(theirs.std()) == pytest.approx(std, rel=0.03)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_between_levels_keep_the_marginals(family: str) -> None:
+    """From x_t = alpha x_0 + sigma eps a step with the true noise lands on the next level's mean and total spread."""
+    schedule = policy(family).schedule(6)
+    clean, noise = torch.full((1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), 1.0)
+    for i in range(5):
+        a, s = schedule.alpha[i], schedule.sigma[i]
+        out = schedule.target(clean, noise, a, s)
+        for eta in (0.0, 0.5, 1.0):
+            mean, std = schedule.step(a * clean + s * noise, out, i, eta)
+            along = (float(mean) - float(schedule.alpha[i + 1]) * 2.0) ** 2 + std**2
+            assert along == pytest.approx(float(schedule.sigma[i + 1]) ** 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recomputed_logprobs_are_those_of_sampling_and_their_gradient_is_right(family: str) -> None:
+    p = policy(family)
+    drawn = p.sample(PROMPTS, 2, SDE, seed=3)
+    found = p.logprobs(drawn)
+    assert torch.allclose(found, drawn.logprobs, atol=1e-2, rtol=1e-5)
+    assert torch.allclose(p.logprobs(drawn.select([2, 0])), found[[2, 0]], atol=1e-2, rtol=1e-5)
+    weight = next(w for w in p.denoiser.parameters() if w.ndim == 2)
+    (grad,) = torch.autograd.grad(found.sum(), weight)
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        sums = []
+        for step in (1e-3, -1e-3):
+            weight.add_(step * direction)
+            sums.append(p.logprobs(drawn).double().sum())
+            weight.sub_(step * direction)
+    assert float((grad * direction).sum()) == pytest.approx(float(sums[0] - sums[1]) / 2e-3, rel=0.05, abs=0.5)
+
+
+def test_draws_do_not_depend_on_their_neighbours() -> None:
+    p = policy()
+    both, alone = p.sample(PROMPTS, 1, SDE, seed=9), p.sample(PROMPTS[:1], 1, SDE, seed=9)
+    assert torch.allclose(both.completions[0], alone.completions[0], atol=1e-5)
+
+
+def test_steps_without_noise_are_refused_for_training_and_not_counted() -> None:
+    with pytest.raises(ConfigError, match="eta > 0"):
+        GRPO(policy(), brightness, sampling=Denoising(eta=0.0))
+    assert not policy().sample(["a cat"], 1, Denoising(steps=3, eta=0.0)).mask.any()
+    assert not policy("sd3").sample(["a cat"], 1, SDE).mask[0, -1]
+
+
+def test_likelihood_is_the_loss_of_diffusion_dpo() -> None:
+    """diffusers' research script: 0.5 beta (mse differences), timesteps and noise shared by the pair."""
+    p = policy()
+    pictures = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    groups = [Group(PROMPTS[0], tuple(pictures[:2])), Group(PROMPTS[1], tuple(pictures[2:]))]
+    draw = p.draw(groups, 7)
+    found = p.likelihood(groups, draw)
+    scheduler = p.pipeline.scheduler
+    t = (draw.level * 1000).long().repeat_interleave(2)
+    noise = draw.noise.repeat_interleave(2, 0)
+    noisy = scheduler.add_noise(p.encode(torch.stack(pictures)), noise, t)
+    condition = p.condition([PROMPTS[0]] * 2 + [PROMPTS[1]] * 2)
+    mse = (p.denoiser(noisy, t, **condition.arguments()).sample - noise).square().mean((1, 2, 3))
+    assert torch.allclose(found.policy, -0.5 * mse, atol=1e-6)
+    algorithm = Preference(p, "dpo", beta=2000.0)
+    pairs = Rows(Comparison(prompt=g.prompt, chosen=g.completions[0], rejected=g.completions[1]) for g in groups)
+    given = algorithm.experience(pairs, Step(0, 0))
+    assert float(algorithm(given).sum) / 2 == pytest.approx(math.log(2), abs=1e-5)
+    with torch.no_grad():
+        for w in p.denoiser.parameters():
+            w.add_(1e-2 * torch.randn_like(w))
+    now = p.likelihood(given.groups, given.draw).policy
+    h = (now - given.reference.flatten()).reshape(2, 2)  # type: ignore[union-attr]
+    wanted = -torch.nn.functional.logsigmoid(2000.0 * (h[:, 0] - h[:, 1])).sum()
+    assert float(algorithm(given).sum) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_gradient_through_all_steps_is_plain_autograd_and_through_the_last_one_sees_its_input_as_constant() -> None:
+    p = policy()
+    options = Denoising(steps=3, guidance=2.0, eta=0.0)
+    weights = [w for w in p.denoiser.parameters() if w.ndim == 4][:3]
+    start = p.noise(2, 4)
+    schedule, condition = p.schedule(3), p.condition(PROMPTS)
+    x, states = start, []
+    for i in range(3):
+        states.append(x)
+        x = schedule.step(x, p.predict(x, float(schedule.timesteps[i]), condition, 2.0), i, 0.0)[0]
+    plain = torch.autograd.grad(p.decode(x).square().sum(), weights)
+    ours = torch.autograd.grad(p.denoise_with_grad(PROMPTS, options, grad=3, seed=4).square().sum(), weights)
+    for a, b in zip(plain, ours, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+    late = states[2].detach()
+    last = schedule.step(late, p.predict(late, float(schedule.timesteps[2]), condition, 2.0), 2, 0.0)[0]
+    one = torch.autograd.grad(p.decode(last).square().sum(), weights)
+    for recompute in (True, False):
+        ours = torch.autograd.grad(
+            p.denoise_with_grad(PROMPTS, options, grad=1, seed=4, recompute=recompute).square().sum(), weights
+        )
+        assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(one, ours, strict=True))
+
+
+def test_stopping_early_decodes_the_predicted_picture() -> None:
+    p = policy()
+    options = Denoising(steps=4, guidance=1.0, eta=0.0)
+    schedule, condition = p.schedule(4), p.condition(PROMPTS)
+    x = p.sample(PROMPTS, 1, options, seed=4).actions.latents[:, 2]
+    wanted = p.decode(schedule.picture(x, p.predict(x, float(schedule.timesteps[2]), condition), 2))
+    assert torch.allclose(p.denoise_with_grad(PROMPTS, options, stop=2, seed=4), wanted, atol=1e-4)
+    with pytest.raises(ConfigError, match="stop=4"):
+        p.denoise_with_grad(PROMPTS, options, stop=4)
+    with pytest.raises(ConfigError, match="names no steps"):
+        p.denoise_with_grad(PROMPTS, options, grad=[3], stop=2)
+
+
+def test_start_noise_gets_its_gradient() -> None:
+    p = policy()
+    start = p.noise(1, 0).requires_grad_()
+    options = Denoising(steps=1, guidance=1.0, eta=0.0)
+    (grad,) = torch.autograd.grad(p.denoise_with_grad(["a cat"], options, start=start).sum(), start)
+    direction = torch.randn(start.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        up, down = (float(p.denoise_with_grad(["a cat"], options, start=start + e * direction).double().sum()) for e in (1e-2, -1e-2))
+    assert float((grad * direction).sum()) == pytest.approx((up - down) / 2e-2, rel=0.03)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_lora_opens_in_diffusers_and_the_base_is_the_model_before(family: str, tmp_path: Any) -> None:
+    p = policy(family)
+    options = Denoising(steps=3, guidance=2.0, eta=0.0)
+    before = p.sample(PROMPTS, 1, options, seed=1).completions
+    p.add_lora(4)
+    with torch.no_grad():
+        for name, w in p.denoiser.named_parameters():
+            if "lora_B" in name:
+                w.normal_(0, 0.2)
+    after = p.sample(PROMPTS, 1, options, seed=1).completions
+    assert not torch.allclose(torch.stack(before), torch.stack(after), atol=1e-3)
+    assert torch.allclose(torch.stack(p.freeze("base").sample(PROMPTS, 1, options, seed=1).completions), torch.stack(before), atol=1e-5)
+    p.save(tmp_path)
+    other = pipeline(family)
+    other.load_lora_weights(str(tmp_path))
+    again = DiffusionPolicy(other, family).sample(PROMPTS, 1, options, seed=1).completions
+    assert torch.allclose(torch.stack(again), torch.stack(after), atol=1e-5)
+
+
+def test_frozen_now_stays_as_it_is() -> None:
+    p = policy()
+    frozen = p.freeze("now")
+    drawn = p.sample(PROMPTS, 1, SDE, seed=1)
+    before = p.logprobs(drawn).detach()
+    with torch.no_grad():
+        for w in p.denoiser.parameters():
+            w.mul_(1.1)
+    assert torch.allclose(frozen.logprobs(drawn), before, atol=1e-2, rtol=1e-5)
+    assert not torch.allclose(p.logprobs(drawn), before, atol=1.0)
+
+
+def brightness(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
+    return [float(c.mean()) for c in completions]
+
+
+def test_the_rollout_algorithm_of_text_raises_a_reward_of_pictures() -> None:
+    p = policy()
+    algorithm = GRPO(p, brightness, group_size=8, sampling=Denoising(steps=3, guidance=1.0), reference=None)
+    run = fit(algorithm, PROMPTS, steps=12, batch_size=2, lr=1e-3, progress=False)
+    reward = run.column("reward")
+    assert sum(reward[-3:]) > sum(reward[:3]) + 0.03
+
+
+def test_supervised_training_on_pictures_lowers_the_denoising_error() -> None:
+    p = policy()
+    picture = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    rows = [Example(prompt="a cat", completion=picture)] * 8
+    run = fit(Supervised(p), rows, steps=30, batch_size=8, lr=3e-3, progress=False)
+    nll = run.column("nll")
+    assert sum(nll[-5:]) < 0.9 * sum(nll[:5])
+    groups = [Group("a cat", (picture,))] * 2
+    draw = p.draw(groups, 0)
+    assert isinstance(draw, Draw)
+    assert torch.equal(p.likelihood(groups, draw).policy[1:], p.likelihood(groups[1:], draw.select([1])).policy)
+
+
+def test_clear_words_for_what_cannot_work(tmp_path: Any) -> None:
+    with pytest.raises(ModelError, match="can't load a diffusers pipeline"):
+        DiffusionPolicy.load(tmp_path)
+    with pytest.raises(ModelError, match="can't read the picture"):
+        policy().latents([str(tmp_path / "no.png")])
+    with pytest.raises(ModelError, match="no training path for the scheduler"):
+        Schedule.of(diffusers.UniPCMultistepScheduler(), 4)

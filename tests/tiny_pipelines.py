@@ -1,0 +1,71 @@
+"""Stable Diffusion 1, XL and 3 pipelines built tiny from config: the real classes, seconds to run."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+WORDS = ["a", "person", "cat", "with", "hat", "red", "blue"]
+FAMILIES = ("sd", "sdxl", "sd3")
+
+
+def tokenizer() -> CLIPTokenizer:
+    letters = sorted({c for w in WORDS for c in w})
+    vocab = {t: i for i, t in enumerate([*letters, *[f"{c}</w>" for c in letters], "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=24, pad_token="<|endoftext|>")
+
+
+def text_config(width: int = 16) -> CLIPTextConfig:
+    return CLIPTextConfig(vocab_size=64, hidden_size=width, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+                          max_position_embeddings=24, projection_dim=width, eos_token_id=63, bos_token_id=62, pad_token_id=63)  # fmt: skip
+
+
+def vae() -> AutoencoderKL:
+    return AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+                         up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4, sample_size=16)  # fmt: skip
+
+
+def unet(**more: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4, **{"cross_attention_dim": 16, **more})  # fmt: skip
+
+
+def pipeline(family: str = "sd", seed: int = 0, **config: Any) -> Any:
+    """A pipeline with random weights; `config` goes to its scheduler."""
+    torch.manual_seed(seed)
+    t = tokenizer()
+    if family == "sd":
+        return StableDiffusionPipeline(vae(), CLIPTextModel(text_config()), t, unet(), DDIMScheduler(
+            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=False,
+            steps_offset=1, **config), None, None, requires_safety_checker=False)  # fmt: skip
+    if family == "sdxl":
+        xl = unet(addition_embed_type="text_time", addition_time_embed_dim=4, cross_attention_dim=32,
+                  projection_class_embeddings_input_dim=6 * 4 + 16, transformer_layers_per_block=(1, 1))  # fmt: skip
+        return StableDiffusionXLPipeline(vae(), CLIPTextModel(text_config()), CLIPTextModelWithProjection(text_config()), t, t, xl,
+                                         DDIMScheduler(clip_sample=False, **config))  # fmt: skip
+    transformer = SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=32, caption_projection_dim=16, pooled_projection_dim=32, out_channels=4)  # fmt: skip
+    return StableDiffusion3Pipeline(transformer, FlowMatchEulerDiscreteScheduler(**config), vae(), CLIPTextModelWithProjection(text_config()),
+                                    t, CLIPTextModelWithProjection(text_config()), t, None, None)  # fmt: skip
+
+
+@lru_cache
+def folder(family: str, where: str) -> Path:
+    path = Path(where) / family
+    pipeline(family).save_pretrained(path)
+    return path
