@@ -34,7 +34,7 @@ def text_config(width: int = 16) -> CLIPTextConfig:
 
 def vae() -> AutoencoderKL:
     return AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
-                         up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4, sample_size=16)  # fmt: skip
+                         up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4, sample_size=16, shift_factor=0.06)  # fmt: skip
 
 
 def unet(**more: Any) -> UNet2DConditionModel:

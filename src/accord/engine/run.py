@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -148,7 +149,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file; a full disk is one line, not a traceback."""
     try:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
-    except Exception as error:  # safetensors raises its own type for I/O errors
+    except (OSError, SafetensorError) as error:
         raise RunError(f"can't write {path}: {error}; free some room or give another --out") from error
 
 

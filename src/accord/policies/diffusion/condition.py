@@ -44,6 +44,9 @@ def encode(pipeline: Any, prompts: Sequence[str]) -> Condition:
         embeds, _, pooled, _ = pipeline.encode_prompt(texts, device=device, do_classifier_free_guidance=False)
         side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
         ids = torch.tensor([[side, side, 0, 0, side, side]], dtype=embeds.dtype, device=device).repeat(len(texts), 1)
+        if pipeline.config.get("force_zeros_for_empty_prompt"):
+            asked = torch.tensor([bool(t) for t in texts], dtype=embeds.dtype, device=device)
+            embeds, pooled = embeds * asked[:, None, None], pooled * asked[:, None]
         return Condition({"encoder_hidden_states": embeds}, {"text_embeds": pooled, "time_ids": ids})
     if kind.startswith("StableDiffusion3"):
         embeds, _, pooled, _ = pipeline.encode_prompt(
