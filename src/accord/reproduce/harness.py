@@ -106,9 +106,11 @@ def _judge(claim: Claim, seeds: list[int], runs: dict[str, list[dict[str, Any]]]
 def _figure(result: Result, claim: Claim) -> Figure:
     """Gold of each arm, a dot a seed, lines between paired seeds."""
     curves = _curves(result)
-    width = 1.1 * len(result.arms) + 1.5
-    figure = Figure(figsize=(width + 3.2 * len(curves), 3.0), layout="constrained")
-    axis, *more = figure.subplots(1, 1 + len(curves), width_ratios=[width, *[3.2] * len(curves)], squeeze=False)[0]
+    width = max(1.1 * len(result.arms) + 1.5, 3.0 * len(curves))
+    figure = Figure(figsize=(width, 6.0 if curves else 3.0), layout="constrained")
+    grid = figure.add_gridspec(2 if curves else 1, max(1, len(curves)))
+    axis = figure.add_subplot(grid[0, :])
+    more = [figure.add_subplot(grid[1, i]) for i in range(len(curves))]
     for i in range(len(result.seeds)):
         axis.plot(range(len(result.arms)), [result.gold[a][i] for a in result.arms], color="#b9c4cc", lw=0.8, zorder=1)
     for x, arm in enumerate(result.arms):
@@ -125,7 +127,15 @@ def _figure(result: Result, claim: Claim) -> Figure:
     axis.set_title(f"{result.name}: {result.verdict}", fontsize=9, loc="left")
     for panel, (name, lines) in zip(more, curves.items(), strict=True):
         for arm, points in lines.items():
-            panel.plot([x for x, _ in points], [y for _, y in points], marker="o", ms=3, lw=1.2, label=arm)
+            panel.plot(
+                [x for x, _ in points],
+                [y for _, y in points],
+                marker="o",
+                ms=3,
+                lw=1.2,
+                label=arm,
+                color=f"C{result.arms.index(arm)}",
+            )
         panel.set_title(name, fontsize=8, loc="left")
         panel.legend(fontsize=6, frameon=False)
     for each in (axis, *more):
