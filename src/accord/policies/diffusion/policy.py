@@ -110,7 +110,7 @@ class DiffusionPolicy(nn.Module):
         from diffusers import DiffusionPipeline
 
         try:
-            pipeline = DiffusionPipeline.from_pretrained(source, torch_dtype=dtype).to(device)
+            pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype).to(device)
         except (OSError, ValueError) as error:
             raise ModelError(f"can't load a diffusers pipeline from {source}: {str(error).splitlines()[0]}") from error
         policy = cls(pipeline, str(source))

@@ -1,0 +1,62 @@
+"""How the world's models learn from its renders: algorithms for `fit`, whose data are numbers of batches."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from accord.engine import Loss, Mean, Rows, Step, derive
+from accord.worlds.portraits.people import People
+from accord.worlds.portraits.render import render
+
+SMALL_PARTS = ("eyes", "brows", "mouth", "nose", "glasses")
+"""Parts that a mean over pixels would neglect, and that identity and attributes hang on."""
+
+
+@dataclass(frozen=True)
+class Renders:
+    """Pictures and how much each pixel counts."""
+
+    image: Float[Tensor, "n 3 h w"]
+    weight: Float[Tensor, "n h w"]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def select(self, rows: list[int]) -> "Renders":
+        return Renders(self.image[rows], self.weight[rows])
+
+
+class Reconstruct(nn.Module):
+    """Train an autoencoder: absolute error (small parts count more), its differences between neighbours, and a little KL."""
+
+    def __init__(self, vae: Any, *, kl: float = 1e-5, focus: float = 4.0, edges: float = 1.0) -> None:
+        super().__init__()
+        self.vae, self.kl, self.focus, self.edges = vae.to(memory_format=torch.channels_last), kl, focus, edges
+
+    @property
+    def trainables(self) -> dict[str, nn.Module]:
+        return {"vae": self.vae}
+
+    def experience(self, batch: Rows, step: Step) -> Renders:
+        picture = render(People.draw(len(batch), derive(step.seed, step.number, step.rank, purpose="renders")))
+        small = torch.stack([picture.masks[p] for p in SMALL_PARTS]).sum(0)
+        return Renders(picture.image, 1 + self.focus * small)
+
+    def forward(self, batch: Renders) -> Loss:
+        x = (batch.image * 2 - 1).contiguous(memory_format=torch.channels_last)
+        posterior = self.vae.encode(x).latent_dist
+        y = self.vae.decode(posterior.sample()).sample
+        error = ((y - x).abs().mean(1) * batch.weight).mean((1, 2))
+        edges = sum(((y.diff(dim=d) - x.diff(dim=d)).abs().mean((1, 2, 3)) for d in (-1, -2)), torch.zeros(len(x)))
+        kl = posterior.kl()
+        each = error + self.edges * edges + self.kl * kl
+        return Loss(each.sum(), float(len(x)), {"error": Mean.of(error), "edges": Mean.of(edges), "kl": Mean.of(kl)})
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        pass
