@@ -1,5 +1,6 @@
 """How the world's models learn from its renders: algorithms for `fit`, whose data are numbers of batches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,8 @@ class Renders:
     def __len__(self) -> int:
         return len(self.image)
 
-    def select(self, rows: list[int]) -> "Renders":
-        return Renders(self.image[rows], self.weight[rows])
+    def select(self, rows: Sequence[int]) -> "Renders":
+        return Renders(self.image[list(rows)], self.weight[list(rows)])
 
 
 class Reconstruct(nn.Module):
