@@ -34,7 +34,7 @@ def build_tokenizer() -> CLIPTokenizer:
                                   show_progress=False)  # fmt: skip
     bpe.train_from_iterator(sorted(words), trainer)
     made = json.loads(bpe.to_str())["model"]
-    merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in made["merges"]]
+    merges: Any = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in made["merges"]]
     symbols = [
         *letters,
         *[f"{c}</w>" for c in letters],
