@@ -107,8 +107,10 @@ class DiffusionPolicy(nn.Module):
         Raises:
             ModelError: there is no such pipeline.
         """
-        from diffusers import DiffusionPipeline
-
+        try:
+            from diffusers import DiffusionPipeline
+        except ImportError as error:
+            raise ModelError('pictures need diffusers: pip install "accord[image]"') from error
         try:
             pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype).to(device)
         except (OSError, ValueError) as error:
