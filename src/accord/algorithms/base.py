@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.engine import Rows, Step, derive
+from accord.feedback import Record
 from accord.policies.base import Group
 
 
@@ -57,3 +58,10 @@ class PolicyAlgorithm(nn.Module):
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         pass
+
+
+def columns_of(batch: Rows) -> dict[str, list[Any]]:
+    """Columns that every record has."""
+    columns = [r.columns if isinstance(r, Record) else {} for r in batch]
+    shared = set(columns[0]).intersection(*columns[1:]) if columns else set()
+    return {k: [c[k] for c in columns] for k in sorted(shared)}

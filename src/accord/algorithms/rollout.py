@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from accord.algorithms.base import PolicyAlgorithm
+from accord.algorithms.base import PolicyAlgorithm, columns_of
 from accord.algorithms.credit import BestOfGroup, Credit, GroupRelative, LeaveOneOut, Term, TokenGAE
 from accord.engine import Loss, Mean, Rows, Step, derive
 from accord.errors import ConfigError
@@ -77,7 +77,7 @@ class Rollout(PolicyAlgorithm):
         prompts = [r.prompt if isinstance(r, Record) else r for r in batch]
         rollouts = self.policy.sample(prompts, self.group_size, self.sampling,
                                       seed=derive(step.seed, step.number, step.rank, purpose="rollout"),
-                                      context=_columns(batch))  # fmt: skip
+                                      context=columns_of(batch))  # fmt: skip
         scores = self._score(rollouts)
         if self.reference is not None:
             rollouts = replace(rollouts, reference=self.reference.logprobs(rollouts).cpu())
@@ -187,13 +187,6 @@ def RAFT(
 def _counted(terms: list[Term]) -> Bool[Tensor, "n"]:
     """Which episodes any term gives weight to."""
     return torch.stack([(t.weight != 0).any(-1) for t in terms]).any(0)
-
-
-def _columns(batch: Rows) -> dict[str, list[Any]]:
-    """Columns that every record has."""
-    columns = [r.columns if isinstance(r, Record) else {} for r in batch]
-    shared = set(columns[0]).intersection(*columns[1:]) if columns else set()
-    return {k: [c[k] for c in columns] for k in sorted(shared)}
 
 
 def _to(rollouts: Rollouts, device: torch.device) -> Rollouts:

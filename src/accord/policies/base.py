@@ -148,7 +148,13 @@ class Group:
 
 
 class Policy(Protocol):
-    """A generator. Training methods carry gradients; `sample` does not."""
+    """A generator. Training methods carry gradients; `sample` does not.
+
+    `sampling_kind` makes the default of its own sampling options.
+    """
+
+    @property
+    def sampling_kind(self) -> Any: ...
 
     def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Any = ..., *, seed: int = 0,
                context: dict[str, list[Any]] | None = None) -> Rollouts: ...  # fmt: skip

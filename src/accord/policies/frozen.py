@@ -38,6 +38,10 @@ class FrozenPolicy:
         with self._frozen() as policy:
             return policy.logprobs(rollouts)
 
+    @property
+    def sampling_kind(self) -> Any:
+        return self._policy.sampling_kind
+
     def draw(self, groups: Sequence[Group], seed: int) -> Any:
         return self._policy.draw(groups, seed)
 

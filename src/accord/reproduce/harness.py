@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 
 from accord.catalogue import find, results_folder
@@ -83,8 +84,13 @@ def _run(module: ModuleType, arm: str, seed: int, path: Path) -> dict[str, Any]:
     if path.is_file():
         return json.loads(path.read_text())
     started = time.perf_counter()
-    with metered() as meter:
-        measures: Measures = module.run(arm, seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more threads add in another order, and training makes another run of it
+    try:
+        with metered() as meter:
+            measures: Measures = module.run(arm, seed)
+    finally:
+        torch.set_num_threads(threads)
     done = {"measures": measures, "compute": meter.units, "seconds": time.perf_counter() - started}
     write_json(path, done)
     return done

@@ -103,5 +103,8 @@ def _obstacles(claim: Claim, gold: Mapping[str, np.ndarray], compute: Mapping[st
     if claim.collapses:
         fall = paired_interval((gold[claim.collapses] - gold["base"]).tolist())
         if fall.high >= 0:
-            found.append(f"{claim.collapses} was to collapse below the base, but is at {fall.mean:+.4f} of it")
+            found.append(
+                f"{claim.collapses} was to collapse below the base, but differs from it by {fall.mean:+.4f} "
+                f"[{fall.low:+.4f}, {fall.high:+.4f}]"
+            )
     return found

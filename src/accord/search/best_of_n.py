@@ -5,11 +5,11 @@ from typing import Any
 
 from accord.errors import ConfigError
 from accord.feedback import Record
-from accord.policies.base import Policy, Rollouts, Sampling
+from accord.policies.base import Policy, Rollouts
 from accord.rewards import Reward, Scores, score
 
 
-def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 16, sampling: Sampling = Sampling(), *,
+def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 16, sampling: Any = None, *,
               seed: int = 0) -> tuple[Rollouts, Scores]:  # fmt: skip
     """The best of n answers to each prompt, with their scores.
 
@@ -21,7 +21,7 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 1
     if prompts and isinstance(prompts[0], Record):
         columns = {k: [p.columns.get(k) for p in prompts] for k in prompts[0].columns}
         prompts = [p.prompt for p in prompts]
-    drawn = policy.sample(prompts, n, sampling, seed=seed, context=columns)
+    drawn = policy.sample(prompts, n, sampling or policy.sampling_kind(), seed=seed, context=columns)
     said = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist(),
                  **drawn.context)  # fmt: skip
     table = said.values.detach().masked_fill(~said.valid, float("-inf")).reshape(len(prompts), n)

@@ -198,12 +198,12 @@ class DiffusionPolicy(nn.Module):
         mean = vae.encode((images * 2 - 1).to(self.device, vae.dtype)).latent_dist.mean.float()
         return (mean - shift) * vae.config.scaling_factor
 
-    def noise(self, rows: int, seed: int, *where: int, purpose: str = "noise") -> Float[Tensor, "n c h w"]:
-        """Standard Gaussian latents, each row from its own seed."""
-        drawn = [
-            torch.randn(self.latent_shape, generator=generator(seed, *where, row, purpose=purpose))
-            for row in range(rows)
-        ]
+    def noise(
+        self, rows: int, seed: int | Sequence[int], *where: int, purpose: str = "noise"
+    ) -> Float[Tensor, "n c h w"]:
+        """Standard Gaussian latents, each row from its own seed (given one for each, or derived from one for all)."""
+        places = [(seed, *where, row) for row in range(rows)] if isinstance(seed, int) else [(s, *where) for s in seed]
+        drawn = [torch.randn(self.latent_shape, generator=generator(*place, purpose=purpose)) for place in places]
         return torch.stack(drawn).to(self.device)
 
     @torch.no_grad()
@@ -292,7 +292,7 @@ class DiffusionPolicy(nn.Module):
         return self.encode(torch.stack(found))
 
     def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising = Denoising(), *, grad: int | Sequence[int] = 1,
-                          stop: int | None = None, seed: int = 0, start: Tensor | None = None, recompute: bool = True,
+                          stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, recompute: bool = True,
                           cut: bool = False) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
         """Pictures with gradient through some of the denoising steps.
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from accord.engine import Loss, Mean, Rows, Step, derive
+from accord.engine import Loss, Mean, Rows, Step, derive, generator
+from accord.policies.diffusion.schedule import Schedule, training_levels
 from accord.worlds.portraits.people import People
 from accord.worlds.portraits.render import render
 
@@ -55,6 +56,66 @@ class Reconstruct(nn.Module):
         kl = posterior.kl()
         each = error + self.edges * edges + self.kl * kl
         return Loss(each.sum(), float(len(x)), {"error": Mean.of(error), "edges": Mean.of(edges), "kl": Mean.of(kl)})
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Latents at random levels with their noise and the tokens of their prompts."""
+
+    clean: Float[Tensor, "n c h w"]
+    noise: Float[Tensor, "n c h w"]
+    level: Float[Tensor, "n"]
+    tokens: Int[Tensor, "n l"]
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def select(self, rows: Sequence[int]) -> "Noised":
+        index = list(rows)
+        return Noised(self.clean[index], self.noise[index], self.level[index], self.tokens[index])
+
+
+class Denoise(nn.Module):
+    """Train a denoiser and its text encoder together: squared error of the target, prompts dropped for guidance.
+
+    Args:
+        latents: of all pictures, and tokens of their prompts; data are their numbers. empty: tokens of no prompt.
+        drop: share of prompts that are replaced by the empty one.
+    """
+
+    def __init__(self, denoiser: Any, text_encoder: Any, scheduler: Any, latents: Float[Tensor, "m c h w"], tokens: Int[Tensor, "m l"],
+                 empty: Int[Tensor, "l"], *, drop: float = 0.1) -> None:  # fmt: skip
+        super().__init__()
+        self.generator = nn.ModuleDict({"denoiser": denoiser, "text_encoder": text_encoder})
+        self.scheduler, self.latents, self.tokens, self.empty, self.drop = scheduler, latents, tokens, empty, drop
+        self.schedule = Schedule.of(scheduler, 1)
+
+    @property
+    def trainables(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator}
+
+    def experience(self, batch: Rows, step: Step) -> Noised:
+        g = generator(step.seed, step.number, step.rank, purpose="denoise")
+        clean, tokens = self.latents[list(batch)].float(), self.tokens[list(batch)]
+        dropped = torch.rand(len(batch), generator=g) < self.drop
+        tokens = torch.where(dropped[:, None], self.empty, tokens)
+        return Noised(clean, torch.randn(clean.shape, generator=g), torch.rand(len(batch), generator=g), tokens)
+
+    def forward(self, batch: Noised) -> Loss:
+        timestep, alpha, sigma = training_levels(self.scheduler, batch.level)
+        a, s = alpha[:, None, None, None], sigma[:, None, None, None]
+        words = self.generator["text_encoder"](batch.tokens).last_hidden_state
+        out = self.generator["denoiser"](
+            a * batch.clean + s * batch.noise, timestep, encoder_hidden_states=words
+        ).sample
+        error = (out - self.schedule.target(batch.clean, batch.noise, a, s)).square().mean((1, 2, 3))
+        return Loss(error.sum(), float(len(error)), {"error": Mean.of(error)})
 
     def state(self) -> dict[str, Tensor]:
         return {}

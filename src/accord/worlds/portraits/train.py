@@ -5,15 +5,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
 
 from accord.engine import derive, fit
+from accord.engine.run import load_tensors, save_tensors
 from accord.policies.loading import cache_folder
-from accord.worlds.portraits.model import build_vae
+from accord.worlds.portraits.model import (
+    LENGTH,
+    assemble,
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+    build_vae,
+    scheduler,
+)
 from accord.worlds.portraits.people import People
+from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.render import render
-from accord.worlds.portraits.teach import Reconstruct
+from accord.worlds.portraits.teach import Denoise, Reconstruct
 
-STAGES = ("vae",)
+STAGES = ("vae", "unet")
+PICTURES = 40_000
 
 
 def vae(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
@@ -26,6 +39,41 @@ def vae(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
         spread = model.encode(images * 2 - 1).latent_dist.mean.std()
     model.register_to_config(scaling_factor=round(1 / float(spread), 4))
     model.to(memory_format=torch.contiguous_format).half().save_pretrained(out / "vae")
+
+
+def unet(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
+    """The U-Net and its text encoder, on latents that are computed once; writes the whole pipeline."""
+    model: Any = AutoencoderKL.from_pretrained(out / "vae", dtype=torch.float32)
+    tokenizer = build_tokenizer()
+    text_encoder: Any = build_text_encoder(tokenizer, seed)
+    denoiser: Any = build_unet(seed)
+    latents, tokens = encoded(model, tokenizer, PICTURES, seed, run.with_suffix(".safetensors"))
+    empty = tokenised(tokenizer, [""])[0]
+    fit(Denoise(denoiser, text_encoder, scheduler(), latents, tokens, empty), range(PICTURES), steps=steps, batch_size=64, lr=1e-3,
+        schedule="cosine", warmup=0.02, ema=0.999, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
+    assemble(model.half(), text_encoder.half(), tokenizer, denoiser.half()).save_pretrained(out)
+
+
+@torch.no_grad()
+def encoded(model: Any, tokenizer: Any, n: int, seed: int, kept: Path) -> tuple[Tensor, Tensor]:
+    """Scaled latents of n random portraits, and the tokens of a true prompt for each; kept in a file."""
+    if not kept.is_file():
+        latents, texts = [], []
+        for i in range(0, n, 500):
+            people = People.draw(500, derive(seed, i, purpose="pictures"))
+            images = render(people).image * 2 - 1
+            latents.append(
+                torch.cat([model.encode(x).latent_dist.mean for x in images.split(50)]) * model.config.scaling_factor
+            )
+            texts += describe(people, derive(seed, i, purpose="prompts"))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(kept, {"latents": torch.cat(latents).half(), "tokens": tokenised(tokenizer, texts)})
+    found = load_tensors(kept)
+    return found["latents"], found["tokens"]
+
+
+def tokenised(tokenizer: Any, texts: list[str]) -> Tensor:
+    return tokenizer(texts, padding="max_length", max_length=LENGTH, return_tensors="pt").input_ids
 
 
 def main() -> None:

@@ -1,0 +1,17 @@
+"""Keep a person: face encoders, and rewards that compare identities."""
+
+from accord.identity.consistency import IdentityConsistency
+from accord.identity.dlib_network import DlibFaceNetwork
+from accord.identity.faces import Aligned, CallableEncoder, DlibFaces, FaceEncoder, align, reference_vector, similarity
+
+__all__ = [
+    "Aligned",
+    "CallableEncoder",
+    "DlibFaceNetwork",
+    "DlibFaces",
+    "FaceEncoder",
+    "IdentityConsistency",
+    "align",
+    "reference_vector",
+    "similarity",
+]

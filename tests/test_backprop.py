@@ -1,0 +1,165 @@
+"""Reward backprop through denoising steps, and noise optimisation."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from accord.algorithms import AlignProp, DRaFT, ReFL, RewardBackprop
+from accord.engine import Rows, Step, fit
+from accord.errors import ConfigError, RewardError
+from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.rewards import Scores
+from accord.search import noise_optimise, norm_log_density
+from tiny_pipelines import pipeline
+
+PROMPTS = ["a red cat", "a person with a hat", "a blue hat", "a cat"]
+ODE = Denoising(steps=4, guidance=1.0, eta=0.0)
+
+
+def policy() -> DiffusionPolicy:
+    return DiffusionPolicy(pipeline("sd3"), "sd3").eval()
+
+
+def contrast(*, prompts: Any, completions: Tensor, **columns: Any) -> Tensor:
+    return completions[:, :, :8].mean((1, 2, 3)) - completions[:, :, 8:].mean((1, 2, 3))
+
+
+def gradient(algorithm: RewardBackprop, asked: Any) -> list[Tensor]:
+    weights = [w for w in algorithm.policy.parameters() if w.ndim == 2]
+    found = torch.autograd.grad(algorithm(asked).sum, weights, allow_unused=True)
+    return [g for g in found if g is not None]
+
+
+def test_training_by_the_gradient_raises_the_reward() -> None:
+    algorithm = DRaFT(policy(), contrast, k=2, sampling=ODE)
+    reward = fit(algorithm, PROMPTS, steps=15, batch_size=4, lr=2e-3, progress=False).column("reward")
+    assert sum(reward[-3:]) > sum(reward[:3]) + 0.05
+
+
+def test_a_micro_batch_has_the_gradient_of_its_part() -> None:
+    algorithm = ReFL(policy(), contrast, last=2, sampling=Denoising(steps=4, guidance=2.0, eta=1.0))
+    asked = algorithm.experience(Rows(PROMPTS), Step(3, 0))
+    whole = gradient(algorithm, asked)
+    parts = [gradient(algorithm, asked.select(rows)) for rows in ([0, 1], [2, 3])]
+    for w, a, b in zip(whole, *parts, strict=True):
+        assert torch.allclose(w, a + b, rtol=1e-3, atol=1e-6)
+
+
+def test_refl_at_the_last_step_alone_is_draft_1() -> None:
+    """Where the path ends in pure signal the last step's result is its predicted picture."""
+    p = policy()
+    refl, draft = ReFL(p, contrast, last=1, sampling=ODE), DRaFT(p, contrast, k=1, sampling=ODE)
+    for a, b in zip(*(gradient(x, x.experience(Rows(PROMPTS), Step(0, 0))) for x in (refl, draft)), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_steps_are_drawn_within_their_range_and_repeatably() -> None:
+    refl, align = ReFL(policy(), contrast, last=3, sampling=ODE), AlignProp(policy(), contrast, sampling=ODE)
+    stops = [refl.experience(Rows(PROMPTS), Step(i, 0)).stop for i in range(40)]
+    grads = [align.experience(Rows(PROMPTS), Step(i, 0)).grad for i in range(60)]
+    assert set(stops) == {1, 2, 3}
+    assert set(grads) == {1, 2, 3, 4}
+    assert stops == [refl.experience(Rows(PROMPTS), Step(i, 0)).stop for i in range(40)]
+
+
+def test_what_cannot_be_backpropagated_is_refused() -> None:
+    def black_box(*, prompts: Any, completions: Tensor, **columns: Any) -> list[float]:
+        return [float(c.mean()) for c in completions]
+
+    algorithm = DRaFT(policy(), black_box, sampling=ODE)
+    with pytest.raises(RewardError, match="no gradient in the picture"):
+        algorithm(algorithm.experience(Rows(PROMPTS), Step(0, 0)))
+    for wrong in ({"grad": 5}, {"stop": (2, 4)}, {"grad": 3, "stop": (1, 3)}):
+        with pytest.raises(ConfigError):
+            RewardBackprop(policy(), contrast, sampling=ODE, **wrong)
+
+
+def test_samples_to_which_the_reward_does_not_apply_weigh_nothing() -> None:
+    def nowhere(*, prompts: Any, completions: Tensor, **columns: Any) -> Scores:
+        return Scores(
+            contrast(prompts=prompts, completions=completions), torch.zeros(len(completions), dtype=torch.bool)
+        )
+
+    p = policy()
+    before = [w.clone() for w in p.parameters()]
+    run = fit(DRaFT(p, nowhere, sampling=ODE), PROMPTS, steps=1, batch_size=4, lr=1e-2, progress=False)
+    assert run.metrics[0]["loss"] == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, p.parameters(), strict=True))
+
+
+class Plain:
+    """A generator whose picture is its noise: optima are known in closed form."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+
+    def noise(self, rows: int, seed: int) -> Tensor:
+        rows_ = [torch.randn(self.shape, generator=torch.Generator().manual_seed(seed + 7 * i)) for i in range(rows)]
+        return torch.stack(rows_)
+
+    def denoise_with_grad(self, prompts: Any, sampling: Any, *, start: Tensor, **options: Any) -> Tensor:
+        return start * 1.0
+
+
+def test_norm_density_peaks_at_the_usual_norm_of_gaussian_noise() -> None:
+    e = (
+        torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        .float()
+        .requires_grad_()
+    )
+    (grad,) = torch.autograd.grad(norm_log_density(e).sum(), e)
+    squared = e.flatten(1).square().sum(-1)[:, None, None, None]
+    assert torch.allclose(grad, ((256 - 1) / squared - 1) * e, atol=1e-5)
+    r = torch.linspace(1, 40, 2000)
+    density = norm_log_density(r[:, None] * torch.eye(256)[:1])
+    assert float(r[density.argmax()]) == pytest.approx(math.sqrt(255), abs=0.03)
+
+
+def test_without_a_reward_only_the_norm_moves() -> None:
+    plain = Plain(4, 4, 4)
+    start = plain.noise(2, 0)
+    nothing = lambda prompts, completions, **columns: 0 * completions.sum((1, 2, 3))  # noqa: E731
+    found = noise_optimise(
+        plain, nothing, ["a", "b"], sampling=Denoising(steps=1), iterations=400, lr=0.5, norm_weight=0.1
+    )
+    assert torch.allclose(found.norms[-1], torch.full((2,), math.sqrt(63)), atol=0.05)
+    assert torch.equal(found.noise, start)  # the first one is as good as any later one
+
+
+def test_linear_reward_has_the_closed_form_optimum() -> None:
+    a = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(1))
+    linear = lambda prompts, completions, **columns: (completions * a).sum((1, 2, 3))  # noqa: E731
+    weight = 0.5
+    found = noise_optimise(
+        Plain(4, 4, 4),
+        linear,
+        ["a"],
+        sampling=Denoising(steps=1),
+        iterations=1500,
+        lr=0.2,
+        clip=0.3,
+        norm_weight=weight,
+    )
+    k = float(a.norm()) / weight
+    best = (k + math.sqrt(k * k + 4 * 63)) / 2
+    last = found.noise[0]
+    assert float(found.norms[-1, 0]) == pytest.approx(best, rel=0.02)
+    assert float(torch.cosine_similarity(last.flatten(), a.flatten(), dim=0)) > 0.999
+
+
+def test_each_prompt_is_optimised_on_its_own_and_never_gets_worse() -> None:
+    p = policy()
+    before = [w.clone() for w in p.parameters()]
+    options = Denoising(steps=1, guidance=1.0, eta=0.0)
+    found = noise_optimise(p, contrast, PROMPTS[:2], sampling=options, iterations=6, lr=0.5)
+    assert (found.values >= found.history[0]).all()
+    assert torch.allclose(found.values, found.history.max(0).values)
+    assert torch.allclose(p.denoise_with_grad(PROMPTS[:2], options, start=found.noise), found.images, atol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(before, p.parameters(), strict=True))
+    alone = noise_optimise(p, contrast, PROMPTS[:1], sampling=options, iterations=6, lr=0.5)
+    assert torch.allclose(alone.history[:, 0], found.history[:, 0], atol=1e-4)
+    steps = found.norms.diff(dim=0).abs()
+    assert float(steps.max()) <= 0.5 * 0.1 / (1 - 0.9) + 1e-4
