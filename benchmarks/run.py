@@ -66,7 +66,7 @@ def render(rows: list[dict[str, Any]]) -> str:
         "# Benchmarks", "",
         "Made by `make bench` from `benchmarks/results.json`: SmolLM2-135M in float32, both sides in one run on one machine, each in a "
         "process of its own, medians of whole steps. Ratios above 1 in speed and below 1 in memory are in accord's favour. "
-        "Parity is the largest difference of a token-mean log-prob (or of a reward).", "",
+        "Parity is the largest difference of a token-mean log-prob (or of a reward). [Notes](benchmark-notes.md) say what stands in the way of the goals that are missed.", "",
         "| work | settings | ours s | peer s | speed | goal | memory | goal | parity |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
