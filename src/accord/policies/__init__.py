@@ -1,8 +1,20 @@
 """Generators behind one face: sample, log-probs of what was sampled, likelihood of what was given, freeze."""
 
 from accord.policies.base import Policy, Prompt, Rollouts, Sampling
+from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.policies.frozen import FrozenPolicy
 from accord.policies.language import LanguagePolicy
 from accord.policies.tree import Branch, TokenTree
 
-__all__ = ["Branch", "FrozenPolicy", "LanguagePolicy", "Policy", "Prompt", "Rollouts", "Sampling", "TokenTree"]
+__all__ = [
+    "Branch",
+    "Denoising",
+    "DiffusionPolicy",
+    "FrozenPolicy",
+    "LanguagePolicy",
+    "Policy",
+    "Prompt",
+    "Rollouts",
+    "Sampling",
+    "TokenTree",
+]
