@@ -31,6 +31,7 @@ real-data: $(VENV)/bench.done  ## SmolLM2 on real comparisons; an hour
 	$(BIN)/accord align recipes/dpo-hh-rlhf.yaml --out runs/dpo-hh-rlhf --data $(ACCORD_DATA)/hh-rlhf/harmless-base-test.jsonl.gz
 	cp runs/reward-argument-pairs/result.json docs/results/reward-argument-pairs.json
 	cp runs/dpo-hh-rlhf/result.json docs/results/dpo-hh-rlhf.json
+	$(BIN)/python docs/faces.py
 	$(BIN)/python docs/render.py
 
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results
