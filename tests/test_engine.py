@@ -287,9 +287,11 @@ def test_options_out_of_range_are_refused_at_once(options: dict) -> None:
         Training(**options)
 
 
-def test_no_data_is_refused() -> None:
+def test_no_data_and_an_unknown_tracker_are_refused() -> None:
     with pytest.raises(ConfigError, match="no rows"):
         fit(Line(), [], steps=1)
+    with pytest.raises(ConfigError, match="Unsupported logging capability"):
+        fit(Line(), [1.0], steps=1, trackers=("nonsense",))
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path) -> None:

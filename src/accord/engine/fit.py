@@ -56,7 +56,10 @@ class _Loop:
         if not len(data):
             raise ConfigError("there are no rows to train on: is the file empty, or did every record get skipped?")
         self.algorithm, self.data, self.o, self.evaluate = algorithm, data, options, evaluate
-        self.accelerator = Accelerator(log_with=list(options.trackers) or None, project_dir=out)
+        try:
+            self.accelerator = Accelerator(log_with=list(options.trackers) or None, project_dir=out)
+        except ValueError as error:
+            raise ConfigError(f"trackers={list(options.trackers)}: {error}") from error
         ranks = self.accelerator.num_processes
         if options.batch_size % ranks:
             raise ConfigError(f"batch_size {options.batch_size} can't be shared evenly by {ranks} processes")
