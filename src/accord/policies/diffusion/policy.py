@@ -90,7 +90,6 @@ class DiffusionPolicy(nn.Module):
             if part is not None:
                 part.requires_grad_(False).eval()
         self.name = name
-        self.packs = False
         self._conditions: dict[str, Condition] = {}
 
     sampling_kind = Denoising
@@ -292,8 +291,7 @@ class DiffusionPolicy(nn.Module):
         return self.encode(torch.stack(found))
 
     def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising = Denoising(), *, grad: int | Sequence[int] = 1,
-                          stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, recompute: bool = True,
-                          cut: bool = False) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
+                          stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, recompute: bool = True) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
         """Pictures with gradient through some of the denoising steps.
 
         Args:
@@ -301,8 +299,6 @@ class DiffusionPolicy(nn.Module):
             stop: number of the last step; its predicted clean latent is decoded (ReFL). None runs to the end.
             start: noise to start from (may require grad); None draws it.
             recompute: keep one latent a step instead of the denoiser's activations.
-            cut: stop the gradient between steps, so that each counted step sees its input as a constant (AlignProp's
-                and DRaFT's chains leave it open).
         """
         schedule, condition = self.schedule(sampling.steps), self.condition(prompts)
         last = len(schedule) - 1 if stop is None else stop
@@ -319,7 +315,6 @@ class DiffusionPolicy(nn.Module):
         for i in range(last + 1):
             t = float(schedule.timesteps[i])
             with torch.set_grad_enabled(i in counted):
-                x = x.detach() if cut or (i not in counted and start is None) else x
                 output = checkpoint(predict, x, t, use_reentrant=False) if recompute and i in counted else predict(x, t)
                 if i == last:
                     x = (
