@@ -131,8 +131,8 @@ def test_likelihood_is_the_loss_of_diffusion_dpo() -> None:
     found = p.likelihood(groups, draw)
     scheduler = p.pipeline.scheduler
     t = (draw.level * 1000).long().repeat_interleave(2)
-    noise = draw.noise.repeat_interleave(2, 0)
-    noisy = scheduler.add_noise(p.encode(torch.stack(pictures)), noise, t)
+    noise = draw.noise[:, 0].repeat_interleave(2, 0)
+    noisy = scheduler.add_noise(p.pictures.encode(torch.stack(pictures)), noise, t)
     condition = p.condition([PROMPTS[0]] * 2 + [PROMPTS[1]] * 2)
     mse = (p.denoiser(noisy, t, **condition.arguments()).sample - noise).square().mean((1, 2, 3))
     assert torch.allclose(found.policy, -0.5 * mse, atol=1e-6)
@@ -159,13 +159,13 @@ def test_gradient_through_all_steps_is_plain_autograd_and_through_the_last_one_s
     for i in range(3):
         states.append(x)
         x = schedule.step(x, p.predict(x, float(schedule.timesteps[i]), condition, 2.0), i, 0.0)[0]
-    plain = torch.autograd.grad(p.decode(x).square().sum(), weights)
+    plain = torch.autograd.grad(p.pictures.decode(x).square().sum(), weights)
     ours = torch.autograd.grad(p.denoise_with_grad(PROMPTS, options, grad=3, seed=4).square().sum(), weights)
     for a, b in zip(plain, ours, strict=True):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
     late = states[2].detach()
     last = schedule.step(late, p.predict(late, float(schedule.timesteps[2]), condition, 2.0), 2, 0.0)[0]
-    one = torch.autograd.grad(p.decode(last).square().sum(), weights)
+    one = torch.autograd.grad(p.pictures.decode(last).square().sum(), weights)
     for recompute in (True, False):
         ours = torch.autograd.grad(
             p.denoise_with_grad(PROMPTS, options, grad=1, seed=4, recompute=recompute).square().sum(), weights
@@ -178,7 +178,7 @@ def test_stopping_early_decodes_the_predicted_picture() -> None:
     options = Denoising(steps=4, guidance=1.0, eta=0.0)
     schedule, condition = p.schedule(4), p.condition(PROMPTS)
     x = p.sample(PROMPTS, 1, options, seed=4).actions.latents[:, 2]
-    wanted = p.decode(schedule.picture(x, p.predict(x, float(schedule.timesteps[2]), condition), 2))
+    wanted = p.pictures.decode(schedule.picture(x, p.predict(x, float(schedule.timesteps[2]), condition), 2))
     assert torch.allclose(p.denoise_with_grad(PROMPTS, options, stop=2, seed=4), wanted, atol=1e-4)
     with pytest.raises(ConfigError, match="stop=4"):
         p.denoise_with_grad(PROMPTS, options, stop=4)
@@ -281,6 +281,6 @@ def test_clear_words_for_what_cannot_work(tmp_path: Any) -> None:
     with pytest.raises(ModelError, match="can't load a diffusers pipeline"):
         DiffusionPolicy.load(tmp_path)
     with pytest.raises(ModelError, match="can't read the picture"):
-        policy().latents([str(tmp_path / "no.png")])
+        policy().pictures.latents([str(tmp_path / "no.png")])
     with pytest.raises(ModelError, match="no training path for the scheduler"):
         Schedule.of(diffusers.UniPCMultistepScheduler(), 4)

@@ -13,7 +13,11 @@ from accord.feedback.records import (
     Record,
     Task,
     comparisons_of,
+    picture_key,
+    pictures_of,
     prompt_key,
+    text_of,
+    with_picture,
 )
 
 __all__ = [
@@ -29,7 +33,11 @@ __all__ = [
     "Record",
     "Task",
     "comparisons_of",
+    "picture_key",
+    "pictures_of",
     "prompt_key",
     "read",
     "stream",
+    "text_of",
+    "with_picture",
 ]

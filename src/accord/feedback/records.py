@@ -1,5 +1,6 @@
 """Feedback as records: what a person or a judge said about completions of a prompt."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -9,10 +10,13 @@ from typing_extensions import TypedDict
 
 
 class Message(TypedDict):
-    """One turn of a conversation."""
+    """One turn of a conversation: text, or parts as transformers knows them.
+
+    A part is ``{"type": "text", "text": …}`` or ``{"type": "image", "image": path or tensor [3, H, W] in [0, 1]}``.
+    """
 
     role: str
-    content: str
+    content: str | list[dict[str, Any]]
 
 
 Prompt = str | list[Message]
@@ -150,6 +154,44 @@ def comparisons_of(ranking: Ranking, *, min_gap: float = 0.0, neighbours_only: b
     return made
 
 
+def with_picture(text: str, *pictures: Any) -> list[Message]:
+    """A prompt of a text and pictures to go by (a person's face, a subject)."""
+    parts = [{"type": "image", "image": p} for p in pictures]
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+
+
+def text_of(prompt: Prompt) -> str:
+    """What a prompt says: its text, or that of its last turn."""
+    if isinstance(prompt, str):
+        return prompt
+    content = prompt[-1]["content"]
+    return content if isinstance(content, str) else " ".join(p["text"] for p in content if p.get("type") == "text")
+
+
+def pictures_of(prompt: Prompt) -> list[Any]:
+    """The pictures that a prompt shows, in order."""
+    if isinstance(prompt, str):
+        return []
+    parts = [p for m in prompt if not isinstance(m["content"], str) for p in m["content"]]
+    return [p["image"] for p in parts if p.get("type") == "image"]
+
+
 def prompt_key(prompt: Prompt | Sequence[Message]) -> str:
     """A prompt as one string, equal exactly for equal prompts."""
-    return prompt if isinstance(prompt, str) else "\x1e".join(f"{m['role']}\x1f{m['content']}" for m in prompt)
+    if isinstance(prompt, str):
+        return prompt
+    return "\x1e".join(f"{m['role']}\x1f{_content_key(m['content'])}" for m in prompt)
+
+
+def _content_key(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\x1d".join(f"{k}\x1c{picture_key(v)}" for part in content for k, v in sorted(part.items()))
+
+
+def picture_key(picture: Any) -> str:
+    """A path as it is, a tensor by a hash of its numbers."""
+    if not isinstance(picture, Tensor):
+        return str(picture)
+    data = picture.detach().cpu().float().contiguous().numpy().tobytes()
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

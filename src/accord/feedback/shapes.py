@@ -200,7 +200,7 @@ def _answer(row: Mapping[str, Any], field: str) -> str:
     turns = _messages([value] if isinstance(value, Mapping) else value, field)
     if len(turns) != 1:
         raise BadField(field, f"wants one assistant's turn after the prompt, but has {len(turns)}")
-    return turns[0]["content"]
+    return text_of(turns)
 
 
 def _messages(value: Any, field: str) -> list[Message]:

@@ -1,7 +1,13 @@
-"""Diffusion and flow models behind the face of a policy."""
+"""Picture generators: diffusers pipelines as policies."""
 
+from accord.policies.diffusion.actions import Denoising, Draw, LatentActions
+from accord.policies.diffusion.adapter import ImageAdapter
+from accord.policies.diffusion.attention import AttentionHook, Capture, hook, hooked
 from accord.policies.diffusion.condition import Condition
-from accord.policies.diffusion.policy import Denoising, DiffusionPolicy, Draw, LatentActions, as_picture
+from accord.policies.diffusion.inversion import InvertedDraw, invert, renoise
+from accord.policies.diffusion.pictures import Autoencoder, as_picture
+from accord.policies.diffusion.policy import DiffusionPolicy
 from accord.policies.diffusion.schedule import Schedule
 
-__all__ = ["Condition", "Denoising", "DiffusionPolicy", "Draw", "LatentActions", "Schedule", "as_picture"]
+__all__ = ["AttentionHook", "Autoencoder", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "ImageAdapter", "InvertedDraw",
+           "LatentActions", "Schedule", "as_picture", "hook", "hooked", "invert", "renoise"]  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from accord.errors import ModelError
@@ -12,22 +13,31 @@ from accord.errors import ModelError
 
 @dataclass(frozen=True)
 class Condition:
-    """Keyword tensors for the denoiser, one row a prompt; `added` are those of SDXL's time embedding."""
+    """Keyword tensors for the denoiser, one row a prompt; `added` are those of SDXL's time embedding.
+
+    Attributes:
+        vectors: of the prompts' pictures, for an image adapter.
+    """
 
     tensors: dict[str, Tensor]
     added: dict[str, Tensor]
+    vectors: Float[Tensor, "n d"] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
     def select(self, rows: Sequence[int] | Tensor) -> "Condition":
         pick = lambda d: {k: v[torch.as_tensor(rows, device=v.device)] for k, v in d.items()}  # noqa: E731
-        return Condition(pick(self.tensors), pick(self.added))
+        vectors = None if self.vectors is None else pick({"": self.vectors})[""]
+        return Condition(pick(self.tensors), pick(self.added), vectors)
 
     @classmethod
     def concat(cls, parts: "Sequence[Condition]") -> "Condition":
         join = lambda ds: {k: torch.cat([d[k] for d in ds]) for k in ds[0]}  # noqa: E731
-        return cls(join([p.tensors for p in parts]), join([p.added for p in parts]))
+        vectors = [p.vectors for p in parts if p.vectors is not None]
+        return cls(
+            join([p.tensors for p in parts]), join([p.added for p in parts]), torch.cat(vectors) if vectors else None
+        )
 
     def arguments(self) -> dict[str, Any]:
         return {**self.tensors, **({"added_cond_kwargs": self.added} if self.added else {})}

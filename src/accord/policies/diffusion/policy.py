@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,78 +14,40 @@ from torch.utils.checkpoint import checkpoint
 
 from accord.engine.seeds import generator
 from accord.errors import ConfigError, ModelError
+from accord.feedback import pictures_of, text_of
 from accord.losses import LogProbs
 from accord.policies.base import Group, Prompt, Rollouts
+from accord.policies.diffusion.actions import FLOOR, Denoising, Draw, LatentActions, gaussian_logprob
+from accord.policies.diffusion.adapter import Encoder, ImageAdapter
 from accord.policies.diffusion.condition import Condition, encode
+from accord.policies.diffusion.pictures import Autoencoder
 from accord.policies.diffusion.schedule import Schedule, training_levels
 from accord.policies.frozen import FrozenPolicy
 from accord.policies.meter import count
 
-FLOOR = 1e-4
-"""Steps with less spread than this have no usable density; they are played, but not counted as actions."""
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
-@dataclass(frozen=True)
-class Denoising:
-    """How pictures are drawn.
+class DiffusionPolicy(nn.Module):
+    """A diffusers pipeline as a policy. The denoiser (U-Net or transformer) trains, or adapters on it; the rest is frozen.
+
+    Completions are pictures, `[3, H, W]` in [0, 1]; prompts are texts, with pictures where an image adapter reads them.
 
     Attributes:
-        steps: denoising steps (>= 1).
-        guidance: classifier-free guidance scale; 1 switches it off.
-        eta: spread of each step between 0 (DDIM, or the flow's ODE) and 1 (DDPM, or its SDE); > 0 for training rollouts.
+        pictures: the autoencoder between pictures and latents.
+        image_adapter: what makes the denoiser see a prompt's pictures, if anything.
+        at_once: of more than so many (picture, step) pairs in `logprobs` with gradient, activations are not kept but
+            computed again; None keeps all.
     """
 
-    steps: int = 20
-    guidance: float = 5.0
-    eta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.guidance < 1 or not 0 <= self.eta <= 1:
-            raise ConfigError(f"denoising wants steps >= 1, guidance >= 1 and eta in [0, 1], but got {self}")
-
-    def check_trainable(self) -> None:
-        """Raise ConfigError for settings under which steps have no density."""
-        if self.eta == 0:
-            raise ConfigError("steps without noise have no log-probs: set eta > 0 for training rollouts")
-
-
-@dataclass(frozen=True)
-class LatentActions:
-    """The path of each episode: latents of all levels, from noise to picture."""
-
-    latents: Float[Tensor, "n t1 c h w"]
-
-    def select(self, rows: Sequence[int]) -> "LatentActions":
-        return LatentActions(self.latents[torch.as_tensor(rows, dtype=torch.long)])
-
-    def extend(self, other: "LatentActions") -> "LatentActions":
-        return LatentActions(torch.cat([self.latents, other.latents]))
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Where the likelihood surrogate looks: one level and one noise for all completions of a group."""
-
-    level: Float[Tensor, "g"]
-    noise: Float[Tensor, "g c h w"]
-
-    def select(self, rows: Sequence[int]) -> "Draw":
-        index = torch.as_tensor(rows, dtype=torch.long)
-        return Draw(self.level[index], self.noise[index])
-
-
-class DiffusionPolicy(nn.Module):
-    """A diffusers pipeline as a policy. Only the denoiser (U-Net or transformer) trains; the rest is frozen.
-
-    Completions are pictures, `[3, H, W]` in [0, 1].
-    """
-
-    def __init__(self, pipeline: Any, name: str) -> None:
+    def __init__(self, pipeline: Any, name: str, image_adapter: ImageAdapter | None = None) -> None:
         super().__init__()
         self.denoiser: nn.Module = getattr(pipeline, "unet", None) or pipeline.transformer
+        self.image_adapter = image_adapter
+        self.at_once: int | None = None
         # In a list, lest the frozen parts count as parts of this module.
         self._pipeline = [pipeline]
+        self.pictures = Autoencoder(pipeline.vae, self.latent_shape)
         for part in (pipeline.vae, *(getattr(pipeline, f"text_encoder{i}", None) for i in ("", "_2", "_3"))):
             if part is not None:
                 part.requires_grad_(False).eval()
@@ -154,48 +116,60 @@ class DiffusionPolicy(nn.Module):
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS), init_lora_weights="gaussian")
         self.denoiser.add_adapter(config, name)  # type: ignore[operator]
 
+    def add_image_adapter(
+        self, encoder: Encoder, size: int, *, tokens: int = 4, weights: str | Path | None = None
+    ) -> None:
+        """Freeze the denoiser and let it see a prompt's pictures through a new adapter; see `ImageAdapter`.
+
+        Args:
+            weights: file of a trained adapter.
+        """
+        if self.image_adapter is not None:
+            raise ConfigError("this policy has an image adapter already")
+        self.denoiser.requires_grad_(False)
+        self.image_adapter = ImageAdapter(self.denoiser, encoder, size, tokens=tokens)
+        if weights is not None:
+            self.image_adapter.load(weights)
+
     def schedule(self, steps: int) -> Schedule:
         return Schedule.of(self.pipeline.scheduler, steps)
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[Prompt]) -> Condition:
-        """Embeddings of prompts, each text encoded once."""
-        texts = [_text(p) for p in prompts]
+        """Embeddings of prompts, each text encoded once, and the vectors of their pictures."""
+        texts = [text_of(p) for p in prompts]
         new = sorted({t for t in texts if t not in self._conditions})
         if new:
             found = encode(self.pipeline, new)
             self._conditions |= {t: found.select([i]) for i, t in enumerate(new)}
-        return Condition.concat([self._conditions[t] for t in texts])
+        condition = Condition.concat([self._conditions[t] for t in texts])
+        if self.image_adapter is None:
+            if any(pictures_of(p) for p in prompts):
+                raise ConfigError("prompts show pictures, but this policy can't see them: add_image_adapter first")
+            return condition
+        return replace(condition, vectors=torch.stack([self.image_adapter.vector(pictures_of(p)) for p in prompts]))
 
     def predict(self, x: Float[Tensor, "n c h w"], timestep: Float[Tensor, "n"] | float, condition: Condition,
                 guidance: float = 1.0) -> Float[Tensor, "n c h w"]:  # fmt: skip
-        """The denoiser's output, guided away from the empty prompt where guidance is above 1."""
+        """The denoiser's output, guided away from the empty prompt (without pictures) where guidance is above 1."""
         n = len(x)
         t = torch.as_tensor(timestep, device=x.device).expand(n)
         if guidance > 1:
             empty = self.condition([""]).select([0] * n)
             x, t, condition = torch.cat([x, x]), torch.cat([t, t]), Condition.concat([empty, condition])
         count(self.denoiser, len(x) * x.shape[-1] * x.shape[-2], backward=torch.is_grad_enabled())
-        found = self.denoiser(x.to(self.dtype), timestep=t, return_dict=False, **condition.arguments())
+        with self._seen(condition):
+            found = self.denoiser(x.to(self.dtype), timestep=t, return_dict=False, **condition.arguments())
         out = found[0].float()
         if guidance > 1:
             without, towards = out.chunk(2)
             return without + guidance * (towards - without)
         return out
 
-    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
-        """Pictures in [0, 1], with gradient (clamped only in value: the gradient passes)."""
-        vae = self.pipeline.vae
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        image = vae.decode((latents / vae.config.scaling_factor + shift).to(vae.dtype)).sample.float() / 2 + 0.5
-        return image + (image.clamp(0, 1) - image).detach()
-
-    def encode(self, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
-        """Latents of pictures in [0, 1] (the mean of the encoder's Gaussian)."""
-        vae = self.pipeline.vae
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        mean = vae.encode((images * 2 - 1).to(self.device, vae.dtype)).latent_dist.mean.float()
-        return (mean - shift) * vae.config.scaling_factor
+    def _seen(self, condition: Condition) -> AbstractContextManager[None]:
+        if self.image_adapter is None or condition.vectors is None:
+            return nullcontext()
+        return self.image_adapter.given(condition.vectors)
 
     def noise(
         self, rows: int, seed: int | Sequence[int], *where: int, purpose: str = "noise"
@@ -220,7 +194,7 @@ class DiffusionPolicy(nn.Module):
         group = torch.arange(len(prompts)).repeat_interleave(n)
         condition = self.condition([prompts[g] for g in group.tolist()])
         schedule = self.schedule(sampling.steps)
-        x = self.noise(len(group), seed) if start is None else start.to(self.device)
+        x = self._start(len(prompts), n, sampling, seed) if start is None else start.to(self.device)
         path, logprobs, counted = [x], [], []
         for i in range(len(schedule)):
             mean, std = self._step(schedule, x, i, condition, sampling)
@@ -230,7 +204,7 @@ class DiffusionPolicy(nn.Module):
             logprobs.append(gaussian_logprob(x, mean, std) if std > FLOOR else x.new_zeros(len(x)))
             counted.append(std > FLOOR)
         self.train(was_training)
-        images = self.decode(x).cpu()
+        images = self.pictures.decode(x).cpu()
         steps = torch.tensor(counted)
         return Rollouts(
             prompts=list(prompts), group=group, completions=list(images), mask=steps.expand(len(x), -1),
@@ -239,29 +213,43 @@ class DiffusionPolicy(nn.Module):
             context={k: [v[g] for g in group.tolist()] for k, v in (context or {}).items()},
         )  # fmt: skip
 
+    def _start(self, prompts: int, n: int, sampling: Denoising, seed: int) -> Float[Tensor, "n c h w"]:
+        if sampling.common_start:
+            return self.noise(prompts, seed).repeat_interleave(n, 0)
+        return self.noise(prompts * n, seed)
+
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
         """``log N(x_{t+1}; mean_theta(x_t), std^2)`` of every counted step, summed over the latent, with grad."""
         sampling, latents = rollouts.sampling, rollouts.actions.latents.to(self.device)
         schedule, condition = self.schedule(sampling.steps), self.condition(rollouts.prompt_of_each())
-        out = []
-        for i in range(len(schedule)):
-            if not bool(rollouts.mask[:, i].any()):
-                out.append(latents.new_zeros(len(latents)))
-                continue
-            mean, std = self._step(schedule, latents[:, i], i, condition, sampling)
-            out.append(gaussian_logprob(latents[:, i + 1], mean, std))
-        return torch.stack(out, 1).masked_fill(~rollouts.mask.to(self.device), 0.0)
+        rows, steps = rollouts.mask.to(self.device).nonzero(as_tuple=True)
+        size = self.at_once or max(1, len(rows))
+
+        def density(part: Tensor) -> Tensor:
+            row, i = rows[part], steps[part]
+            output = self.predict(
+                latents[row, i], schedule.timesteps.to(i.device)[i], condition.select(row), sampling.guidance
+            )
+            mean, std = schedule.step(latents[row, i], output, i, sampling.eta)
+            return gaussian_logprob(latents[row, i + 1], mean, std)
+
+        parts = torch.arange(len(rows), device=self.device).split(size)
+        again = torch.is_grad_enabled() and len(parts) > 1
+        found = [checkpoint(density, p, use_reentrant=False) if again else density(p) for p in parts]
+        out = latents.new_zeros(rollouts.mask.shape)
+        return out.index_put((rows, steps), torch.cat(found)) if found else out
 
     def _step(
         self, schedule: Schedule, x: Tensor, i: int, condition: Condition, sampling: Denoising
     ) -> tuple[Tensor, float]:
         output = self.predict(x, float(schedule.timesteps[i]), condition, sampling.guidance)
-        return schedule.step(x, output, i, sampling.eta)
+        mean, std = schedule.step(x, output, i, sampling.eta)
+        return mean, float(std)
 
     def draw(self, groups: Sequence[Group], seed: int) -> Draw:
         """A random level and noise for each group: those of Diffusion-DPO."""
         level = torch.rand(len(groups), generator=generator(seed, purpose="level"))
-        return Draw(level, self.noise(len(groups), seed, purpose="draw").cpu())
+        return Draw(level, self.noise(len(groups), seed, purpose="draw").cpu()[:, None])
 
     def likelihood(self, groups: Sequence[Group], draw: Draw | None = None) -> LogProbs:
         """``-1/2 mean (target - output)^2`` at the draw: a bound on the log-likelihood up to level weights and constants.
@@ -270,25 +258,14 @@ class DiffusionPolicy(nn.Module):
             draw: from `draw`; None derives one from the groups' places.
         """
         draw = draw or self.draw(groups, 0)
-        sizes = torch.tensor([len(g.completions) for g in groups])
-        clean = self.latents([c for g in groups for c in g.completions])
-        timestep, alpha, sigma = training_levels(self.pipeline.scheduler, draw.level)
-        timestep, alpha, sigma, noise = (
-            v.repeat_interleave(sizes, 0).to(self.device) for v in (timestep, alpha, sigma, draw.noise)
-        )
+        level, noise = draw.of_each([len(g.completions) for g in groups])
+        clean, noise = self.pictures.latents([c for g in groups for c in g.completions]), noise.to(self.device)
+        timestep, alpha, sigma = (v.to(self.device) for v in training_levels(self.pipeline.scheduler, level))
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
         condition = self.condition([g.prompt for g in groups for _ in g.completions])
         output = self.predict(a * clean + s * noise, timestep, condition)
         error = (self.schedule(1).target(clean, noise, a, s) - output).square().mean((1, 2, 3))
         return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
-
-    @torch.no_grad()
-    def latents(self, completions: Sequence[Any]) -> Float[Tensor, "n c h w"]:
-        """Latents of completions: pictures, paths of picture files, or latents already."""
-        found = [as_picture(c) for c in completions]
-        if all(f.shape == self.latent_shape for f in found):
-            return torch.stack(found).to(self.device)
-        return self.encode(torch.stack(found))
 
     def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising = Denoising(), *, grad: int | Sequence[int] = 1,
                           stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, recompute: bool = True) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
@@ -325,7 +302,7 @@ class DiffusionPolicy(nn.Module):
                     break
                 mean, std = schedule.step(x, output, i, sampling.eta)
                 x = mean + std * self.noise(len(x), seed, i, purpose="step") if std else mean
-        return self.decode(x)
+        return self.pictures.decode(x)
 
     def freeze(self, which: str = "base") -> FrozenPolicy:
         """A frozen twin: "base" (adapters off where there are any, else a copy as it is), "now" (a copy), or a folder."""
@@ -338,9 +315,13 @@ class DiffusionPolicy(nn.Module):
     def _twin(self) -> "DiffusionPolicy":
         """A copy of the denoiser over the same frozen parts."""
         twin = copy.copy(self.pipeline)
-        denoiser = copy.deepcopy(self.denoiser).requires_grad_(False).eval()
+        # Together, so that the copy's attention sees the copied adapter.
+        denoiser, adapter = copy.deepcopy((self.denoiser, self.image_adapter))
+        denoiser.requires_grad_(False).eval()
+        if adapter is not None:
+            adapter.requires_grad_(False).eval()
         setattr(twin, "unet" if hasattr(twin, "unet") else "transformer", denoiser)
-        return DiffusionPolicy(twin, self.name)
+        return DiffusionPolicy(twin, self.name, adapter)
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
@@ -354,10 +335,15 @@ class DiffusionPolicy(nn.Module):
 
     def weights(self, *, adapter: bool = True) -> nn.Module:
         """The module whose weights make this policy what it is."""
-        return self.denoiser
+        return self
 
     def save(self, folder: str | Path) -> None:
-        """Write the LoRA as `pipe.load_lora_weights` reads it, or else the whole pipeline."""
+        """Write the LoRA as `pipe.load_lora_weights` reads it (and an image adapter as `pipe.load_ip_adapter` does), or else
+        the whole pipeline."""
+        if self.image_adapter is not None:
+            self.image_adapter.save(Path(folder) / "image_adapter.safetensors")
+            if not self.adapted:
+                return
         if not self.adapted:
             self.pipeline.save_pretrained(folder)
             return
@@ -366,33 +352,3 @@ class DiffusionPolicy(nn.Module):
         layers = get_peft_model_state_dict(self.denoiser)
         part = "unet" if hasattr(self.pipeline, "unet") else "transformer"
         self.pipeline.save_lora_weights(str(folder), **{f"{part}_lora_layers": layers})
-
-
-def gaussian_logprob(x: Tensor, mean: Tensor, std: float) -> Float[Tensor, "n"]:
-    """``sum log N(x; mean, std^2)`` over everything but the first dimension, in float32."""
-    each = torch.distributions.Normal(mean.float(), std, validate_args=False).log_prob(x.float())
-    return each.flatten(1).sum(-1)
-
-
-def as_picture(completion: Any) -> Tensor:
-    """A tensor as it is, or a picture file's pixels in [0, 1].
-
-    Raises:
-        ModelError: it is neither.
-    """
-    if isinstance(completion, Tensor):
-        return completion
-    if isinstance(completion, str | Path):
-        import numpy as np
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            with Image.open(completion) as file:
-                return torch.from_numpy(np.asarray(file.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
-        except (OSError, UnidentifiedImageError) as error:
-            raise ModelError(f"can't read the picture {completion}: {error}") from error
-    raise ModelError(f"a completion of a diffusion policy is a picture or its file, not a {type(completion).__name__}")
-
-
-def _text(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else prompt[-1]["content"]

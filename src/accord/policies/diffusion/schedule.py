@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from accord.errors import ModelError
@@ -21,6 +21,11 @@ from accord.errors import ModelError
 Predicts = Literal["epsilon", "v_prediction", "sample", "flow"]
 CONSISTENCY = 0.5
 """Data deviation in the boundary condition of latent consistency models."""
+
+
+Place = int | Int[Tensor, "n"]
+"""A level, the same for all rows or one for each."""
+Number = float | Float[Tensor, "n 1 1 1"]
 
 
 @dataclass(frozen=True)
@@ -74,25 +79,25 @@ class Schedule:
         return cls(t.float(), bar.sqrt().float(), (1 - bar).clamp(min=0).sqrt().float(), predicts, name == "LCM",
                    float(getattr(scheduler.config, "timestep_scaling", 10.0)))  # fmt: skip
 
-    def split(self, x: Tensor, output: Tensor, i: int) -> tuple[Tensor, Tensor]:
+    def split(self, x: Tensor, output: Tensor, i: Place) -> tuple[Tensor, Tensor]:
         """Picture and noise that a model's output at level i stands for."""
-        a, s = float(self.alpha[i]), float(self.sigma[i])
+        a, s = _at(self.alpha, i, x), _at(self.sigma, i, x)
         match self.predicts:
             case "epsilon":
                 return (x - s * output) / a, output
             case "v_prediction":
                 return a * x - s * output, s * x + a * output
             case "sample":
-                return output, (x - a * output) / max(s, 1e-8)
+                return output, (x - a * output) / (s + 1e-8)
             case _:
                 return x - s * output, x + a * output
 
-    def picture(self, x: Tensor, output: Tensor, i: int) -> Tensor:
+    def picture(self, x: Tensor, output: Tensor, i: Place) -> Tensor:
         """The clean latent predicted at level i."""
         clean, _ = self.split(x, output, i)
         if not self.consistency:
             return clean
-        scaled = float(self.timesteps[i]) * self.timestep_scale
+        scaled = _at(self.timesteps, i, x) * self.timestep_scale
         skip = CONSISTENCY**2 / (scaled**2 + CONSISTENCY**2)
         return scaled / (scaled**2 + CONSISTENCY**2) ** 0.5 * clean + skip * x
 
@@ -106,14 +111,20 @@ class Schedule:
         left = (s[i].square() - (a[i] / a[i + 1] * s[i + 1]).square()).clamp(min=0).sqrt()
         return eta * float(s[i + 1] / s[i] * left)
 
-    def step(self, x: Tensor, output: Tensor, i: int, eta: float) -> tuple[Tensor, float]:
+    def step(self, x: Tensor, output: Tensor, i: Place, eta: float) -> tuple[Tensor, Number]:
         """Mean and standard deviation of the next latent."""
-        std = self.std(i, eta)
-        a, s = float(self.alpha[i + 1]), float(self.sigma[i + 1])
+        std: Number = self.std(i, eta) if isinstance(i, int) else _at(self.stds(eta), i, x)
+        a, s = _at(self.alpha, i, x, after=1), _at(self.sigma, i, x, after=1)
         if self.consistency:
             return a * self.picture(x, output, i), std
         clean, noise = self.split(x, output, i)
-        return a * clean + max(s * s - std * std, 0.0) ** 0.5 * noise, std
+        left = s * s - std * std
+        kept = left.clamp(min=0).sqrt() if isinstance(left, Tensor) else max(left, 0.0) ** 0.5
+        return a * clean + kept * noise, std
+
+    def stds(self, eta: float) -> Float[Tensor, "t"]:
+        """Spread of every step."""
+        return torch.tensor([self.std(i, eta) for i in range(len(self))])
 
     def target(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """What the model should put out for ``alpha x_0 + sigma eps``."""
@@ -126,6 +137,13 @@ class Schedule:
                 return clean
             case _:
                 return noise - clean
+
+
+def _at(table: Float[Tensor, "t"], i: Place, x: Tensor, after: int = 0) -> Any:
+    """An entry as a number, or each row's shaped for its latent."""
+    if isinstance(i, int):
+        return float(table[i + after])
+    return table.to(x.device)[i.to(x.device) + after].reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _levels(scheduler: Any, t: Tensor) -> Tensor:
@@ -148,3 +166,13 @@ def training_levels(scheduler: Any, u: Float[Tensor, "n"]) -> tuple[Tensor, Tens
     t = (u * len(table)).long()
     bar = table[t]
     return t.float(), bar.sqrt(), (1 - bar).sqrt()
+
+
+def level_of(scheduler: Any, timestep: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """A draw for which `training_levels` gives this timestep (to a thousandth, for flows)."""
+    if type(scheduler).__name__.startswith("Flow"):
+        shift = float(getattr(scheduler.config, "shift", 1.0) or 1.0)
+        sigma = timestep / scheduler.config.num_train_timesteps
+        plain = sigma / (shift - (shift - 1) * sigma)
+        return ((plain * 1000).round() - 0.5).clamp(min=0) / 999
+    return (timestep + 0.5) / len(scheduler.alphas_cumprod)

@@ -80,11 +80,17 @@ class People:
         return replace(self, attributes=changed)
 
     @classmethod
-    def draw(cls, n: int, seed: int, *, held_out: bool = False) -> "People":
+    def concat(cls, parts: "Sequence[People]") -> "People":
+        first = parts[0]
+        return cls(torch.cat([p.identity for p in parts]),
+                   {a: torch.cat([p.attributes[a] for p in parts]) for a in first.attributes}, torch.cat([p.jitter for p in parts]))  # fmt: skip
+
+    @classmethod
+    def draw(cls, n: int, seed: int, *, held_out: bool | None = False) -> "People":
         """n random portraits.
 
         Args:
-            held_out: only the combinations of `HELD_OUT` (each with random rest), or none of them.
+            held_out: only the combinations of `HELD_OUT` (each with random rest), none of them, or (None) as they fall.
         """
         g = generator(seed, purpose="portraits")
         identity = torch.rand(n, len(IDENTITY), generator=g) * 2 - 1
@@ -95,7 +101,7 @@ class People:
             for i, combination in enumerate(HELD_OUT):
                 for a, value in combination.items():
                     drawn[a] = torch.where(which == i, ATTRIBUTES[a].index(value), drawn[a])
-        else:
+        elif held_out is not None:
             for combination in HELD_OUT:  # one of the two gives way to its first value, which no combination holds
                 shown = torch.ones(n, dtype=torch.bool)
                 for a, value in combination.items():

@@ -48,7 +48,7 @@ class Picture:
     landmarks: Float[Tensor, "n 6 2"]
 
 
-def render(people: People, *, size: int = SIZE, place: tuple[float, float, float] = (0.0, 0.0, 1.16)) -> Picture:
+def render(people: People, *, size: int = SIZE, place: tuple[float, float, float] = (0.0, -0.02, 1.28)) -> Picture:
     """Draw one person in each picture.
 
     Args:
@@ -105,7 +105,7 @@ class Head:
             width=0.39 + 0.055 * t("face_width"), height=height,
             turn=0.10 * (p.is_("pose", "right") - p.is_("pose", "left")),
             eye_x=0.165 + 0.035 * t("eye_spacing"), eye_y=eye_y, nose_y=nose_y,
-            mouth_y=nose_y - 0.115, mouth=0.125 + 0.04 * t("mouth_width"),
+            mouth_y=nose_y - 0.125, mouth=0.135 + 0.045 * t("mouth_width"),
         )  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def _face(p: People, h: Head, on: Canvas, skin: Colour, hair: Colour, paint: Cal
     spots = torch.zeros_like(on.x)
     for side in (-1.0, 1.0):
         for dx, dy in ((0.0, 0.0), (0.07, 0.035), (-0.06, 0.04), (0.02, -0.06), (0.11, -0.03)):
-            spots = union(spots, on.ellipse(side * (h.eye_x + dx - 0.01) + h.turn, h.nose_y + 0.06 + dy, 0.019, 0.019))
+            spots = union(spots, on.ellipse(side * (h.eye_x + dx - 0.01) + h.turn, h.nose_y + 0.06 + dy, 0.024, 0.024))
     return [
         ("skin", ears, paint(skin, 0.88)),
         ("skin", shape, paint(skin)),
@@ -173,7 +173,7 @@ def _face(p: People, h: Head, on: Canvas, skin: Colour, hair: Colour, paint: Cal
 def _features(p: People, h: Head, on: Canvas, skin: Colour, hair: Colour, paint: Callable[..., Tensor]) -> list[Part]:
     t = p.trait
     surprised, smiling, sad = (p.is_("expression", e) for e in ("surprised", "smiling", "sad"))
-    size = 0.068 + 0.016 * t("eye_size")
+    size = 0.074 + 0.018 * t("eye_size")
     open_ = size * (0.66 + 0.30 * surprised - 0.16 * smiling)
     iris = eye_colour(p)
     layers: list[Part] = []
@@ -189,7 +189,7 @@ def _features(p: People, h: Head, on: Canvas, skin: Colour, hair: Colour, paint:
             ("eyes", eye * on.ellipse(inner, h.eye_y, size * 0.26, size * 0.26), paint(dark)),
             # Sad brows rise towards the middle.
             ("brows", on.placed(x, h.eye_y + rise).turned(side * (0.06 - 0.40 * sad)).arc(
-                0.0, 0.0, 0.085, -0.022, 0.016 + 0.009 * t("brow_thickness")), paint(hair, 0.7)),
+                0.0, 0.0, 0.09, -0.022, 0.021 + 0.011 * t("brow_thickness")), paint(hair, 0.7)),
         ]  # fmt: skip
     nose_x = 1.7 * h.turn
     wide = 0.05 + 0.018 * t("nose_width")
@@ -201,15 +201,15 @@ def _features(p: People, h: Head, on: Canvas, skin: Colour, hair: Colour, paint:
         ),
         ("nose", on.ellipse(nose_x, h.nose_y, wide, 0.034) * 0.8, paint(skin, 0.74)),
     ]
-    lips = 0.021 + 0.011 * t("lips")
-    bend = 0.095 * smiling - 0.085 * sad
+    lips = 0.031 + 0.013 * t("lips")
+    bend = 0.105 * smiling - 0.095 * sad
     line = on.arc(1.25 * h.turn, h.mouth_y - bend * 0.6, h.mouth * (1 + 0.15 * smiling - 0.35 * surprised), bend, lips)
-    gape = on.ellipse(1.25 * h.turn, h.mouth_y - 0.02, 0.066, 0.085) * surprised
-    red = skin * torch.tensor([0.86, 0.50, 0.50])
+    gape = on.ellipse(1.25 * h.turn, h.mouth_y - 0.025, 0.072, 0.092) * surprised
+    red = mix(skin * torch.tensor([0.80, 0.40, 0.40]), torch.tensor([0.66, 0.12, 0.16]), 0.45)
     return [
         *layers,
         ("mouth", line * (1 - surprised), paint(red)),
-        ("mouth", on.ellipse(1.25 * h.turn, h.mouth_y - 0.02, 0.066 + lips, 0.085 + lips) * surprised, paint(red)),
+        ("mouth", on.ellipse(1.25 * h.turn, h.mouth_y - 0.025, 0.072 + lips, 0.092 + lips) * surprised, paint(red)),
         ("mouth", gape, paint(dark + 0.12)),
     ]
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from accord.engine import Loss, Mean, Rows, Step, derive, generator
 from accord.policies.diffusion.schedule import Schedule, training_levels
+from accord.worlds.portraits.lessons import Shots, parameters
 from accord.worlds.portraits.people import People
+from accord.worlds.portraits.readers import Reader
 from accord.worlds.portraits.render import render
 
 SMALL_PARTS = ("eyes", "brows", "mouth", "nose", "glasses")
@@ -19,23 +21,27 @@ SMALL_PARTS = ("eyes", "brows", "mouth", "nose", "glasses")
 
 @dataclass(frozen=True)
 class Renders:
-    """Pictures and how much each pixel counts."""
+    """Pictures, how much each pixel counts, and whom and what they show."""
 
     image: Float[Tensor, "n 3 h w"]
     weight: Float[Tensor, "n h w"]
+    people: People
 
     def __len__(self) -> int:
         return len(self.image)
 
     def select(self, rows: Sequence[int]) -> "Renders":
-        return Renders(self.image[list(rows)], self.weight[list(rows)])
+        return Renders(self.image[list(rows)], self.weight[list(rows)], self.people[list(rows)])
 
 
 class Reconstruct(nn.Module):
-    """Train an autoencoder: absolute error (small parts count more), its differences between neighbours, and a little KL."""
+    """Train an autoencoder: absolute error (small parts count more), its differences between neighbours, a little KL, and what
+    a reader of plain renders still reads off the reconstruction."""
 
-    def __init__(self, vae: Any, *, kl: float = 1e-5, focus: float = 4.0, edges: float = 1.0) -> None:
+    def __init__(self, vae: Any, teacher: Reader, *, kl: float = 1e-5, focus: float = 4.0, edges: float = 1.0,
+                 lesson: float = 0.02) -> None:  # fmt: skip
         super().__init__()
+        self.teacher, self.lesson = [teacher], lesson
         self.vae, self.kl, self.focus, self.edges = vae.to(memory_format=torch.channels_last), kl, focus, edges
 
     @property
@@ -43,9 +49,10 @@ class Reconstruct(nn.Module):
         return {"vae": self.vae}
 
     def experience(self, batch: Rows, step: Step) -> Renders:
-        picture = render(People.draw(len(batch), derive(step.seed, step.number, step.rank, purpose="renders")))
+        people = People.draw(len(batch), derive(step.seed, step.number, step.rank, purpose="renders"), held_out=None)
+        picture = render(people)
         small = torch.stack([picture.masks[p] for p in SMALL_PARTS]).sum(0)
-        return Renders(picture.image, 1 + self.focus * small)
+        return Renders(picture.image, 1 + self.focus * small, people)
 
     def forward(self, batch: Renders) -> Loss:
         x = (batch.image * 2 - 1).contiguous(memory_format=torch.channels_last)
@@ -54,8 +61,10 @@ class Reconstruct(nn.Module):
         error = ((y - x).abs().mean(1) * batch.weight).mean((1, 2))
         edges = sum(((y.diff(dim=d) - x.diff(dim=d)).abs().mean((1, 2, 3)) for d in (-1, -2)), torch.zeros(len(x)))
         kl = posterior.kl()
-        each = error + self.edges * edges + self.kl * kl
-        return Loss(each.sum(), float(len(x)), {"error": Mean.of(error), "edges": Mean.of(edges), "kl": Mean.of(kl)})
+        shots = Shots(y / 2 + 0.5, batch.people, torch.zeros(len(x), dtype=torch.long), 0)
+        read = torch.stack(list(parameters(self.teacher[0], shots).values())).sum(0)
+        each = error + self.edges * edges + self.kl * kl + self.lesson * read
+        return Loss(each.sum(), float(len(x)), {"error": Mean.of(error), "edges": Mean.of(edges), "kl": Mean.of(kl), "read": Mean.of(read)})  # fmt: skip
 
     def state(self) -> dict[str, Tensor]:
         return {}

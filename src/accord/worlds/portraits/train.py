@@ -1,6 +1,7 @@
 """Train the world's models: ``python -m accord.worlds.portraits.train STAGE``, in the order of STAGES, each resumable."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from accord.engine import derive, fit
 from accord.engine.run import load_tensors, save_tensors
 from accord.policies.loading import cache_folder
+from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters
 from accord.worlds.portraits.model import (
     LENGTH,
     assemble,
@@ -20,19 +22,24 @@ from accord.worlds.portraits.model import (
     build_vae,
     scheduler,
 )
-from accord.worlds.portraits.people import People
+from accord.worlds.portraits.people import People, faces
 from accord.worlds.portraits.prompts import describe
+from accord.worlds.portraits.readers import SHAPES, Reader
 from accord.worlds.portraits.render import render
 from accord.worlds.portraits.teach import Denoise, Reconstruct
 
-STAGES = ("vae", "unet")
+STAGES = ("teacher", "vae", "unet", "identity", "attributes", "looks", "gold")
 PICTURES = 40_000
+PERSONS, SHOTS = 2_400, 10
+GOLD = 777
+"""Seeds of the gold's data and weights are another's than the proxies'."""
 
 
 def vae(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     """The autoencoder, with its latents' scale."""
     model: Any = build_vae(seed)
-    fit(Reconstruct(model), range(steps * 16), steps=steps, batch_size=16, lr=1.5e-3, schedule="cosine", warmup=0.02, ema=0.998, seed=seed,
+    teacher = Reader.load("teacher", run.parent)
+    fit(Reconstruct(model, teacher), range(steps * 16), steps=steps, batch_size=16, lr=1.5e-3, schedule="cosine", warmup=0.02, ema=0.998, seed=seed,
         out=run, resume=True, checkpoint_every=250)  # fmt: skip
     with torch.no_grad():
         images = render(People.draw(256, derive(seed, purpose="scale"))).image
@@ -52,6 +59,40 @@ def unet(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     fit(Denoise(denoiser, text_encoder, scheduler(), latents, tokens, empty), range(PICTURES), steps=steps, batch_size=64, lr=1e-3,
         schedule="cosine", warmup=0.02, ema=0.999, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
     assemble(model.half(), text_encoder.half(), tokenizer, denoiser.half()).save_pretrained(out)
+
+
+def reader(stage: str, run: Path, out: Path, *, steps: int) -> None:
+    """A proxy or the gold: its network, its lesson, its own pictures. The autoencoder's teacher has seen no reconstruction."""
+    seed = GOLD if stage == "gold" else 0
+    torch.manual_seed(derive(seed, purpose=stage))
+    made = Reader(SHAPES[stage].heads, width=SHAPES[stage].width)
+    known: dict[str, Lesson] = {"attributes": attributes, "looks": looks, "gold": parameters, "teacher": parameters}
+    lesson = known.get(stage) or AngularMargin(PERSONS, SHAPES[stage].heads["identity"])
+    album = (
+        None if stage == "teacher" else reconstructions(out / "vae", seed, run.with_name(f"shots-{seed}.safetensors"))
+    )
+    algorithm = Read(made, lesson, album, fresh=stage in ("gold", "teacher"))
+    fit(algorithm, range(PERSONS * SHOTS), steps=steps, batch_size=64, lr=1e-3, schedule="cosine", warmup=0.02, ema=0.998,
+        seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
+    save_tensors(
+        (run.parent if stage == "teacher" else out) / f"{stage}.safetensors",
+        {k: v.half() for k, v in made.state_dict().items()},
+    )
+
+
+@torch.no_grad()
+def reconstructions(vae: Path, seed: int, kept: Path) -> Album:
+    """Some pictures of each of many persons, as the autoencoder gives them back; kept in a file."""
+    person = torch.arange(PERSONS).repeat_interleave(SHOTS)
+    people = People.draw(len(person), derive(seed, purpose="shots"), held_out=None)
+    people = people.with_identity(faces(PERSONS, derive(seed, purpose="persons"))[person])
+    if not kept.is_file():
+        model: Any = AutoencoderKL.from_pretrained(vae, dtype=torch.float32)
+        parts = [model(render(people[i : i + 50]).image * 2 - 1).sample for i in range(0, len(people), 50)]
+        images = ((torch.cat(parts) / 2 + 0.5).clamp(0, 1) * 255).round().byte()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(kept, {"images": images})
+    return Album(load_tensors(kept)["images"], people, person)
 
 
 @torch.no_grad()
@@ -85,7 +126,8 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=cache_folder() / "portraits" / "runs", help="resumable runs")
     args = parser.parse_args()
-    globals()[args.stage](args.runs / args.stage, args.out, steps=args.steps)
+    train: Any = {"vae": vae, "unet": unet}.get(args.stage) or partial(reader, args.stage)
+    train(args.runs / args.stage, args.out, steps=args.steps)
 
 
 if __name__ == "__main__":

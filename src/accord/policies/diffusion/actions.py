@@ -1,0 +1,80 @@
+"""What an episode of denoising consists of, and where a likelihood surrogate looks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from accord.errors import ConfigError
+from accord.policies.diffusion.schedule import Number
+
+FLOOR = 1e-4
+"""Steps with less spread than this have no usable density; they are played, but not counted as actions."""
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """How pictures are drawn.
+
+    Attributes:
+        steps: denoising steps (>= 1).
+        guidance: classifier-free guidance scale; 1 switches it off.
+        eta: spread of each step between 0 (DDIM, or the flow's ODE) and 1 (DDPM, or its SDE); > 0 for training rollouts.
+        common_start: all pictures of a prompt start from the same noise.
+    """
+
+    steps: int = 20
+    guidance: float = 5.0
+    eta: float = 1.0
+    common_start: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.guidance < 1 or not 0 <= self.eta <= 1:
+            raise ConfigError(f"denoising wants steps >= 1, guidance >= 1 and eta in [0, 1], but got {self}")
+
+    def check_trainable(self) -> None:
+        """Raise ConfigError for settings under which steps have no density."""
+        if self.eta == 0:
+            raise ConfigError("steps without noise have no log-probs: set eta > 0 for training rollouts")
+
+
+@dataclass(frozen=True)
+class LatentActions:
+    """The path of each episode: latents of all levels, from noise to picture."""
+
+    latents: Float[Tensor, "n t1 c h w"]
+
+    def select(self, rows: Sequence[int]) -> "LatentActions":
+        return LatentActions(self.latents[torch.as_tensor(rows, dtype=torch.long)])
+
+    def extend(self, other: "LatentActions") -> "LatentActions":
+        return LatentActions(torch.cat([self.latents, other.latents]))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where the likelihood surrogate looks: ``x_t = alpha x_0 + sigma noise``.
+
+    Attributes:
+        level: in [0, 1), one for all completions of a group. noise: one for all of them (k = 1), or one for each.
+    """
+
+    level: Float[Tensor, "g"]
+    noise: Float[Tensor, "g k c h w"]
+
+    def select(self, rows: Sequence[int]) -> "Draw":
+        index = torch.as_tensor(rows, dtype=torch.long)
+        return Draw(self.level[index], self.noise[index])
+
+    def of_each(self, sizes: Sequence[int]) -> tuple[Float[Tensor, "n"], Float[Tensor, "n c h w"]]:
+        """Level and noise of every completion, of groups of these sizes."""
+        noise = [z.expand(k, *z.shape[1:]) for z, k in zip(self.noise, sizes, strict=True)]
+        return self.level.repeat_interleave(torch.tensor(sizes)), torch.cat(noise)
+
+
+def gaussian_logprob(x: Float[Tensor, "n *d"], mean: Float[Tensor, "n *d"], std: Number) -> Float[Tensor, "n"]:
+    """``sum log N(x; mean, std^2)`` over everything but the first dimension, in float32."""
+    each = torch.distributions.Normal(mean.float(), std, validate_args=False).log_prob(x.float())
+    return each.flatten(1).sum(-1)

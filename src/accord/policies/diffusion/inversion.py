@@ -1,0 +1,105 @@
+"""From a picture back towards noise: which latent would have become it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from accord.engine.seeds import generator
+from accord.errors import ConfigError
+from accord.policies.base import Group, Prompt
+from accord.policies.diffusion.actions import Draw
+from accord.policies.diffusion.schedule import Schedule, level_of, training_levels
+
+
+@torch.no_grad()
+def invert(policy: Any, clean: Float[Tensor, "n c h w"], prompts: Sequence[Prompt], *, steps: int = 20,
+           to: Int[Tensor, "n"] | None = None, eta: float = 0.0, guidance: float = 1.0, seed: int = 0) -> Float[Tensor, "n c h w"]:  # fmt: skip
+    """DDIM inversion (or the flow's ODE run backwards): the latent from which a deterministic sampler makes the picture.
+
+    At each level it takes the denoiser's word at the latent of the level below, an error of first order in 1 / steps.
+
+    Args:
+        clean: latents of the pictures. prompts: theirs.
+        steps: of the sampler that is inverted. to: how many of them to undo, for each row; None undoes all.
+        eta: spread of fresh noise at each step, as a share of what DDPM would add.
+        guidance: 1 by default; latents drift with more.
+    """
+    schedule, condition = policy.schedule(steps), policy.condition(prompts)
+    if schedule.consistency:
+        raise ConfigError("a consistency sampler has no path to invert: set a DDIM, Euler or flow scheduler")
+    undo = torch.full((len(clean),), steps) if to is None else to
+    if not bool(((undo >= 0) & (undo <= steps)).all()):
+        raise ConfigError(f"to wants between 0 and {steps} steps to undo, but is {undo.tolist()}")
+    # The same levels from the picture up; each asks the denoiser at the noisier end of its step, where it was trained.
+    x = clean
+    for done in range(int(undo.max())):
+        i = steps - 1 - done
+        output = policy.predict(x, float(schedule.timesteps[i]), condition, guidance)
+        picture, noise = _split_below(schedule, x, output, i)
+        nearer = float(schedule.alpha[i]) * picture + float(schedule.sigma[i]) * noise
+        if eta:
+            spread = eta * schedule.std(i - 1, 1.0) if i else 0.0
+            nearer = nearer + spread * policy.noise(len(x), seed, done, purpose="inversion")
+        x = torch.where((undo > done).to(x.device)[:, None, None, None], nearer, x)
+    return x
+
+
+def _split_below(schedule: Schedule, x: Tensor, output: Tensor, i: int) -> tuple[Tensor, Tensor]:
+    """Picture and noise of a latent that stands at level i + 1, from an output made for level i."""
+    below = Schedule(schedule.timesteps, schedule.alpha[1:], schedule.sigma[1:], schedule.predicts)
+    a, s = float(below.alpha[i]), float(below.sigma[i])
+    if s < 1e-6 and schedule.predicts == "sample":  # a clean latent says nothing of its noise
+        return x / a, torch.zeros_like(x)
+    return below.split(x, output, i)
+
+
+def renoise(
+    policy: Any, clean: Float[Tensor, "n c h w"], steps: int, keep: int, seed: int = 0
+) -> Float[Tensor, "n c h w"]:
+    """Noise pictures up to the level at which so many of a sampler's last steps are still to run (SDEdit, arXiv 2108.01073)."""
+    schedule = policy.schedule(steps)
+    if not 0 <= keep <= steps:
+        raise ConfigError(f"keep wants between 0 and {steps} steps, but is {keep}")
+    i = steps - keep
+    return float(schedule.alpha[i]) * clean + float(schedule.sigma[i]) * policy.noise(
+        len(clean), seed, purpose="renoise"
+    )
+
+
+class InvertedDraw:
+    """InPO's choice of where to look (arXiv 2503.18454): at the latent that the policy itself would make each picture from.
+
+    Levels are drawn from the grid of the inversion, so that the latent stands where the loss looks (the released code
+    looks up to a grid step beside it).
+
+    Args:
+        levels: of the grid. eta: fresh noise on the way.
+    """
+
+    def __init__(self, levels: int = 10, eta: float = 0.1) -> None:
+        if levels < 1 or not 0 <= eta <= 1:
+            raise ConfigError(f"an inverted draw wants levels >= 1 and eta in [0, 1], but got {levels} and {eta}")
+        self.levels, self.eta = levels, eta
+
+    def __call__(self, policy: Any, groups: Sequence[Group], seed: int) -> Draw:
+        """``noise = (x_t - alpha x_0) / sigma`` of each completion, at one level for its group."""
+        g = generator(seed, purpose="level")
+        undo = torch.randint(1, self.levels + 1, (len(groups),), generator=g)
+        sizes = torch.tensor([len(x.completions) for x in groups])
+        clean = policy.pictures.latents([c for x in groups for c in x.completions])
+        prompts = [x.prompt for x in groups for _ in x.completions]
+        each = undo.repeat_interleave(sizes)
+        was_training = policy.training
+        policy.eval()
+        there = invert(policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=seed)
+        policy.train(was_training)
+        level = level_of(policy.pipeline.scheduler, policy.schedule(self.levels).timesteps[self.levels - undo])
+        _, alpha, sigma = training_levels(policy.pipeline.scheduler, level.repeat_interleave(sizes))
+        shape = (-1, 1, 1, 1)
+        noise = (there - alpha.reshape(shape).to(there) * clean) / sigma.reshape(shape).to(there)
+        if len(set(sizes.tolist())) > 1:
+            raise ConfigError("inverted draws want groups of one size (pairs)")
+        return Draw(level, noise.unflatten(0, (len(groups), -1)).cpu())

@@ -1,0 +1,83 @@
+"""Networks that read portraits: one small residual net with linear heads, for the world's proxies and its gold alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from accord.errors import ModelError
+from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Heads with their sizes, and width, of one of the world's readers."""
+
+    heads: dict[str, int]
+    width: int
+
+
+_ATTRIBUTES = {a: len(values) for a, values in ATTRIBUTES.items()}
+_ALL = {"identity": len(IDENTITY), "jitter": 3, **_ATTRIBUTES}
+SHAPES = {
+    "teacher": Shape(_ALL, 24),
+    "identity": Shape({"identity": 64}, 24),
+    "attributes": Shape(_ATTRIBUTES, 24),
+    "looks": Shape({"structure": 1, "appeal": 1}, 16),
+    "gold": Shape(_ALL, 40),
+}
+
+
+class Block(nn.Module):
+    """``x + f(x)`` at one resolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in range(2))
+        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        y = x
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            y = conv(silu(norm(y)))
+        return x + y
+
+
+class Reader(nn.Module):
+    """Pictures of 64 x 64 in [0, 1] to named vectors.
+
+    Args:
+        heads: name and size of each vector. width: channels at 32 x 32; they grow by it with each halving.
+    """
+
+    def __init__(self, heads: dict[str, int], *, width: int = 24, hidden: int = 128) -> None:
+        super().__init__()
+        widths = [width * (i + 1) for i in range(4)]
+        layers: list[nn.Module] = []
+        for before, after in zip([3, *widths[:-1]], widths, strict=True):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), Block(after)]
+        self.trunk = nn.Sequential(*layers, nn.GroupNorm(8, widths[-1]), nn.SiLU(), nn.Flatten(),
+                                   nn.Linear(16 * widths[-1], hidden), nn.SiLU())  # fmt: skip
+        self.heads = nn.ModuleDict({name: nn.Linear(hidden, size) for name, size in heads.items()})
+
+    def forward(self, images: Float[Tensor, "n 3 64 64"]) -> dict[str, Float[Tensor, "n k"]]:
+        found = self.trunk((images * 2 - 1).contiguous(memory_format=torch.channels_last))
+        return {name: head(found) for name, head in self.heads.items()}
+
+    @classmethod
+    def load(cls, name: str, folder: Path) -> "Reader":
+        """One of the world's trained readers, frozen.
+
+        Raises:
+            ModelError: the file is not there.
+        """
+        file = folder / f"{name}.safetensors"
+        if not file.is_file():
+            raise ModelError(f"{file} is missing: make it with python -m accord.worlds.portraits.train {name}")
+        reader = cls(SHAPES[name].heads, width=SHAPES[name].width)
+        reader.load_state_dict({k: v.float() for k, v in load_file(file).items()})
+        return reader.requires_grad_(False).eval()
