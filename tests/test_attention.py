@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests import tiny_pipelines
-from tests.tiny_pipelines import FAMILIES
 from torch import Tensor
 
+import tiny_pipelines
 from accord.algorithms import Supervised
 from accord.engine import fit
 from accord.engine.seeds import generator
@@ -27,6 +26,7 @@ from accord.policies.diffusion import (
     renoise,
 )
 from accord.policies.diffusion.schedule import training_levels
+from tiny_pipelines import FAMILIES
 
 PROMPTS = ["a person", "a red cat"]
 

@@ -57,7 +57,10 @@ def test_refl_at_the_last_step_alone_is_draft_1() -> None:
 
 
 def test_steps_are_drawn_within_their_range_and_repeatably() -> None:
-    refl, align = ReFL(policy(), contrast, last=3, sampling=ODE), AlignProp(policy(), contrast, sampling=ODE)
+    refl, align = (
+        ReFL(policy(), contrast, last=3, sampling=ODE),
+        AlignProp(policy(), contrast, truncation="random", sampling=ODE),
+    )
     stops = [refl.experience(Rows(PROMPTS), Step(i, 0)).stop for i in range(40)]
     grads = [align.experience(Rows(PROMPTS), Step(i, 0)).grad for i in range(60)]
     assert set(stops) == {1, 2, 3}

@@ -21,7 +21,7 @@ class Asked:
 
     prompts: list[Prompt]
     seeds: list[int]
-    grad: int
+    grad: int | list[int]
     stop: int | None
     context: dict[str, list[Any]]
 
@@ -39,13 +39,15 @@ class RewardBackprop(PolicyAlgorithm):
     Args:
         reward: differentiable in the pictures; its values must keep their graph.
         sampling: as the policy knows it.
-        grad: the last so many steps carry gradient; "random" draws their number for each update, from 1 to all.
+        grad: the last so many steps carry gradient; "random" draws their number for each update, from 1 to all;
+            "per-step" keeps step i of K with probability (i + 1) / (K + 1), and the last in any case, where a dropped
+            step's prediction is a constant, but the gradient passes it along the latent.
         stop: range of steps, first and last, from which each update draws where to stop and decode the predicted
             picture; None denoises to the end.
         recompute: trade compute for memory; see `DiffusionPolicy.denoise_with_grad`.
     """
 
-    def __init__(self, policy: Any, reward: Reward, *, sampling: Any = None, grad: int | Literal["random"] = 1,
+    def __init__(self, policy: Any, reward: Reward, *, sampling: Any = None, grad: int | Literal["random", "per-step"] = 1,
                  stop: tuple[int, int] | None = None, recompute: bool = True) -> None:  # fmt: skip
         super().__init__(policy)
         self.reward, self.sampling, self.grad, self.stop = reward, sampling or policy.sampling_kind(), grad, stop
@@ -60,13 +62,19 @@ class RewardBackprop(PolicyAlgorithm):
         g = generator(step.seed, step.number, purpose="backprop")
         stop = None if self.stop is None else int(torch.randint(self.stop[0], self.stop[1] + 1, (1,), generator=g))
         run = self.sampling.steps if stop is None else stop + 1
-        grad = int(torch.randint(1, run + 1, (1,), generator=g)) if self.grad == "random" else self.grad
+        grad: int | list[int]
+        if self.grad == "random":
+            grad = int(torch.randint(1, run + 1, (1,), generator=g))
+        elif self.grad == "per-step":
+            grad = kept_steps(run, g)
+        else:
+            grad = self.grad
         seeds = [derive(step.seed, step.number, step.rank, i, purpose="picture") for i in range(len(batch))]
         return Asked([r.prompt if isinstance(r, Record) else r for r in batch], seeds, grad, stop, columns_of(batch))
 
     def forward(self, asked: Asked) -> Loss:
         pictures = self.policy.denoise_with_grad(asked.prompts, self.sampling, grad=asked.grad, stop=asked.stop,
-                                                 seed=asked.seeds, recompute=self.recompute)  # fmt: skip
+                                                 cut=self.grad != "per-step", seed=asked.seeds, recompute=self.recompute)  # fmt: skip
         columns: dict[str, Any] = asked.context
         said = score(self.reward, prompts=asked.prompts, completions=pictures, **columns)
         if torch.is_grad_enabled() and not said.values.requires_grad:
@@ -74,7 +82,8 @@ class RewardBackprop(PolicyAlgorithm):
                 f"reward {name_of(self.reward)} gives no gradient in the picture, so it can't be backpropagated: train on it with GRPO or RAFT"
             )
         values = said.values.masked_fill(~said.valid, 0.0)
-        metrics = {"reward": Mean.of(values, said.valid), "grad_steps": Mean(float(asked.grad), 1.0)}
+        steps = asked.grad if isinstance(asked.grad, int) else len(asked.grad)
+        metrics = {"reward": Mean.of(values, said.valid), "grad_steps": Mean(float(steps), 1.0)}
         metrics |= {f"reward/{name}": Mean.of(v, said.valid) for name, v in said.aspects.items()}
         return Loss(-values.sum(), float(said.valid.sum()), metrics)
 
@@ -89,9 +98,23 @@ def ReFL(policy: Any, reward: Reward, *, last: int = 10, **options: Any) -> Rewa
     )
 
 
-def AlignProp(policy: Any, reward: Reward, **options: Any) -> RewardBackprop:
-    """AlignProp (arXiv 2310.03739): through the whole chain, cut at a random step."""
-    return RewardBackprop(policy, reward, grad="random", **options)
+def AlignProp(policy: Any, reward: Reward, *, truncation: Literal["per-step", "random", "full"] | int = "per-step",
+              **options: Any) -> RewardBackprop:  # fmt: skip
+    """AlignProp (arXiv 2310.03739): through the whole chain, truncated at random.
+
+    Args:
+        truncation: "per-step" as the released code has it, from which the published numbers come; "random", one cut an
+            update, as the paper has it; "full", or a fixed number of last steps.
+    """
+    steps = (options.get("sampling") or policy.sampling_kind()).steps
+    grad: Any = steps if truncation == "full" else truncation
+    return RewardBackprop(policy, reward, grad=grad, **options)
+
+
+def kept_steps(steps: int, g: torch.Generator) -> list[int]:
+    """Which steps keep their gradient in AlignProp's code: i where ``i >= m_i``, m_i uniform on 0 … K; the last always."""
+    drawn = torch.randint(0, steps + 1, (steps,), generator=g)
+    return sorted({*(torch.arange(steps) >= drawn).nonzero()[:, 0].tolist(), steps - 1})
 
 
 def DRaFT(policy: Any, reward: Reward, *, k: int = 1, **options: Any) -> RewardBackprop:

@@ -1,6 +1,6 @@
 """What the algorithms here have in common: one policy that trains, no state of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,16 @@ class Given:
 
 
 class PolicyAlgorithm(nn.Module):
-    """Trains one policy on data that are their own experience; subclasses say what the loss is."""
+    """Trains one policy on data that are their own experience; subclasses say what the loss is.
 
-    def __init__(self, policy: Any) -> None:
+    Args:
+        draw: where the policy's likelihood looks, if not where the policy says: (policy, groups, seed) to a draw.
+    """
+
+    def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int], Any] | None = None) -> None:
         super().__init__()
         self.policy = policy
+        self._draw = draw or (lambda policy, groups, seed: policy.draw(groups, seed))
 
     @property
     def trainables(self) -> dict[str, nn.Module]:
@@ -51,7 +56,7 @@ class PolicyAlgorithm(nn.Module):
 
     def drawn(self, groups: list[Group], step: Step) -> Any:
         """The policy's draw for this step."""
-        return self.policy.draw(groups, derive(step.seed, step.number, step.rank, purpose="draw"))
+        return self._draw(self.policy, groups, derive(step.seed, step.number, step.rank, purpose="draw"))
 
     def state(self) -> dict[str, Tensor]:
         return {}

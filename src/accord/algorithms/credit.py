@@ -6,7 +6,7 @@ those without any weight are left out of the sum and of E alike, so weights are 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol
 
@@ -20,8 +20,8 @@ from accord.losses.policy_gradient import KLEstimator
 from accord.policies.base import Rollouts
 from accord.rewards import Scores
 
-Surrogate = Callable[[Float[Tensor, "n t"], Rollouts, Float[Tensor, "n t"]], Float[Tensor, "n t"]]
-"""(new log-probs or values, the rollouts, the advantage or target) to a loss at each step."""
+Surrogate = Callable[[Float[Tensor, "n t"], Rollouts, Float[Tensor, "n *t"]], Float[Tensor, "n *t"]]
+"""(new log-probs or values, the rollouts, the advantage or target) to a loss at each step, or of each episode."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,38 @@ class Term:
     """One summand of a loss.
 
     Attributes:
-        surrogate: the loss of each step. of: what it is a function of, the policy's log-probs or the critic's values.
-        advantage: its constant: an advantage, a return to regress to, or the reference's log-probs.
-        weight: what each step counts for, 0 where it does not.
+        surrogate: the loss of each step or episode. of: what it is a function of, the policy's log-probs or the
+            critic's values.
+        advantage: its constant: an advantage, a return to regress to, the reference's log-probs, a reward.
+        weight: what each step or episode counts for, 0 where it does not.
     """
 
     surrogate: Surrogate
-    advantage: Float[Tensor, "n t"]
-    weight: Float[Tensor, "n t"]
+    advantage: Float[Tensor, "n *t"]
+    weight: Float[Tensor, "n *t"]
     of: Literal["logprobs", "values"] = "logprobs"
 
     def select(self, rows: Sequence[int]) -> "Term":
         index = list(rows)
-        return Term(self.surrogate, self.advantage[index], self.weight[index], self.of)
+        return replace(self, advantage=self.advantage[index], weight=self.weight[index])
+
+    def within(self, here: Bool[Tensor, "n t"]) -> "Term":
+        """Only these steps count."""
+        return replace(self, weight=self.weight * here)
+
+    def narrowed(self, steps: int) -> "Term":
+        """Without the padding beyond so many steps."""
+        cut = {k: v[:, :steps] for k in ("advantage", "weight") if (v := getattr(self, k)).ndim > 1}
+        return replace(self, **cut)
 
 
 class Credit(Protocol):
-    """From scores to terms. `needs_critic` and `kl` say what the rollouts must carry (values, reference)."""
+    """From scores to terms.
+
+    Class attributes may say more: `needs_critic`, `needs_reference` (as `kl` above 0 does), `couples_group` (a term looks at
+    all episodes of a prompt together), `couples_steps` (at all steps of an episode); `state` and `load_state` keep
+    what is carried from batch to batch.
+    """
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]: ...
 

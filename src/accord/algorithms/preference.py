@@ -17,6 +17,7 @@ from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, Label, prompt_key
 from accord.losses import LogProbs
 from accord.policies.base import Group, Policy
+from accord.policies.diffusion import InvertedDraw
 
 PairLoss = Callable[[LogProbs, LogProbs], Float[Tensor, "n"]]
 Named = Literal["dpo", "ipo", "simpo", "orpo", "rpo"]
@@ -33,11 +34,12 @@ class Preference(PolicyAlgorithm):
             any); None for losses that need none.
         store: folder in which the reference's log-probs are kept for later runs on the same data and model; they
             are computed once in any case.
+        draw: where a likelihood that is not exact looks; see `PolicyAlgorithm`.
     """
 
     def __init__(self, policy: Any, loss: Named | PairLoss = "dpo", *, reference: Policy | Literal["base"] | None = "base",
-                 store: str | Path | None = None, **options: Any) -> None:  # fmt: skip
-        super().__init__(policy)
+                 store: str | Path | None = None, draw: Any = None, **options: Any) -> None:  # fmt: skip
+        super().__init__(policy, draw)
         if isinstance(loss, str):
             if loss not in ("dpo", "ipo", "simpo", "orpo", "rpo"):
                 raise ConfigError(f"loss={loss!r} is not one of dpo, ipo, simpo, orpo, rpo")
@@ -85,6 +87,19 @@ class Preference(PolicyAlgorithm):
             found.append(((c.ratio - r.ratio).cpu() if c.reference is not None else likelihood, likelihood))
         self.policy.train()
         return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+
+
+def DiffusionDPO(policy: Any, *, beta: float = 2000.0, **options: Any) -> Preference:
+    """DPO on denoising errors at random levels (Wallace et al. 2023, arXiv 2311.12908); beta is for the mean over a latent."""
+    return Preference(policy, "dpo", beta=beta, **options)
+
+
+def InPO(policy: Any, *, beta: float = 2000.0, levels: int = 10, eta: float = 0.1, **options: Any) -> Preference:
+    """Diffusion-DPO at the latents the policy itself would make each picture from (Lu et al. 2025, arXiv 2503.18454).
+
+    See `InvertedDraw` for levels and eta.
+    """
+    return Preference(policy, "dpo", beta=beta, draw=InvertedDraw(levels, eta), **options)
 
 
 class KTO(PolicyAlgorithm):

@@ -21,17 +21,62 @@ from accord.rewards.reward import load_state_of, state_of
 
 
 @dataclass(frozen=True)
+class Unit:
+    """The least that a minibatch can hold: some episodes, and which of their steps."""
+
+    rows: tuple[int, ...]
+    steps: slice
+
+
+@dataclass(frozen=True)
 class Credited:
-    """Rollouts with the terms of their loss, sliceable by episode."""
+    """Rollouts with the terms of their loss, cut into units.
+
+    Attributes:
+        counts: the share of each episode that is here; 0 for those that no term counts.
+    """
 
     rollouts: Rollouts
     terms: list[Term]
+    units: list[Unit]
+    counts: Float[Tensor, "n"]
+
+    @classmethod
+    def of(
+        cls, rollouts: Rollouts, terms: list[Term], *, whole_groups: bool = False, steps_at_once: int | None = None
+    ) -> "Credited":
+        """Units are episodes, or groups where a term couples them; and some of their steps, where told so."""
+        counted = _counted(terms)
+        # Episodes that no term counts (RAFT's losers) need no forward pass.
+        if whole_groups:
+            groups = [(rollouts.group == g).nonzero()[:, 0].tolist() for g in rollouts.group[counted].unique()]
+        else:
+            groups = [[i] for i in counted.nonzero()[:, 0].tolist()]
+        total = rollouts.mask.shape[1]
+        size = steps_at_once or total
+        steps = [slice(i, min(i + size, total)) for i in range(0, total, size)]
+        units = [Unit(tuple(r), s) for s in steps for r in groups if bool(rollouts.mask[r, s].any())]
+        # Where nothing counts there is still a (weightless) loss to be had.
+        return cls(rollouts, terms, units or [Unit((0,), slice(0, total))], counted.float())
 
     def __len__(self) -> int:
-        return len(self.rollouts)
+        return len(self.units)
 
-    def select(self, rows: Sequence[int]) -> "Credited":
-        return Credited(self.rollouts.select(rows), [t.select(rows) for t in self.terms])
+    def select(self, which: Sequence[int]) -> "Credited":
+        """These units alone."""
+        units = [self.units[i] for i in which]
+        rows = sorted({r for u in units for r in u.rows})
+        place = {r: i for i, r in enumerate(rows)}
+        here = torch.zeros(len(rows), self.rollouts.mask.shape[1], dtype=torch.bool)
+        for u in units:
+            here[[place[r] for r in u.rows], u.steps] = True
+        rollouts, terms = self.rollouts.select(rows), [t.select(rows) for t in self.terms]
+        if not bool(here.all()):
+            rollouts, terms = replace(rollouts, mask=rollouts.mask & here), [t.within(here) for t in terms]
+        units = [Unit(tuple(place[r] for r in u.rows), u.steps) for u in units]
+        whole = self.rollouts.mask[rows]
+        share = (whole & here).sum(1) / whole.sum(1).clamp(min=1)
+        return Credited(rollouts, terms, units, self.counts[rows] * share)
 
 
 class Rollout(PolicyAlgorithm):
@@ -45,22 +90,26 @@ class Rollout(PolicyAlgorithm):
             measured in any case if given.
         critic: where the credit needs one: a trunk to copy (policy, reward model); None copies the policy.
         unfinished: what happens to answers cut at the length limit: "keep", "drop" from training, or their score.
+        steps_at_once: cut episodes into pieces of so many steps, so that a micro batch needn't hold a whole one (the
+            denoising steps of pictures).
     """
 
     def __init__(self, policy: Any, reward: Reward, credit: Credit, *, group_size: int = 8,
                  sampling: Any = None, reference: Policy | Literal["base"] | None = "base",
                  critic: Trunk | None = None, unfinished: float | Literal["keep", "drop"] = "keep",
-                 score_batch_size: int | None = None) -> None:  # fmt: skip
+                 score_batch_size: int | None = None, steps_at_once: int | None = None) -> None:  # fmt: skip
         super().__init__(policy)
         sampling = sampling or policy.sampling_kind()
         sampling.check_trainable()
         if group_size < 1:
             raise ConfigError(f"group_size must be at least 1, but is {group_size}")
-        kl = getattr(credit, "kl", 0.0)
-        if kl and reference is None:
-            raise ConfigError(f"{type(credit).__name__}(kl={kl}) compares with a reference: give one, or set kl=0")
+        if (getattr(credit, "kl", 0.0) or getattr(credit, "needs_reference", False)) and reference is None:
+            raise ConfigError(f"{credit} compares with a reference: give one (or set kl=0)")
+        if steps_at_once is not None and (steps_at_once < 1 or getattr(credit, "couples_steps", False)):
+            raise ConfigError(f"steps_at_once={steps_at_once}: at least 1, and never for {type(credit).__name__}, "
+                              "if its loss couples all steps of an episode")  # fmt: skip
         self.reward, self.credit, self.group_size, self.sampling = reward, credit, group_size, sampling
-        self.unfinished, self.score_batch_size = unfinished, score_batch_size
+        self.unfinished, self.score_batch_size, self.steps_at_once = unfinished, score_batch_size, steps_at_once
         # In a list, lest a frozen copy be registered as a part of this module.
         self._reference = [policy.freeze("base") if reference == "base" else reference]
         self.critic = Critic(critic or policy) if getattr(credit, "needs_critic", False) else None
@@ -86,9 +135,8 @@ class Rollout(PolicyAlgorithm):
         self._log(step, rollouts, scores)
         terms, mine = self._assign(step, rollouts, scores)
         terms = [t.select(mine) for t in terms]
-        # Episodes that no term counts (RAFT's losers) need no forward pass.
-        kept = _counted(terms).nonzero()[:, 0].tolist() or [0]
-        return Credited(rollouts, terms).select(kept) if len(kept) < len(mine) else Credited(rollouts, terms)
+        return Credited.of(rollouts, terms, whole_groups=getattr(self.credit, "couples_group", False),
+                           steps_at_once=self.steps_at_once)  # fmt: skip
 
     def _assign(self, step: Step, rollouts: Rollouts, scores: Scores) -> tuple[list[Term], list[int]]:
         """Credit on the whole batch of all ranks, and which of its rows are this rank's."""
@@ -99,8 +147,7 @@ class Rollout(PolicyAlgorithm):
         terms = self.credit(Scores.concat([s for _, s in parts]), whole)
         before = sum(len(r) for r, _ in parts[: step.rank])
         width = rollouts.mask.shape[1]
-        cut = [Term(t.surrogate, t.advantage[:, :width], t.weight[:, :width], t.of) for t in terms]
-        return cut, list(range(before, before + len(rollouts)))
+        return [t.narrowed(width) for t in terms], list(range(before, before + len(rollouts)))
 
     def _score(self, rollouts: Rollouts) -> Scores:
         said = score(self.reward, prompts=rollouts.prompt_of_each(), completions=rollouts.completions,
@@ -122,7 +169,7 @@ class Rollout(PolicyAlgorithm):
         device = next(iter(sees.values())).device
         rollouts = _to(rollouts, device)
         total = torch.zeros((), device=device)
-        episodes = float(_counted(batch.terms).sum())
+        episodes = float(batch.counts.sum())
         metrics: dict[str, Mean] = {}
         for term in batch.terms:
             weight = term.weight.to(device)
@@ -149,10 +196,11 @@ class Rollout(PolicyAlgorithm):
             step.log("kl", ((rollouts.logprobs - rollouts.reference) * rollouts.mask).sum(-1))
 
     def state(self) -> dict[str, Tensor]:
-        return state_of(self.reward)
+        return state_of(self.reward) | {f"credit.{k}": v for k, v in state_of(self.credit).items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        load_state_of(self.reward, state)
+        load_state_of(self.reward, {k: v for k, v in state.items() if not k.startswith("credit.")})
+        load_state_of(self.credit, {k.removeprefix("credit."): v for k, v in state.items() if k.startswith("credit.")})
 
 
 def GRPO(policy: Any, reward: Reward, *, kl: float = 0.0, clip: float = 0.2, clip_high: float | None = None,
@@ -186,7 +234,9 @@ def RAFT(
 
 def _counted(terms: list[Term]) -> Bool[Tensor, "n"]:
     """Which episodes any term gives weight to."""
-    return torch.stack([(t.weight != 0).any(-1) for t in terms]).any(0)
+    return torch.stack([(t.weight != 0).flatten(1).any(-1) if t.weight.ndim > 1 else t.weight != 0 for t in terms]).any(
+        0
+    )
 
 
 def _to(rollouts: Rollouts, device: torch.device) -> Rollouts:

@@ -15,6 +15,7 @@ from accord.feedback.records import (
     Ranking,
     Rating,
     Task,
+    text_of,
 )
 
 ASPECTS_HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")

@@ -1,5 +1,6 @@
 """Pure functions: tensors in, one loss for each sample out. Nothing here knows a model or a modality."""
 
+from accord.losses.differences import better_and_worse, reward_difference, step_preference
 from accord.losses.logprobs import LogProbs
 from accord.losses.masked import masked_mean, masked_sum, masked_whiten
 from accord.losses.pairwise import pairwise
@@ -15,6 +16,7 @@ from accord.losses.reward import bradley_terry, plackett_luce, regression
 
 __all__ = [
     "LogProbs",
+    "better_and_worse",
     "bradley_terry",
     "clipped_surrogate",
     "clipped_value_loss",
@@ -30,8 +32,10 @@ __all__ = [
     "pairwise",
     "plackett_luce",
     "regression",
+    "reward_difference",
     "rpo",
     "score_function",
     "sft",
     "simpo",
+    "step_preference",
 ]

@@ -5,12 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-Number = float | Float[Tensor, "n"]
+Number = float | Float[Tensor, "*n"]
 
 
 def pairwise(
-    difference: Float[Tensor, "n"], target: Number = 1.0, margin: Number = 0.0, weight: Number = 1.0
-) -> Float[Tensor, "n"]:
+    difference: Float[Tensor, "*n"], target: Number = 1.0, margin: Number = 0.0, weight: Number = 1.0
+) -> Float[Tensor, "*n"]:
     """Cross-entropy of "the first is preferred": ``-w [p log s(d - m) + (1 - p) log s(m - d)]``.
 
     Args:

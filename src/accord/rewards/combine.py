@@ -13,7 +13,8 @@ from accord.rewards.reward import Reward, load_state_of, score, state_of
 from accord.rewards.scores import Scores
 from accord.rewards.shaping import References
 
-How = Literal["sum", "product", "min", "mean", "median", "mean-std", "logsigmoid-sum"]
+_WEIGHTED = ("sum", "logsigmoid-sum", "harmonic")
+How = Literal["sum", "product", "min", "mean", "median", "mean-std", "logsigmoid-sum", "harmonic"]
 
 
 def combine(rewards: Mapping[str, Reward], how: How = "sum", *, weights: Mapping[str, float] | None = None,
@@ -23,8 +24,9 @@ def combine(rewards: Mapping[str, Reward], how: How = "sum", *, weights: Mapping
     Args:
         how: "sum" (weighted), "product", "min", "mean", "median", "mean-std" (mean - k std over the rewards), or
             "logsigmoid-sum": ``sum_i w_i log s(r_i - ref_i(x))``, the logical AND of Bradley-Terry rewards
-            (Wang et al. 2024, arXiv 2402.00742).
-        weights: for the sums; 1 each where none are given.
+            (Wang et al. 2024, arXiv 2402.00742); "harmonic": ``1 / sum_i (w_i / r_i)`` of rewards in (0, 1] with weights
+            that add up to 1: a high one can't pay for a low one (Miao et al. 2024, arXiv 2407.12164).
+        weights: for the sums and the harmonic mean; 1 each where none are given (harmonic: equal shares).
         references: reference scores for each reward, for "logsigmoid-sum"; without, rewards count as centred.
     """
     return Combined(dict(rewards), how, dict(weights or {}), dict(references or {}), k)
@@ -40,10 +42,14 @@ class Combined:
         odd = sorted((weights.keys() | references.keys()) - rewards.keys())
         if odd:
             raise ConfigError(f"weights or references are given for {odd}, but the rewards are {sorted(rewards)}")
-        if weights and how not in ("sum", "logsigmoid-sum"):
+        if weights and how not in _WEIGHTED:
             raise ConfigError(f"weights have no meaning for how={how!r}")
-        if how not in _FOLDS and how not in ("sum", "logsigmoid-sum"):
-            raise ConfigError(f"how={how!r} is not one of {['sum', 'logsigmoid-sum', *_FOLDS]}")
+        if how not in _FOLDS and how not in _WEIGHTED:
+            raise ConfigError(f"how={how!r} is not one of {[*_WEIGHTED, *_FOLDS]}")
+        if how == "harmonic":
+            weights = weights or dict.fromkeys(rewards, 1 / len(rewards))
+            if set(weights) != set(rewards) or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
+                raise ConfigError(f"a harmonic mean wants a weight for every reward, together 1, but got {weights}")
         self.rewards, self.how, self.weights, self.references, self.k = rewards, how, weights, references, k
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
@@ -52,8 +58,10 @@ class Combined:
         valid = torch.stack([s.valid for s in said.values()], -1)
         if self.how == "logsigmoid-sum":
             table = logsigmoid(table - self._centres(prompts, table))
-        if self.how in ("sum", "logsigmoid-sum"):
-            weights = table.new_tensor([self.weights.get(n, 1.0) for n in said])
+        weights = table.new_tensor([self.weights.get(n, 1.0) for n in said])
+        if self.how == "harmonic":
+            values = 1 / (weights / table.clamp(min=1e-8)).masked_fill(~valid, 0.0).sum(-1)
+        elif self.how in _WEIGHTED:
             values = (table * weights).masked_fill(~valid, 0.0).sum(-1)
         else:
             values = _FOLDS[self.how](table, valid, self.k)

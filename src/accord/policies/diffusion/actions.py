@@ -23,12 +23,15 @@ class Denoising:
         guidance: classifier-free guidance scale; 1 switches it off.
         eta: spread of each step between 0 (DDIM, or the flow's ODE) and 1 (DDPM, or its SDE); > 0 for training rollouts.
         common_start: all pictures of a prompt start from the same noise.
+        average: log-probs are means over the latent's elements, as DDPO's code has them, not sums: clips and betas
+            mean other things then.
     """
 
     steps: int = 20
     guidance: float = 5.0
     eta: float = 1.0
     common_start: bool = False
+    average: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.guidance < 1 or not 0 <= self.eta <= 1:
@@ -74,7 +77,9 @@ class Draw:
         return self.level.repeat_interleave(torch.tensor(sizes)), torch.cat(noise)
 
 
-def gaussian_logprob(x: Float[Tensor, "n *d"], mean: Float[Tensor, "n *d"], std: Number) -> Float[Tensor, "n"]:
-    """``sum log N(x; mean, std^2)`` over everything but the first dimension, in float32."""
-    each = torch.distributions.Normal(mean.float(), std, validate_args=False).log_prob(x.float())
-    return each.flatten(1).sum(-1)
+def gaussian_logprob(
+    x: Float[Tensor, "n *d"], mean: Float[Tensor, "n *d"], std: Number, *, average: bool = False
+) -> Float[Tensor, "n"]:
+    """``log N(x; mean, std^2)``, summed (or averaged) over everything but the first dimension, in float32."""
+    each = torch.distributions.Normal(mean.float(), std, validate_args=False).log_prob(x.float()).flatten(1)
+    return each.mean(-1) if average else each.sum(-1)

@@ -1,7 +1,7 @@
 """Latent diffusion behind the face of a policy: a sample is an episode of Gaussian denoising steps."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +131,16 @@ class DiffusionPolicy(nn.Module):
         if weights is not None:
             self.image_adapter.load(weights)
 
+    def mix(self, adapters: Mapping[str | Path, float]) -> None:
+        """Put saved LoRAs over the weights, each with its share: ``W + sum_i a_i B_i A_i`` (one of them at a in [0, 1] walks
+        from the base to it)."""
+        if self.adapted:
+            raise ConfigError("this policy has adapters already: mix into a freshly loaded one")
+        names = [f"mix{i}" for i in range(len(adapters))]
+        for name, folder in zip(names, adapters, strict=True):
+            self.pipeline.load_lora_weights(str(folder), adapter_name=name)
+        self.pipeline.set_adapters(names, list(adapters.values()))
+
     def schedule(self, steps: int) -> Schedule:
         return Schedule.of(self.pipeline.scheduler, steps)
 
@@ -154,14 +164,21 @@ class DiffusionPolicy(nn.Module):
         """The denoiser's output, guided away from the empty prompt (without pictures) where guidance is above 1."""
         n = len(x)
         t = torch.as_tensor(timestep, device=x.device).expand(n)
-        if guidance > 1:
+        embedded = getattr(self.denoiser.config, "time_cond_proj_dim", None)
+        more = {}
+        if embedded:  # guidance is an input of this denoiser (LCM), not a second branch
+            scale = torch.full((n,), guidance - 1.0, device=x.device)
+            more["timestep_cond"] = self.pipeline.get_guidance_scale_embedding(scale, embedding_dim=embedded).to(
+                self.dtype
+            )
+        elif guidance > 1:
             empty = self.condition([""]).select([0] * n)
             x, t, condition = torch.cat([x, x]), torch.cat([t, t]), Condition.concat([empty, condition])
         count(self.denoiser, len(x) * x.shape[-1] * x.shape[-2], backward=torch.is_grad_enabled())
         with self._seen(condition):
-            found = self.denoiser(x.to(self.dtype), timestep=t, return_dict=False, **condition.arguments())
+            found = self.denoiser(x.to(self.dtype), timestep=t, return_dict=False, **condition.arguments(), **more)
         out = found[0].float()
-        if guidance > 1:
+        if guidance > 1 and not embedded:
             without, towards = out.chunk(2)
             return without + guidance * (towards - without)
         return out
@@ -201,7 +218,9 @@ class DiffusionPolicy(nn.Module):
             z = self.noise(len(x), seed, i, purpose="step") if std else torch.zeros_like(mean)
             x = mean + std * z
             path.append(x)
-            logprobs.append(gaussian_logprob(x, mean, std) if std > FLOOR else x.new_zeros(len(x)))
+            logprobs.append(
+                gaussian_logprob(x, mean, std, average=sampling.average) if std > FLOOR else x.new_zeros(len(x))
+            )
             counted.append(std > FLOOR)
         self.train(was_training)
         images = self.pictures.decode(x).cpu()
@@ -231,7 +250,7 @@ class DiffusionPolicy(nn.Module):
                 latents[row, i], schedule.timesteps.to(i.device)[i], condition.select(row), sampling.guidance
             )
             mean, std = schedule.step(latents[row, i], output, i, sampling.eta)
-            return gaussian_logprob(latents[row, i + 1], mean, std)
+            return gaussian_logprob(latents[row, i + 1], mean, std, average=sampling.average)
 
         parts = torch.arange(len(rows), device=self.device).split(size)
         again = torch.is_grad_enabled() and len(parts) > 1
@@ -267,12 +286,14 @@ class DiffusionPolicy(nn.Module):
         error = (self.schedule(1).target(clean, noise, a, s) - output).square().mean((1, 2, 3))
         return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
 
-    def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising = Denoising(), *, grad: int | Sequence[int] = 1,
+    def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising = Denoising(), *, grad: int | Sequence[int] = 1, cut: bool = True,
                           stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, recompute: bool = True) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
         """Pictures with gradient through some of the denoising steps.
 
         Args:
             grad: the last so many steps that run, or the steps by number, that carry gradient; the others run without.
+            cut: at a step without, no gradient passes to those before it; else only its prediction is a constant, and
+                the latent's own path stays (AlignProp's released code).
             stop: number of the last step; its predicted clean latent is decoded (ReFL). None runs to the end.
             start: noise to start from (may require grad); None draws it.
             recompute: keep one latent a step instead of the denoiser's activations.
@@ -291,8 +312,10 @@ class DiffusionPolicy(nn.Module):
 
         for i in range(last + 1):
             t = float(schedule.timesteps[i])
-            with torch.set_grad_enabled(i in counted):
-                output = checkpoint(predict, x, t, use_reentrant=False) if recompute and i in counted else predict(x, t)
+            keep = i in counted
+            with torch.set_grad_enabled(keep or (not cut and x.requires_grad)):
+                with torch.set_grad_enabled(keep):
+                    output = checkpoint(predict, x, t, use_reentrant=False) if recompute and keep else predict(x, t)
                 if i == last:
                     x = (
                         schedule.picture(x, output, i)

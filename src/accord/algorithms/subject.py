@@ -1,0 +1,102 @@
+"""Subject-driven generation by preference: reward preference optimisation with lambda-harmonic rewards (arXiv 2407.12164)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from accord.algorithms.base import Given, PolicyAlgorithm
+from accord.engine import Loss, Mean, Rows, Step, derive, generator
+from accord.errors import FeedbackError
+from accord.feedback import Example
+from accord.losses import pairwise
+from accord.policies.base import Group, Policy
+from accord.rewards import Reward, score
+
+
+@dataclass(frozen=True)
+class SubjectPair:
+    """A picture of the subject beside one that the base model made for another prompt.
+
+    Attributes:
+        wins: probability that the subject's picture is preferred: ``s(r(reference, c_g) - r(generated, c_g))``.
+    """
+
+    reference: Example
+    generated: Example
+    wins: float
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both pictures of each pair with their draws, and this step's coin flips."""
+
+    reference: Given
+    generated: Given
+    labels: Float[Tensor, "n"]
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def select(self, rows: Sequence[int]) -> "Sides":
+        return Sides(self.reference.select(rows), self.generated.select(rows), self.labels[list(rows)])
+
+
+class RewardPreference(PolicyAlgorithm):
+    """``m_ref_picture - [y log s(d) + (1 - y) log s(-d)]``, m the denoising error, d by how much it fell more on the
+    subject's picture than on the generated one: DreamBooth's loss, tied to the base model by labels that are near a coin flip.
+
+    Args:
+        beta: in front of d (1 in the released code). preference: weight of the second term; 0 leaves plain DreamBooth.
+    """
+
+    def __init__(
+        self, policy: Any, *, beta: float = 1.0, preference: float = 1.0, base: Policy | Literal["base"] = "base"
+    ) -> None:
+        super().__init__(policy)
+        self.beta, self.preference = beta, preference
+        # In a list, lest a frozen copy be registered as a part of this module.
+        self._base: list[Any] = [policy.freeze("base") if base == "base" else base]
+
+    def experience(self, batch: Rows, step: Step) -> Sides:
+        wrong = next((r for r in batch if not isinstance(r, SubjectPair)), None)
+        if wrong is not None:
+            raise FeedbackError(f"reward preference wants SubjectPair rows, not a {type(wrong).__name__}")
+        g = generator(step.seed, step.number, step.rank, purpose="labels")
+        labels = (torch.rand(len(batch), generator=g) < torch.tensor([r.wins for r in batch])).float()
+        return Sides(self._side(batch, [r.reference for r in batch], step, 0),
+                     self._side(batch, [r.generated for r in batch], step, 1), labels)  # fmt: skip
+
+    def _side(self, batch: Rows, examples: list[Example], step: Step, side: int) -> Given:
+        groups = [Group(e.prompt, (e.completion,)) for e in examples]
+        draw = self.policy.draw(groups, derive(step.seed, step.number, step.rank, side, purpose="draw"))
+        return Given(batch, groups, draw, self._base[0].likelihood(groups, draw).policy.cpu())
+
+    def forward(self, sides: Sides) -> Loss:
+        mine, other = (self._error(side) for side in (sides.reference, sides.generated))
+        d = (mine[1] - mine[0]) - (other[1] - other[0])
+        preferred = pairwise(self.beta * d, sides.labels.to(d.device))
+        each = mine[0] + self.preference * preferred
+        return Loss(each.sum(), float(len(sides)), {
+            "error": Mean.of(mine[0]), "preference": Mean.of(preferred), "margin": Mean.of(d),
+        })  # fmt: skip
+
+    def _error(self, side: Given) -> tuple[Tensor, Tensor]:
+        """Denoising error under the policy and under the base; the likelihood is minus half of it."""
+        assert side.reference is not None
+        now = -2 * self.policy.likelihood(side.groups, side.draw).policy
+        return now, -2 * side.reference.flatten().to(now)
+
+
+def subject_pairs(references: Sequence[Example], generated: Sequence[Example], reward: Reward) -> list[SubjectPair]:
+    """Every generated picture beside a reference (in turn), labelled by a reward that both get for the generated one's prompt."""
+    pairs = [(references[i % len(references)], g) for i, g in enumerate(generated)]
+    prompts = [g.prompt for _, g in pairs]
+    columns: dict[str, Any] = {k: [g.columns[k] for _, g in pairs] for k in (generated[0].columns if generated else {})}
+    of = [score(reward, prompts=prompts, completions=list(side), **columns).values for side in
+          ([r.completion for r, _ in pairs], [g.completion for _, g in pairs])]  # fmt: skip
+    wins = torch.sigmoid(of[0] - of[1]).tolist()
+    return [SubjectPair(r, g, w) for (r, g), w in zip(pairs, wins, strict=True)]
