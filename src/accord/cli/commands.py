@@ -18,6 +18,7 @@ COMMANDS: dict[str, Any] = {
     "demo": {
         "_help": "the main job on an embedded world, end to end, with a report to look at",
         "letters": demo.letters,
+        "portraits": demo.portraits,
     },
     "align": align.align,
     "reward": {

@@ -110,12 +110,17 @@ def disk(where: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file at once: a reader sees the old or the new one, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write_text`."""
     with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w") as f:
-                f.write(text)
+            with os.fdopen(handle, "wb") as f:
+                f.write(data)
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(part, path)

@@ -36,6 +36,7 @@ def alarms(evaluations: Sequence[Mapping[str, Any]], before: Sequence[Mapping[st
     found = [
         _length(first, last),
         _diversity(first, last),
+        _copies(first, last),
         _kl(last),
         _rivals(first, last, optimised),
     ]
@@ -52,10 +53,20 @@ def _length(first: Mapping[str, Any], last: Mapping[str, Any]) -> Alarm | None:
 
 
 def _diversity(first: Mapping[str, Any], last: Mapping[str, Any]) -> Alarm | None:
-    if not first.get("distinct"):
+    known = {"distinct": "share of different word pairs", "diversity": "mean distance between pictures"}
+    name = next((n for n in known if first.get(n)), None)
+    if name is None:
         return None
-    ratio = last["distinct"] / first["distinct"]
-    return Alarm("diversity collapse", ratio, 0.5, ratio < 0.5, "share of different word pairs, against before")
+    ratio = last[name] / first[name]
+    return Alarm("diversity collapse", ratio, 0.5, ratio < 0.5, f"{known[name]}, against before")
+
+
+def _copies(first: Mapping[str, Any], last: Mapping[str, Any]) -> Alarm | None:
+    if "copying" not in last:
+        return None
+    return Alarm(
+        "copy of the reference", last["copying"], 0.9, last["copying"] > 0.9, "correlation of pixels with the reference"
+    )
 
 
 def _kl(last: Mapping[str, Any]) -> Alarm | None:

@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from accord.engine.run import write_text
+from accord.evaluation.pictures import diversity, save_picture
 from accord.evaluation.text import distinct
-from accord.feedback import Record
-from accord.policies.base import Policy, Rollouts, Sampling
+from accord.feedback import Record, text_of
+from accord.policies.base import Policy, Rollouts
 from accord.rewards import Reward, score
 
 
@@ -21,9 +24,10 @@ class Probe:
         reference: for the KL of an answer.
     """
 
-    def __init__(self, policy: Any, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Sampling = Sampling(),
+    def __init__(self, policy: Any, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Any = None,
                  *, n: int = 1, seed: int = 0, folder: str | Path | None = None, reference: Policy | None = None) -> None:  # fmt: skip
-        self.policy, self.rewards, self.sampling, self.n, self.seed = policy, dict(rewards), sampling, n, seed
+        self.policy, self.rewards, self.n, self.seed = policy, dict(rewards), n, seed
+        self.sampling = sampling or policy.sampling_kind()
         self.prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
         records = [p for p in prompts if isinstance(p, Record)]
         self.columns = {k: [r.columns.get(k) for r in records] for k in (records[0].columns if records else {})}
@@ -32,11 +36,7 @@ class Probe:
 
     def __call__(self, step: int) -> dict[str, float]:
         drawn = self.policy.sample(self.prompts, self.n, self.sampling, seed=self.seed, context=self.columns)
-        measures = {
-            "length": float(drawn.length.float().mean()),
-            "finished": float(drawn.finished.float().mean()),
-            "distinct": distinct(drawn.completions),
-        }
+        measures = _surface(drawn)
         if self.reference is not None:
             gap = (drawn.logprobs - self.reference.logprobs(drawn).cpu()) * drawn.mask
             measures["kl"] = float(gap.sum(-1).mean())
@@ -55,16 +55,23 @@ class Probe:
 
     def _write(self, step: int, drawn: Rollouts, said: dict[str, list[float | None]]) -> None:
         assert self.folder is not None
-        rows = [
-            {
-                "prompt": p,
-                "completion": c,
-                "tokens": int(k),
-                "finished": bool(f),
-                "rewards": {n: v[i] for n, v in said.items()},
-            }
-            for i, (p, c, k, f) in enumerate(
-                zip(drawn.prompt_of_each(), drawn.completions, drawn.length, drawn.finished, strict=True)
-            )
-        ]
-        write_text(self.folder / "samples" / f"{step:06d}.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+        folder = self.folder / "samples"
+        rows = []
+        for i, (prompt, completion) in enumerate(zip(drawn.prompt_of_each(), drawn.completions, strict=True)):
+            if isinstance(completion, Tensor):
+                save_picture(completion, folder / f"{step:06d}" / f"{i:04d}.png")
+                prompt, completion = text_of(prompt), f"{step:06d}/{i:04d}.png"
+            rows.append({"prompt": prompt, "completion": completion, "tokens": int(drawn.length[i]),
+                         "finished": bool(drawn.finished[i]), "rewards": {n: v[i] for n, v in said.items()}})  # fmt: skip
+        write_text(folder / f"{step:06d}.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+
+
+def _surface(drawn: Rollouts) -> dict[str, float]:
+    """What can be said of answers without a reward."""
+    if drawn.completions and isinstance(drawn.completions[0], Tensor):
+        return {"diversity": diversity(drawn.completions)}
+    return {
+        "length": float(drawn.length.float().mean()),
+        "finished": float(drawn.finished.float().mean()),
+        "distinct": distinct(drawn.completions),
+    }

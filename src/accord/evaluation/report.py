@@ -1,5 +1,6 @@
 """One self-contained HTML page of a run: what ran, curves, answers before and after, alarms."""
 
+import base64
 import html
 import io
 import json
@@ -47,7 +48,8 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
         facts=_facts(info, run),
         pictures=[*_curves(run, optimised), *_distributions(before, after)],
         alarms=alarms(run.evaluations, before, after, optimised),
-        samples=_side_by_side(before, after),
+        samples=_side_by_side(before, after, run.folder / "samples"),
+        reference=_embedded(run.folder / "reference.png"),
         rewards=list(before[0]["rewards"]) if before else [],
         configuration=json.dumps({k: v for k, v in info.items() if k not in ("story",)}, indent=2, default=str),
     )
@@ -157,16 +159,22 @@ def _distributions(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[
 
 
 def _side_by_side(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], most: int = 24
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], folder: Path, most: int = 24
 ) -> list[dict[str, Any]]:
     def prompt(p: Any) -> str:
         return p if isinstance(p, str) else "\n".join(f"{m['role']}: {m['content']}" for m in p)
 
     return [
         {"prompt": prompt(b["prompt"]), "before": b["completion"], "after": a["completion"],
+         "pictures": [_embedded(folder / x["completion"]) for x in (b, a) if x["completion"].endswith(".png")],
          "scores": [(n, _number(b["rewards"][n]), _number(a["rewards"][n])) for n in b["rewards"]]}
         for b, a in list(zip(before, after, strict=False))[:most]
     ]  # fmt: skip
+
+
+def _embedded(path: Path) -> str | None:
+    """A picture file as a data address, None without one."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if path.is_file() else None
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:

@@ -1,11 +1,15 @@
 """Compute, counted where it is spent: one unit is a forward pass of one token through a million parameters."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass
@@ -37,6 +41,25 @@ def count(model: nn.Module, tokens: int, *, backward: bool = False) -> None:
     meter = _current.get()
     if meter is not None:
         meter.add(model, tokens, backward=backward)
+
+
+def count_call(
+    model: nn.Module, call: Callable[[], Any], rows: int, shape: tuple[int, ...], *, backward: bool = False
+) -> None:
+    """Tell the meter what a model costs whose weights work more than once on a row (convolutions): by its multiplications,
+    measured on a first call for rows of this shape."""
+    meter = _current.get()
+    if meter is None:
+        return
+    known = _known.setdefault(model, {})
+    if shape not in known:
+        with torch.no_grad(), FlopCounterMode(display=False) as flops:
+            call()
+        known[shape] = flops.get_total_flops() / 2e6 / rows
+    meter.units += rows * known[shape] * (3 if backward else 1)
+
+
+_known: "WeakKeyDictionary[nn.Module, dict[tuple[int, ...], float]]" = WeakKeyDictionary()
 
 
 def size_of(model: nn.Module) -> int:

@@ -58,7 +58,7 @@ class ImageAdapter(nn.Module, AttentionHook):
 
     @torch.no_grad()
     def vector(self, pictures: Sequence[Any]) -> Float[Tensor, "d"]:
-        """The mean vector of a prompt's pictures, zero without any.
+        """The mean vector of a prompt's pictures (or vectors already), zero without any.
 
         Raises:
             ConfigError: the encoder finds nothing in one of them.
@@ -66,6 +66,9 @@ class ImageAdapter(nn.Module, AttentionHook):
         device = next(self.parameters()).device
         found = []
         for picture in pictures:
+            if isinstance(picture, Tensor) and picture.ndim == 1:
+                found.append(picture.cpu())
+                continue
             key = picture_key(picture)
             if key not in self._vectors:
                 vectors, there = self._encoder[0](as_picture(picture)[None].to(device))

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord.errors import ModelError
+from accord.policies.meter import count_call
 
 
 class Autoencoder:
@@ -20,8 +21,15 @@ class Autoencoder:
 
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
         """Pictures in [0, 1], with gradient (clamped only in value: the gradient passes)."""
-        scaled = latents / self.vae.config.scaling_factor + self.shift
-        image = self.vae.decode(scaled.to(self.vae.dtype)).sample.float() / 2 + 0.5
+        scaled = (latents / self.vae.config.scaling_factor + self.shift).to(self.vae.dtype)
+        count_call(
+            self.vae.decoder,
+            lambda: self.vae.decode(scaled),
+            len(scaled),
+            tuple(scaled.shape[1:]),
+            backward=scaled.requires_grad,
+        )
+        image = self.vae.decode(scaled).sample.float() / 2 + 0.5
         return image + (image.clamp(0, 1) - image).detach()
 
     def encode(self, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:

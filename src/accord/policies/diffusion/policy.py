@@ -23,7 +23,7 @@ from accord.policies.diffusion.condition import Condition, encode
 from accord.policies.diffusion.pictures import Autoencoder
 from accord.policies.diffusion.schedule import Schedule, training_levels
 from accord.policies.frozen import FrozenPolicy
-from accord.policies.meter import count
+from accord.policies.meter import count_call
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
@@ -174,9 +174,13 @@ class DiffusionPolicy(nn.Module):
         elif guidance > 1:
             empty = self.condition([""]).select([0] * n)
             x, t, condition = torch.cat([x, x]), torch.cat([t, t]), Condition.concat([empty, condition])
-        count(self.denoiser, len(x) * x.shape[-1] * x.shape[-2], backward=torch.is_grad_enabled())
+
+        def call() -> Any:
+            return self.denoiser(x.to(self.dtype), timestep=t, return_dict=False, **condition.arguments(), **more)
+
         with self._seen(condition):
-            found = self.denoiser(x.to(self.dtype), timestep=t, return_dict=False, **condition.arguments(), **more)
+            count_call(self.denoiser, call, len(x), tuple(x.shape[1:]), backward=torch.is_grad_enabled())
+            found = call()
         out = found[0].float()
         if guidance > 1 and not embedded:
             without, towards = out.chunk(2)

@@ -1,1 +1,25 @@
-"""A small world of portraits."""
+"""People drawn from parameters, a tiny diffusers pipeline that draws them, proxies to be hacked and a gold that is not."""
+
+from accord.worlds.portraits.generator import pipeline, policy
+from accord.worlds.portraits.people import ATTRIBUTES, HELD_OUT, IDENTITY, People, faces
+from accord.worlds.portraits.prompts import PHRASES, fulfilled, prompts, read_prompt
+from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader
+from accord.worlds.portraits.render import render
+
+__all__ = [
+    "ATTRIBUTES",
+    "HELD_OUT",
+    "IDENTITY",
+    "PHRASES",
+    "Looks",
+    "People",
+    "PortraitFaces",
+    "PromptReader",
+    "faces",
+    "fulfilled",
+    "pipeline",
+    "policy",
+    "prompts",
+    "read_prompt",
+    "render",
+]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from accord.errors import ModelError
+from accord.policies.meter import count_call
 from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY
 
 
@@ -65,7 +66,9 @@ class Reader(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(hidden, size) for name, size in heads.items()})
 
     def forward(self, images: Float[Tensor, "n 3 64 64"]) -> dict[str, Float[Tensor, "n k"]]:
-        found = self.trunk((images * 2 - 1).contiguous(memory_format=torch.channels_last))
+        x = (images * 2 - 1).contiguous(memory_format=torch.channels_last)
+        count_call(self, lambda: self.trunk(x), len(x), tuple(x.shape[1:]), backward=x.requires_grad)
+        found = self.trunk(x)
         return {name: head(found) for name, head in self.heads.items()}
 
     @classmethod

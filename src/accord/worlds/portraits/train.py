@@ -9,9 +9,13 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from accord.algorithms import Supervised
 from accord.engine import derive, fit
 from accord.engine.run import load_tensors, save_tensors
+from accord.feedback import Example
+from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.loading import cache_folder
+from accord.worlds.portraits.generator import pipeline
 from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters
 from accord.worlds.portraits.model import (
     LENGTH,
@@ -27,8 +31,9 @@ from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.readers import SHAPES, Reader
 from accord.worlds.portraits.render import render
 from accord.worlds.portraits.teach import Denoise, Reconstruct
+from accord.worlds.portraits.twins import Distil, build_transformer, examples, flow_pipeline
 
-STAGES = ("teacher", "vae", "unet", "identity", "attributes", "looks", "gold")
+STAGES = ("teacher", "vae", "unet", "identity", "attributes", "looks", "gold", "flow", "consistency")
 PICTURES = 40_000
 PERSONS, SHOTS = 2_400, 10
 GOLD = 777
@@ -59,6 +64,31 @@ def unet(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     fit(Denoise(denoiser, text_encoder, scheduler(), latents, tokens, empty), range(PICTURES), steps=steps, batch_size=64, lr=1e-3,
         schedule="cosine", warmup=0.02, ema=0.999, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
     assemble(model.half(), text_encoder.half(), tokenizer, denoiser.half()).save_pretrained(out)
+
+
+def flow(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
+    """The flow twin's transformer, on the same latents and the U-Net's text encoder."""
+    like = pipeline("unet", out)
+    transformer = build_transformer(seed)
+    policy = DiffusionPolicy(flow_pipeline(transformer, like), "flow")
+    fit(Supervised(policy), pictures(like, run, seed), steps=steps, batch_size=64, lr=1e-3, schedule="cosine", warmup=0.02,
+        ema=0.999, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
+    transformer.half().save_pretrained(out / "flow")
+
+
+def consistency(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
+    """The consistency twin: a LoRA that learns the U-Net's whole path as one step."""
+    policy = DiffusionPolicy(pipeline("unet", out), "consistency")
+    policy.add_lora(16)
+    fit(Distil(policy), pictures(policy.pipeline, run, seed), steps=steps, batch_size=32, lr=1e-3, schedule="cosine", warmup=0.02,
+        ema=0.99, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
+    policy.half().save(out / "consistency")
+
+
+def pictures(pipe: Any, run: Path, seed: int) -> list[Example]:
+    """The latents that the U-Net learned from, with their prompts."""
+    latents, tokens = encoded(pipe.vae, pipe.tokenizer, PICTURES, seed, run.with_name("unet.safetensors"))
+    return examples(latents, pipe.tokenizer.batch_decode(tokens, skip_special_tokens=True))
 
 
 def reader(stage: str, run: Path, out: Path, *, steps: int) -> None:
@@ -126,7 +156,9 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=cache_folder() / "portraits" / "runs", help="resumable runs")
     args = parser.parse_args()
-    train: Any = {"vae": vae, "unet": unet}.get(args.stage) or partial(reader, args.stage)
+    train: Any = {"vae": vae, "unet": unet, "flow": flow, "consistency": consistency}.get(args.stage) or partial(
+        reader, args.stage
+    )
     train(args.runs / args.stage, args.out, steps=args.steps)
 
 

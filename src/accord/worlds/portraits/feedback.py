@@ -1,0 +1,23 @@
+"""Simulated people who look at portraits: by their private gold, with their tastes and noise."""
+
+from accord.worlds.annotators import Annotator, Population
+from accord.worlds.portraits.gold import ASPECTS, gold
+from accord.worlds.portraits.proxies import stacked
+
+WEIGHTS = {a: 12 * w for a, w in ASPECTS.items() if a != "identity"}
+"""Log-odds that a whole aspect is worth to the mean person; no comparison here wants a particular person."""
+
+
+def population(n: int = 20, *, seed: int = 0, noise: float = 0.0, position: float = 0.0, groups: int = 1,
+               spread: float = 0.3, bias: dict[str, float] | None = None) -> Population:  # fmt: skip
+    """n people who compare pictures of a prompt; `bias` towards a spurious feature ("brightness", "contrast") in log-odds."""
+    people = Annotator.draw(
+        n, WEIGHTS, seed=seed, bias=bias or {}, noise=noise, position=position, groups=groups, spread=spread
+    )
+    return Population(people, gold, spurious)
+
+
+def spurious(completions: object) -> dict[str, list[float]]:
+    """What the truth doesn't care for: mean brightness, and contrast, of each picture."""
+    images = stacked(completions)
+    return {"brightness": images.mean((1, 2, 3)).tolist(), "contrast": images.std((1, 2, 3)).tolist()}

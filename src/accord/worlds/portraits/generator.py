@@ -1,0 +1,41 @@
+"""The world's trained generators as pipelines and as policies."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import SD3Transformer2DModel, StableDiffusionPipeline
+
+from accord.errors import ModelError
+from accord.policies.diffusion import DiffusionPolicy
+from accord.worlds.portraits.model import WEIGHTS
+from accord.worlds.portraits.twins import flow_pipeline, lcm_scheduler
+
+Kind = Literal["unet", "flow", "consistency"]
+
+
+def pipeline(kind: Kind = "unet", weights: Path = WEIGHTS) -> Any:
+    """A diffusers pipeline: Stable Diffusion, its flow twin of SD3's class, or its few-step consistency twin.
+
+    Raises:
+        ModelError: the weights are not there.
+    """
+    if not (weights / "unet").is_dir():
+        raise ModelError(f"{weights} holds no generator: make it with python -m accord.worlds.portraits.train unet")
+    pipe = StableDiffusionPipeline.from_pretrained(weights, dtype=torch.float32)
+    if kind == "flow":
+        return flow_pipeline(SD3Transformer2DModel.from_pretrained(weights / "flow", dtype=torch.float32), pipe)
+    if kind == "consistency":
+        pipe.load_lora_weights(str(weights / "consistency"))
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()
+        pipe.scheduler = lcm_scheduler(pipe.scheduler.config)
+    return pipe
+
+
+def policy(kind: Kind = "unet", *, lora: int | None = None) -> DiffusionPolicy:
+    """A fresh policy on one of the generators, with LoRA of this rank or all weights to train."""
+    made = DiffusionPolicy(pipeline(kind), f"portraits/{kind}").eval()
+    if lora is not None:
+        made.add_lora(lora)
+    return made

@@ -1,0 +1,101 @@
+"""The true quality of a portrait: what an independent estimator reads off it, checked by drawing it again.
+
+Methods must never see it: only annotators and reports do.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from accord.feedback import text_of
+from accord.rewards import Scores
+from accord.worlds.portraits.model import WEIGHTS
+from accord.worlds.portraits.people import ATTRIBUTES, People
+from accord.worlds.portraits.prompts import fulfilled
+from accord.worlds.portraits.readers import Reader
+from accord.worlds.portraits.render import render
+
+ASPECTS = {"identity": 0.5, "prompt": 0.35, "structure": 0.15}
+"""What a portrait's gold consists of, and in which shares; each lies in [0, 1]. Without a wanted person the other two share."""
+
+STRANGERS = (2 / 3) ** 0.5
+"""Root mean square distance of two random identities."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Who and what a picture shows.
+
+    Attributes:
+        residual: how far the picture is from its own description drawn again. valid: no farther than plain
+            reconstructions are (their 99th percentile).
+    """
+
+    people: People
+    residual: Float[Tensor, "n"]
+    valid: Bool[Tensor, "n"]
+
+
+@lru_cache(maxsize=1)
+def _reader() -> Reader:
+    return Reader.load("gold", WEIGHTS)
+
+
+@lru_cache(maxsize=1)
+def limit() -> float:
+    """The residual beyond which a picture is no portrait any more."""
+    return float(json.loads((WEIGHTS / "gold.json").read_text())["residual_99"])
+
+
+@torch.no_grad()
+def estimate(images: Float[Tensor, "n 3 64 64"]) -> Estimate:
+    people = read_people(_reader(), images)
+    residual = distance(images, render(people).image)
+    return Estimate(people, residual, residual <= limit())
+
+
+@torch.no_grad()
+def read_people(reader: Reader, images: Float[Tensor, "n 3 64 64"]) -> People:
+    """The likeliest parameters of each picture."""
+    found = reader(images)
+    return People(
+        found["identity"].clamp(-1, 1), {a: found[a].argmax(-1) for a in ATTRIBUTES}, found["jitter"].clamp(-1, 1)
+    )
+
+
+def distance(a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n"]:
+    """Mean absolute difference of pictures, a little blurred: edges may be a pixel off."""
+    return (avg_pool2d(a, 3, 1, 1) - avg_pool2d(b, 3, 1, 1)).abs().mean((1, 2, 3))
+
+
+def gold(*, prompts: Sequence[Any], completions: Any, person: Any = None, **columns: Any) -> Scores:
+    """The gold of portraits, with its aspects; 0 in all of them for what is no portrait.
+
+    identity: 1 for the wanted person, 0 as far as strangers are (left out without one). prompt: share of the wishes that
+    are fulfilled (1 without any). structure: 1 for what its own description draws again exactly, 0 at twice the limit.
+
+    Args:
+        person: identity vector of whom each picture should show.
+    """
+    images = completions if isinstance(completions, Tensor) else torch.stack(list(completions))
+    found = estimate(images.detach().cpu().float())
+    met, asked = fulfilled([text_of(p) for p in prompts], found.people.attributes)
+    aspects = {
+        "prompt": torch.where(asked.any(1), (met & asked).sum(1) / asked.sum(1).clamp(min=1), 1.0),
+        "structure": (1 - found.residual / (2 * limit())).clamp(0, 1),
+    }
+    if person is not None:
+        wanted = torch.stack([torch.as_tensor(p) for p in person])
+        gap = (found.people.identity - wanted).square().mean(-1).sqrt()
+        aspects["identity"] = (1 - gap / STRANGERS).clamp(0, 1)
+    total = sum(ASPECTS[a] for a in aspects)
+    aspects = {a: v.float() * found.valid for a, v in aspects.items()}
+    values = sum((ASPECTS[a] / total * v for a, v in aspects.items()), torch.zeros(len(images)))
+    return Scores.of(values, aspects={**aspects, "valid": found.valid.float()})

@@ -1,0 +1,73 @@
+"""Rewards that methods may use on portraits: trained readers, each with its own blind spots. None knows the gold."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from accord.feedback import text_of
+from accord.rewards import Scores
+from accord.worlds.portraits.model import WEIGHTS
+from accord.worlds.portraits.people import ATTRIBUTES
+from accord.worlds.portraits.prompts import read_prompt
+from accord.worlds.portraits.readers import Reader
+
+
+@lru_cache(maxsize=3)
+def _reader(name: str) -> Reader:
+    return Reader.load(name, WEIGHTS)
+
+
+class PortraitFaces:
+    """The world's identity encoder: a face encoder with gradient, trained with an angular margin."""
+
+    differentiable = True
+    size = 64
+
+    def __call__(self, images: Float[Tensor, "n 3 64 64"]) -> tuple[Float[Tensor, "n 64"], Bool[Tensor, "n"]]:
+        vectors = normalize(_reader("identity")(images)["identity"], dim=-1)
+        return vectors, torch.ones(len(images), dtype=torch.bool, device=images.device)
+
+
+class PromptReader:
+    """``mean_w log p(an allowed value)`` over the wishes of a prompt, as the attribute reader sees the picture; with gradient.
+
+    A prompt without wishes has nothing to fulfil: it does not apply.
+
+    Args:
+        floor: a wish's log-probability counts no less than this, lest one lost wish outweigh all others.
+    """
+
+    def __init__(self, floor: float = -5.0) -> None:
+        self.floor = floor
+
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
+        found = {a: v.log_softmax(-1) for a, v in _reader("attributes")(stacked(completions)).items()}
+        values, valid = [], []
+        for i, prompt in enumerate(prompts):
+            wishes = read_prompt(text_of(prompt))
+            said = [
+                found[w.attribute][i, [ATTRIBUTES[w.attribute].index(v) for v in w.allowed]].logsumexp(-1)
+                for w in wishes
+            ]
+            values.append(torch.stack(said).clamp(min=self.floor).mean() if said else found["hat"].new_zeros(()))
+            valid.append(bool(said))
+        return Scores(torch.stack(values), torch.tensor(valid))
+
+
+class Looks:
+    """Structure (nothing slipped out of place) plus appeal (no blur, noise or colour cast), learned from spoilt renders."""
+
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
+        found = _reader("looks")(stacked(completions))
+        aspects = {name: found[name][:, 0] for name in ("structure", "appeal")}
+        return Scores.of(aspects["structure"] + aspects["appeal"], aspects=aspects)
+
+
+def stacked(completions: Any) -> Float[Tensor, "n 3 h w"]:
+    """Pictures as one tensor."""
+    return completions if isinstance(completions, Tensor) else torch.stack(list(completions))
