@@ -313,7 +313,7 @@ def test_reward_preference_starts_at_log_2_with_opposite_gradients_for_opposite_
 def test_expected_label_loss_is_least_at_the_reward_gap() -> None:
     gap = 0.13
     d = torch.linspace(-1, 1, 2001)
-    loss = losses.pairwise(d, torch.sigmoid(torch.tensor(gap)))
+    loss = losses.pairwise(d, float(torch.sigmoid(torch.tensor(gap))))
     assert float(d[loss.argmin()]) == pytest.approx(gap, abs=1e-3)
 
 

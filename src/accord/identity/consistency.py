@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from accord.identity.faces import FaceEncoder, similarity
+from accord.errors import RewardError
+from accord.feedback import picture_key, pictures_of
+from accord.identity.faces import FaceEncoder, reference_vector, similarity
+from accord.policies.diffusion import as_picture
 from accord.rewards import Scores
 
 
@@ -15,18 +18,31 @@ class IdentityConsistency:
 
     Args:
         encoder: finds and describes faces. reference: identity vector of the person (see `reference_vector`), or None
-            to read it for each sample from the column `identity`.
+            to read it for each sample from the column `identity`, or off the picture (or vector) that its prompt shows.
     """
 
     def __init__(self, encoder: FaceEncoder, reference: Float[Tensor, "d"] | None = None) -> None:
         self.encoder, self.reference = encoder, reference
+        self._known: dict[str, Tensor] = {}
 
     def __call__(self, *, prompts: Any, completions: Any, identity: Any = None, **columns: Any) -> Scores:
         images = completions if isinstance(completions, Tensor) else torch.stack(list(completions))
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder.differentiable):
             vectors, found = self.encoder(images)
-            wanted = (
-                self.reference if self.reference is not None else torch.stack([torch.as_tensor(v) for v in identity])
-            )
+            wanted = self.reference if self.reference is not None else self._wanted(prompts, identity)
             values = similarity(vectors, wanted.detach().to(vectors).expand_as(vectors))
         return Scores(values.masked_fill(~found, 0.0), found)
+
+    def _wanted(self, prompts: Any, identity: Any) -> Float[Tensor, "n d"]:
+        if identity is not None:
+            return torch.stack([torch.as_tensor(v) for v in identity])
+        shown = [pictures_of(p) for p in prompts]
+        if not all(shown):
+            raise RewardError("whose identity? give a reference, a column `identity`, or prompts that show a picture")
+        return torch.stack([p[0] if isinstance(p[0], Tensor) and p[0].ndim == 1 else self._vector(p) for p in shown])
+
+    def _vector(self, pictures: list[Any]) -> Float[Tensor, "d"]:
+        key = "\x1e".join(picture_key(p) for p in pictures)
+        if key not in self._known:
+            self._known[key] = reference_vector(self.encoder, [as_picture(p) for p in pictures])
+        return self._known[key]

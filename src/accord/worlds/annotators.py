@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from accord.feedback import Comparison, Label, Rating, Task
 from accord.rewards import Scores
 
 Gold = Callable[..., Scores]
-Features = Callable[[Sequence[str]], dict[str, list[float]]]
+Features = Callable[[Sequence[Any]], dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Population:
         self.people = list(people)
         self.__gold, self.__features, self.__spans = gold, features, spans
 
-    def compare(self, tasks: Sequence[Task], first: Sequence[str], second: Sequence[str], *, seed: int = 0,
+    def compare(self, tasks: Sequence[Task], first: Sequence[Any], second: Sequence[Any], *, seed: int = 0,
                 context: str | None = None) -> list[Comparison]:  # fmt: skip
         """One verdict for each pair, by a random person, in the order shown: P(first) = s(u_1 - u_2 + position bias).
 
@@ -96,7 +97,7 @@ class Population:
                                   context=context, columns={**task.columns, "group": person.group}))  # fmt: skip
         return out
 
-    def rate(self, tasks: Sequence[Task], completions: Sequence[str], *, seed: int = 0, steps: int = 5) -> list[Rating]:
+    def rate(self, tasks: Sequence[Task], completions: Sequence[Any], *, seed: int = 0, steps: int = 5) -> list[Rating]:
         """Ratings 0 … steps-1 for each aspect (rounded, with noise) and "overall", by a random person each."""
         said = self.__gold(prompts=[t.prompt for t in tasks], completions=list(completions))
         out = []
@@ -118,7 +119,7 @@ class Population:
         return out
 
     def label(
-        self, tasks: Sequence[Task], completions: Sequence[str], *, seed: int = 0, threshold: float = 0.6
+        self, tasks: Sequence[Task], completions: Sequence[Any], *, seed: int = 0, threshold: float = 0.6
     ) -> list[Label]:
         """Thumbs up or down: whether a reply is worth more to the person than `threshold` of the best there could be."""
         u = self._utilities(tasks, completions, seed, None)
@@ -146,7 +147,7 @@ class Population:
         return Random(f"person:{seed}:{i}").choice(self.people)
 
     def _utilities(
-        self, tasks: Sequence[Task], completions: Sequence[str], seed: int, context: str | None
+        self, tasks: Sequence[Task], completions: Sequence[Any], seed: int, context: str | None
     ) -> list[Tensor]:
         said = self.__gold(prompts=[t.prompt for t in tasks], completions=list(completions))
         features = self.__features(list(completions))

@@ -1,5 +1,7 @@
 """Simulated people who look at portraits: by their private gold, with their tastes and noise."""
 
+from typing import Any
+
 from accord.worlds.annotators import Annotator, Population
 from accord.worlds.portraits.gold import ASPECTS, gold
 from accord.worlds.portraits.proxies import stacked
@@ -17,7 +19,7 @@ def population(n: int = 20, *, seed: int = 0, noise: float = 0.0, position: floa
     return Population(people, gold, spurious)
 
 
-def spurious(completions: object) -> dict[str, list[float]]:
+def spurious(completions: Any) -> dict[str, list[float]]:
     """What the truth doesn't care for: mean brightness, and contrast, of each picture."""
     images = stacked(completions)
     return {"brightness": images.mean((1, 2, 3)).tolist(), "contrast": images.std((1, 2, 3)).tolist()}

@@ -9,6 +9,7 @@ from diffusers import SD3Transformer2DModel, StableDiffusionPipeline
 from accord.errors import ModelError
 from accord.policies.diffusion import DiffusionPolicy
 from accord.worlds.portraits.model import WEIGHTS
+from accord.worlds.portraits.proxies import PortraitFaces
 from accord.worlds.portraits.twins import flow_pipeline, lcm_scheduler
 
 Kind = Literal["unet", "flow", "consistency"]
@@ -38,4 +39,13 @@ def policy(kind: Kind = "unet", *, lora: int | None = None) -> DiffusionPolicy:
     made = DiffusionPolicy(pipeline(kind), f"portraits/{kind}").eval()
     if lora is not None:
         made.add_lora(lora)
+    return made
+
+
+def adapted(weights: Path = WEIGHTS, *, trained: bool = True) -> DiffusionPolicy:
+    """The U-Net's policy with an image adapter for the world's faces: prompts may show whom they mean."""
+    made = DiffusionPolicy(pipeline("unet", weights), "portraits/adapter").eval()
+    made.add_image_adapter(
+        PortraitFaces(), PortraitFaces.size, weights=weights / "image_adapter.safetensors" if trained else None
+    )
     return made

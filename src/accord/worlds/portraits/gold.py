@@ -44,7 +44,7 @@ class Estimate:
 
 
 @lru_cache(maxsize=1)
-def _reader() -> Reader:
+def reader() -> Reader:
     return Reader.load("gold", WEIGHTS)
 
 
@@ -56,15 +56,15 @@ def limit() -> float:
 
 @torch.no_grad()
 def estimate(images: Float[Tensor, "n 3 64 64"]) -> Estimate:
-    people = read_people(_reader(), images)
+    people = read_people(reader(), images)
     residual = distance(images, render(people).image)
     return Estimate(people, residual, residual <= limit())
 
 
 @torch.no_grad()
-def read_people(reader: Reader, images: Float[Tensor, "n 3 64 64"]) -> People:
+def read_people(network: Reader, images: Float[Tensor, "n 3 64 64"]) -> People:
     """The likeliest parameters of each picture."""
-    found = reader(images)
+    found = network(images)
     return People(
         found["identity"].clamp(-1, 1), {a: found[a].argmax(-1) for a in ATTRIBUTES}, found["jitter"].clamp(-1, 1)
     )

@@ -10,12 +10,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from accord.algorithms import Supervised
-from accord.engine import derive, fit
+from accord.engine import derive, fit, generator
 from accord.engine.run import load_tensors, save_tensors
-from accord.feedback import Example
+from accord.feedback import Example, with_picture
 from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.loading import cache_folder
-from accord.worlds.portraits.generator import pipeline
+from accord.worlds.portraits.generator import adapted, pipeline
 from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters
 from accord.worlds.portraits.model import (
     LENGTH,
@@ -28,12 +28,13 @@ from accord.worlds.portraits.model import (
 )
 from accord.worlds.portraits.people import People, faces
 from accord.worlds.portraits.prompts import describe
+from accord.worlds.portraits.proxies import PortraitFaces
 from accord.worlds.portraits.readers import SHAPES, Reader
 from accord.worlds.portraits.render import render
 from accord.worlds.portraits.teach import Denoise, Reconstruct
 from accord.worlds.portraits.twins import Distil, build_transformer, examples, flow_pipeline
 
-STAGES = ("teacher", "vae", "unet", "identity", "attributes", "looks", "gold", "flow", "consistency")
+STAGES = ("teacher", "vae", "unet", "identity", "attributes", "looks", "gold", "flow", "consistency", "adapter")
 PICTURES = 40_000
 PERSONS, SHOTS = 2_400, 10
 GOLD = 777
@@ -83,6 +84,27 @@ def consistency(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     fit(Distil(policy), pictures(policy.pipeline, run, seed), steps=steps, batch_size=32, lr=1e-3, schedule="cosine", warmup=0.02,
         ema=0.99, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
     policy.half().save(out / "consistency")
+
+
+def adapter(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
+    """The image adapter: the U-Net is shown another picture of the person whom it denoises."""
+    policy = adapted(out, trained=False)
+    fit(Supervised(policy), portraits_of(policy, 8_000, seed), steps=steps, batch_size=32, lr=1e-3, schedule="cosine", warmup=0.02,
+        ema=0.998, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
+    policy.half().save(out)
+
+
+@torch.no_grad()
+def portraits_of(policy: DiffusionPolicy, n: int, seed: int, drop: float = 0.1) -> list[Example]:
+    """Latents of n portraits; the prompt of each shows the same person in another picture (some show nobody)."""
+    people = People.draw(n, derive(seed, purpose="adapter"))
+    other = People.draw(n, derive(seed, purpose="shown")).with_identity(people.identity)
+    encoder = PortraitFaces()
+    vectors = torch.cat([encoder(render(other[i : i + 100]).image)[0] for i in range(0, n, 100)])
+    latents = torch.cat([policy.pictures.encode(render(people[i : i + 50]).image) for i in range(0, n, 50)])
+    nobody = (torch.rand(n, generator=generator(seed, purpose="nobody")) < drop).tolist()
+    return [Example(prompt=t if skip else with_picture(t, v), completion=x)
+            for t, v, x, skip in zip(describe(people, seed), vectors, latents, nobody, strict=True)]  # fmt: skip
 
 
 def pictures(pipe: Any, run: Path, seed: int) -> list[Example]:
@@ -156,9 +178,9 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=cache_folder() / "portraits" / "runs", help="resumable runs")
     args = parser.parse_args()
-    train: Any = {"vae": vae, "unet": unet, "flow": flow, "consistency": consistency}.get(args.stage) or partial(
-        reader, args.stage
-    )
+    train: Any = {"vae": vae, "unet": unet, "flow": flow, "consistency": consistency, "adapter": adapter}.get(
+        args.stage
+    ) or partial(reader, args.stage)
     train(args.runs / args.stage, args.out, steps=args.steps)
 
 

@@ -1,0 +1,132 @@
+"""What the reproductions on portraits share: prompts of a seed, training, measuring by the gold, a gold with gradient."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.engine import derive, fit
+from accord.evaluation.pictures import diversity
+from accord.feedback import Comparison, Task, text_of
+from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.policies.meter import metered
+from accord.reproduce.claim import Measures
+from accord.rewards import Reward, Scores, score
+from accord.worlds.portraits import People, policy, prompts, read_prompt, render
+from accord.worlds.portraits.feedback import population
+from accord.worlds.portraits.gold import gold, reader
+from accord.worlds.portraits.people import ATTRIBUTES
+from accord.worlds.portraits.proxies import stacked
+
+STOCHASTIC = Denoising(steps=8, guidance=1.0, eta=1.0)
+"""How on-policy methods draw, in training and in tests."""
+PLAIN = Denoising(steps=10, guidance=2.0, eta=0.0)
+
+TESTS, WISHES = 64, (3, 5)
+OTHER = 50_000
+"""Added to a seed gives a placebo's randomness; prompts and tests stay those of the seed."""
+
+
+def asked(n: int, seed: int, purpose: str = "train") -> list[str]:
+    """Prompts of a seed; those of different purposes are drawn apart."""
+    return prompts(n, derive(seed, purpose=purpose), wishes=WISHES)
+
+
+def drawn(trained: DiffusionPolicy, texts: Sequence[Any], seed: int, sampling: Denoising) -> Tensor:
+    """One picture of each prompt."""
+    with metered():
+        parts = [
+            trained.sample(list(texts[i : i + 32]), 1, sampling, seed=derive(seed, i, purpose="tests")).completions
+            for i in range(0, len(texts), 32)
+        ]
+    return torch.stack([c for part in parts for c in part])
+
+
+def quality(
+    texts: Sequence[Any], images: Tensor, proxy: Reward | None = None, person: Tensor | None = None
+) -> Measures:
+    """Means of the gold, its aspects, diversity and the proxy."""
+    columns: dict[str, Any] = {} if person is None else {"person": [person] * len(texts)}
+    said = gold(prompts=texts, completions=images, **columns)
+    found = {
+        "gold": float(said.values.mean()),
+        **{a: float(v.mean()) for a, v in said.aspects.items()},
+        "diversity": diversity(images),
+    }
+    if proxy is not None:
+        with metered():
+            s = score(proxy, prompts=list(texts), completions=images, **columns)
+        found["proxy"] = float(s.values[s.valid].detach().mean())
+    return found
+
+
+def held_out(
+    trained: DiffusionPolicy,
+    seed: int,
+    *,
+    sampling: Denoising = STOCHASTIC,
+    proxy: Reward | None = None,
+    n: int = TESTS,
+) -> Measures:
+    """Quality on held-out prompts of the seed."""
+    texts = asked(n, seed, "test")
+    return quality(texts, drawn(trained, texts, seed, sampling), proxy)
+
+
+def train(
+    algorithm: Any,
+    data: Sequence[Any],
+    seed: int,
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    other: bool = False,
+    **training: Any,
+) -> None:
+    """Fit on data; `other` randomness for a placebo."""
+    fit(
+        algorithm,
+        data,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed + OTHER * other,
+        progress=False,
+        **training,
+    )
+
+
+def pairs(seed: int, n: int, *, noise: float = 0.1, sampling: Denoising = PLAIN) -> list[Comparison]:
+    """Two pictures of the base for each of n prompts, compared by people. Its compute is nobody's arm's."""
+    texts, base = asked(n, seed, "pairs"), policy()
+    first, second = (list(drawn(base, texts, derive(seed, i, purpose="pairs"), sampling)) for i in range(2))
+    people = population(20, seed=seed, noise=noise)
+    return people.compare([Task(prompt=t) for t in texts], first, second, seed=seed)
+
+
+class GoldGradient:
+    """The gold with a gradient, for oracles: the estimator's own log-probabilities of the wishes, and nearness to a person."""
+
+    def __init__(self, person: Tensor | None = None) -> None:
+        self.person = person
+
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
+        found = reader()(stacked(completions))
+        values = []
+        for i, prompt in enumerate(prompts):
+            said = [found[w.attribute][i].log_softmax(-1)[[ATTRIBUTES[w.attribute].index(v) for v in w.allowed]].logsumexp(-1)
+                    for w in read_prompt(text_of(prompt))]  # fmt: skip
+            values.append(torch.stack(said).mean() if said else found["jitter"].new_zeros(()))
+        total = torch.stack(values)
+        if self.person is not None:
+            total = total - 4 * (found["identity"] - self.person).square().mean(-1)
+        return Scores.of(total)
+
+
+def subject(seed: int, pictures: int) -> tuple[Tensor, Tensor, People]:
+    """Somebody new: their identity, pictures of them, and what these show."""
+    one = People.draw(1, derive(seed, purpose="subject"))
+    many = People.draw(pictures, derive(seed, purpose="references")).with_identity(one.identity.expand(pictures, -1))
+    return one.identity[0], render(many).image, many

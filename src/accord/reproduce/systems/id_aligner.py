@@ -1,0 +1,141 @@
+"""01 ID-Aligner: does reward feedback keep a person better than more denoising, by an image adapter and by LoRA alike?"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.algorithms import DRaFT, IDAligner, Supervised
+from accord.feedback import Example, with_picture
+from accord.identity import IdentityConsistency, reference_vector
+from accord.policies.diffusion import Denoising
+from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.portraits import PLAIN, GoldGradient, asked, drawn, quality, subject, train
+from accord.reproduce.systems.lambda_harmonic_rpo import named
+from accord.rewards import Reward, combine
+from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, policy
+from accord.worlds.portraits.generator import adapted
+from accord.worlds.portraits.prompts import describe
+from accord.worlds.portraits.train import portraits_of
+
+REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, LAST = 5, 80, 8, 1e-3, 3e-4, 3
+FEEDBACK = Denoising(steps=10, guidance=1.0, eta=0.0)
+DEAR = 4
+"""Denoising steps for the network calls of one feedback update."""
+
+CLAIM = Claim(
+    name="id-aligner",
+    statement="With LoRA from 5 pictures and with an image adapter from one, identity and aesthetic rewards raise gold identity over as much "
+    "compute of denoising, with structure not worse.",
+    primaries=(
+        Primary("lora", "lora-denoise", measure="identity"),
+        Primary("adapter", "adapter-denoise", measure="identity"),
+        Primary("lora", "lora-denoise", margin="not worse", measure="structure"),
+        Primary("adapter", "adapter-denoise", margin="not worse", measure="structure"),
+    ),
+    arms=(
+        "base",
+        "oracle",
+        "lora-denoise",
+        "lora-id",
+        "lora",
+        "adapter-base",
+        "adapter-denoise",
+        "adapter-id",
+        "adapter",
+        "placebo",
+    ),
+    equal=("lora-denoise", "lora", "adapter-denoise", "adapter", "placebo"),
+    settings=(
+        ("references", f"{REFERENCES} / 1"),
+        ("feedback updates", str(STEPS)),
+        ("denoising steps", str(STEPS * DEAR)),
+        ("batch", str(BATCH)),
+        ("lr", f"{LR} / {ADAPTER_LR}"),
+        ("aesthetics", "0.2 prompt + 0.02 looks"),
+    ),
+)  # fmt: skip
+
+
+def run(arm: str, seed: int) -> Measures:
+    person, pictures, shown = subject(seed, REFERENCES)
+    return (
+        adapter(arm, seed, person, pictures) if arm.startswith("adapter") else lora(arm, seed, person, pictures, shown)
+    )
+
+
+def aesthetics() -> Reward:
+    return combine({"prompt": PromptReader(), "looks": Looks()}, weights={"prompt": 0.2, "looks": 0.02})
+
+
+def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> Measures:
+    trained, encoder = policy(lora=16), PortraitFaces()
+    rows = [
+        Example(prompt=t, completion=x)
+        for t, x in zip(named(describe(shown, seed, mention=0.8)), pictures, strict=True)
+    ]
+    texts = named(asked(200, seed))
+    options: Any = {"batch_size": BATCH, "lr": LR, "other": arm == "placebo"}
+    if arm == "oracle":
+        train(
+            DRaFT(trained, GoldGradient(person), k=1, sampling=FEEDBACK, recompute=False),
+            texts,
+            seed,
+            steps=STEPS,
+            **options,
+        )
+    elif arm == "lora-denoise":
+        train(Supervised(trained), rows, seed, steps=STEPS * DEAR, **options)
+    elif arm != "base":
+        identity = IdentityConsistency(encoder, reference_vector(encoder, pictures))
+        extra = None if arm == "lora-id" else aesthetics()
+        algorithm = IDAligner(
+            trained,
+            identity,
+            extra,
+            id_weight=1.0,
+            aes_weight=1.0,
+            last=LAST,
+            sampling=FEEDBACK,
+            prompts=texts,
+            recompute=False,
+        )
+        train(algorithm, rows, seed, steps=STEPS, **options)
+    return tests(trained, named(asked(48, seed, "test")), seed, person)
+
+
+def adapter(arm: str, seed: int, person: Tensor, pictures: Tensor) -> Measures:
+    """Trained on other people, held_out on the subject: an adapter serves anybody."""
+    trained, encoder = adapted(), PortraitFaces()
+    if arm == "adapter-denoise":
+        train(
+            Supervised(trained),
+            portraits_of(trained, 300, seed),
+            seed,
+            steps=STEPS * DEAR,
+            batch_size=BATCH,
+            lr=ADAPTER_LR,
+        )
+    elif arm != "adapter-base":
+        with torch.no_grad():
+            vectors, _ = encoder(torch.cat([subject(seed + 1000 + i, 1)[1] for i in range(100)]))
+        rows = [with_picture(t, vectors[i % 100]) for i, t in enumerate(asked(200, seed))]
+        extra = None if arm == "adapter-id" else aesthetics()
+        algorithm = IDAligner(
+            trained,
+            IdentityConsistency(encoder),
+            extra,
+            id_weight=1.0,
+            aes_weight=1.0,
+            last=LAST,
+            sampling=FEEDBACK,
+            recompute=False,
+        )
+        train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR)
+    with torch.no_grad():
+        vector = encoder(pictures[:1])[0][0]
+    return tests(trained, [with_picture(t, vector) for t in asked(48, seed, "test")], seed, person)
+
+
+def tests(trained: Any, texts: list[Any], seed: int, person: Tensor) -> Measures:
+    return quality(texts, drawn(trained, texts, seed, PLAIN), person=person)

@@ -1,0 +1,65 @@
+"""11 PRDP: is predicting reward differences as good as DDPO on few prompts, and better on many that are rarely seen?"""
+
+from typing import Any
+
+from accord.algorithms import GRPO, PRDP
+from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.portraits import STOCHASTIC, asked, held_out, train
+from accord.rewards import Reward
+from accord.worlds.portraits import PromptReader, policy
+from accord.worlds.portraits.gold import gold
+
+STEPS, BATCH, GROUP, LR, BETA, CLIP = 20, 4, 6, 1e-3, 0.02, 0.5
+FEW, MANY = 8, 400
+
+CLAIM = Claim(
+    name="prdp",
+    statement="Trained on 400 prompts, each seen at most once or twice, PRDP's gold on held-out prompts exceeds DDPO's with statistics "
+    "of each prompt's group; on 8 prompts it is not worse.",
+    primaries=(Primary("prdp", "ddpo"), Primary("prdp-few", "ddpo-few", margin="not worse", measure="seen")),
+    arms=("base", "oracle", "ddpo", "prdp", "ddpo-few", "prdp-few", "prdp-unclipped", "placebo"),
+    equal=("ddpo", "prdp", "ddpo-few", "prdp-few", "placebo"),
+    settings=(
+        ("updates", f"{STEPS} x 2 epochs"),
+        ("prompts x samples", f"{BATCH} x {GROUP}"),
+        ("lr", str(LR)),
+        ("beta", str(BETA)),
+        ("clip", str(CLIP)),
+        ("reward", "attribute reader, as a black box"),
+    ),
+)  # fmt: skip
+
+
+def run(arm: str, seed: int) -> Measures:
+    trained = policy(lora=8)
+    texts = asked(FEW if arm.endswith("few") else MANY, seed)
+    if arm != "base":
+        reward: Reward = gold if arm == "oracle" else PromptReader()
+        train(
+            algorithm(arm, trained, reward),
+            texts,
+            seed,
+            steps=STEPS,
+            batch_size=BATCH,
+            inner_epochs=2,
+            lr=LR,
+            other=arm == "placebo",
+        )
+    seen = held_out(trained, seed, n=48)["gold"] if not arm.endswith("few") else _on(trained, texts, seed)
+    return {**held_out(trained, seed, proxy=PromptReader()), "seen": seen}
+
+
+def _on(trained: Any, texts: list[str], seed: int) -> float:
+    from accord.reproduce.portraits import drawn, quality
+
+    many = texts * 6
+    return quality(many, drawn(trained, many, seed, STOCHASTIC))["gold"]
+
+
+def algorithm(arm: str, trained: Any, reward: Reward) -> Any:
+    options: Any = {"group_size": GROUP, "sampling": STOCHASTIC}
+    if arm.startswith("ddpo"):
+        # The reference's pass is PRDP's price: DDPO pays it too, as a measured KL.
+        return GRPO(trained, reward, normalise="tokens", **options)
+    clip = 1e9 if arm == "prdp-unclipped" else CLIP
+    return PRDP(trained, reward, beta=BETA, clip=clip, reduce="mean", **options)
