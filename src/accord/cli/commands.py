@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonargparse
 
-from accord.cli import align, demo, recipes, reward, sample, show
+from accord.cli import align, demo, personalize, recipes, reward, sample, show
 from accord.errors import ConfigError
 
 COMMANDS: dict[str, Any] = {
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Any] = {
         "evaluate": reward.evaluate,
         "score": reward.score_file,
     },
+    "personalize": personalize.personalize,
     "sample": sample.sample,
     "reproduce": show.reproduce,
     "methods": show.methods,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from accord.errors import ConfigError, FeedbackError
+from accord.errors import ConfigError, FeedbackError, ModelError
 from accord.feedback import Comparison, Example, Feedback, Label, Ranking, Rating, read
 from accord.policies.tokenise import Tokeniser
 
@@ -65,3 +65,17 @@ def split(records: Feedback, share: float, seed: int, by: str) -> tuple[Feedback
 def say(text: str) -> None:
     """A note on stderr."""
     print(text, file=sys.stderr)
+
+
+def quiet_diffusers() -> None:
+    """As for the other libraries: their chatter is not ours to show. Apart from them, since only pictures need it.
+
+    Raises:
+        ModelError: diffusers is not installed.
+    """
+    try:
+        from diffusers.utils import logging
+    except ImportError as error:
+        raise ModelError('pictures need diffusers: pip install "accord[image]"') from error
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from accord.cli.data import say
+from accord.cli.data import quiet_diffusers, say
 from accord.engine.run import Run
 from accord.errors import RunError
 
@@ -36,6 +36,7 @@ def portraits(
         seed: of everything, the face included.
         resume: go on from the last checkpoint.
     """
+    quiet_diffusers()
     from accord.worlds.portraits.demo import run_demo
 
     _check(out, resume)

@@ -22,7 +22,7 @@ def check_reward(spec: RewardSpec) -> None:
                 raise ConfigError(f"no rule called {name!r}; the rules are {', '.join(RULES)}")
             check_options(getattr(rewards, name), options or {}, f"reward {name}")
     elif ".py:" in spec:
-        _function(spec)
+        open_function(spec)
     else:
         _kind(Path(spec), spec)
 
@@ -37,7 +37,7 @@ def open_reward(spec: RewardSpec) -> Reward:
         made = {name: getattr(rewards, name)(**(options or {})) for name, options in spec.items()}
         return next(iter(made.values())) if len(made) == 1 else rewards.combine(made)
     if ".py:" in spec:
-        return _function(spec)
+        return open_function(spec)
     if _kind(Path(spec), spec) == "encoder":
         return rewards.EncoderReward.load(spec)
     return rewards.BradleyTerry.load(spec).eval().requires_grad_(False)
@@ -64,10 +64,11 @@ def _kind(path: Path, spec: str) -> str:
     return "classifier"
 
 
-def _function(spec: str) -> Reward:
+def open_function(spec: str) -> Any:
+    """``file.py:function``."""
     file, _, name = spec.rpartition(":")
     if not Path(file).is_file():
-        raise ConfigError(f"no Python file at {file} (reward {spec})")
+        raise ConfigError(f"no Python file at {file} ({spec})")
     module_spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     assert module_spec is not None
     assert module_spec.loader is not None

@@ -24,8 +24,8 @@ PADDING = 0.25
 class FaceEncoder(Protocol):
     """Identity vectors of pictures in [0, 1], and in which of them a face was found (vectors of others mean nothing)."""
 
-    differentiable: bool
-
+    @property
+    def differentiable(self) -> bool: ...
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n d"], Bool[Tensor, "n"]]: ...
 
 

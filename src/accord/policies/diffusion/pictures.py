@@ -62,5 +62,6 @@ def as_picture(completion: Any) -> Tensor:
             with Image.open(completion) as file:
                 return torch.from_numpy(np.asarray(file.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
         except (OSError, UnidentifiedImageError) as error:
-            raise ModelError(f"can't read the picture {completion}: {error}") from error
+            why = getattr(error, "strerror", None) or "it is no picture file"
+            raise ModelError(f"can't read the picture {completion}: {why}") from error
     raise ModelError(f"a completion of a diffusion policy is a picture or its file, not a {type(completion).__name__}")

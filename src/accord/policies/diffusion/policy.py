@@ -73,9 +73,14 @@ class DiffusionPolicy(nn.Module):
         except ImportError as error:
             raise ModelError('pictures need diffusers: pip install "accord[image]"') from error
         try:
-            pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype).to(device)
+            kind = DiffusionPipeline.load_config(source)
+            # Stable Diffusion 3 saved without its largest text encoder opens only if told that there is none.
+            without = {n: None for n in ("text_encoder_3", "tokenizer_3") if not (kind.get(n) or [None])[0]}
+            more = without if str(kind.get("_class_name", "")).startswith("StableDiffusion3") else {}
+            pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype, **more).to(device)
         except (OSError, ValueError) as error:
-            raise ModelError(f"can't load a diffusers pipeline from {source}: {str(error).splitlines()[0]}") from error
+            why = "there is no model_index.json" if "model_index" in str(error) else str(error).splitlines()[0]
+            raise ModelError(f"can't load a diffusers pipeline from {source}: {why}") from error
         policy = cls(pipeline, str(source))
         if lora is not None:
             policy.add_lora(lora)
@@ -105,6 +110,11 @@ class DiffusionPolicy(nn.Module):
     def latent_shape(self) -> tuple[int, int, int]:
         config: Any = self.denoiser.config
         return (config.in_channels, config.sample_size, config.sample_size)
+
+    @property
+    def picture_size(self) -> int:
+        """Side of its pictures in pixels."""
+        return self.latent_shape[-1] * int(self.pipeline.vae_scale_factor)
 
     def add_lora(self, rank: int, name: str = "default") -> None:
         """Freeze the denoiser and put new adapters on its attention layers."""
