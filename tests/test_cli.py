@@ -137,7 +137,7 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "an unknown command": (["aling"], "did you mean align"),
         "no run": (["report", str(tmp_path)], "not a run"),
         "no system": (["reproduce", "rafft"], "did you mean raft"),
-        "an unwritten system": (["reproduce", "prdp"], "no reproduction yet"),
+        "an unwritten system": (["reproduce", "scir"], "no reproduction yet"),
         "no recipe": (["recipes", "copy", "none"], "no recipe"),
         "nothing to sample": (["sample", "--model", MODEL], "--prompt or --data"),
     }

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from accord.engine.run import load_tensors, save_tensors, write_text
 from accord.worlds.portraits.people import ATTRIBUTES
 from accord.worlds.portraits.prompts import PHRASES, SUBJECTS
 
@@ -84,3 +85,15 @@ def assemble(
     return StableDiffusionPipeline(
         vae, text_encoder, tokenizer, unet, scheduler(), None, None, requires_safety_checker=False
     )
+
+
+def save(pipe: Any, folder: Path) -> None:
+    """Write a pipeline's folder as older transformers read it too: their tokenizer's files, their names of weights."""
+    pipe.save_pretrained(folder)
+    weights = folder / "text_encoder" / "model.safetensors"
+    old = {k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in load_tensors(weights).items()}
+    save_tensors(weights, old)
+    made = json.loads(pipe.tokenizer.backend_tokenizer.to_str())["model"]
+    merges = [m if isinstance(m, str) else " ".join(m) for m in made["merges"]]
+    write_text(folder / "tokenizer" / "vocab.json", json.dumps(made["vocab"]))
+    write_text(folder / "tokenizer" / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))

@@ -24,6 +24,7 @@ from accord.worlds.portraits.model import (
     build_tokenizer,
     build_unet,
     build_vae,
+    save,
     scheduler,
 )
 from accord.worlds.portraits.people import People, faces
@@ -64,7 +65,7 @@ def unet(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     empty = tokenised(tokenizer, [""])[0]
     fit(Denoise(denoiser, text_encoder, scheduler(), latents, tokens, empty), range(PICTURES), steps=steps, batch_size=64, lr=1e-3,
         schedule="cosine", warmup=0.02, ema=0.999, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
-    assemble(model.half(), text_encoder.half(), tokenizer, denoiser.half()).save_pretrained(out)
+    save(assemble(model.half(), text_encoder.half(), tokenizer, denoiser.half()), out)
 
 
 def flow(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
