@@ -1,17 +1,19 @@
 """How the world's models learn from its renders: algorithms for `fit`, whose data are numbers of batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from accord.engine import Loss, Mean, Rows, Step, derive, generator
 from accord.policies.diffusion.schedule import Schedule, training_levels
 from accord.worlds.portraits.lessons import Shots, parameters
 from accord.worlds.portraits.people import People
+from accord.worlds.portraits.prompts import PHRASES, prompts, read_prompt
 from accord.worlds.portraits.readers import Reader
 from accord.worlds.portraits.render import render
 
@@ -75,23 +77,75 @@ class Reconstruct(nn.Module):
 
 @dataclass(frozen=True)
 class Noised:
-    """Latents at random levels with their noise and the tokens of their prompts."""
+    """Latents at random levels with their noise and what the text encoder made of their prompts."""
 
     clean: Float[Tensor, "n c h w"]
     noise: Float[Tensor, "n c h w"]
     level: Float[Tensor, "n"]
-    tokens: Int[Tensor, "n l"]
+    words: Float[Tensor, "n l d"]
 
     def __len__(self) -> int:
         return len(self.clean)
 
     def select(self, rows: Sequence[int]) -> "Noised":
         index = list(rows)
-        return Noised(self.clean[index], self.noise[index], self.level[index], self.tokens[index])
+        return Noised(self.clean[index], self.noise[index], self.level[index], self.words[index])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Tokens of prompts, and for each attribute which of its wishes they hold (the last: none)."""
+
+    tokens: Int[Tensor, "n l"]
+    wishes: Int[Tensor, "n a"]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def select(self, rows: Sequence[int]) -> "Asked":
+        return Asked(self.tokens[list(rows)], self.wishes[list(rows)])
+
+
+class Understand(nn.Module):
+    """Train a text encoder: from the state at a prompt's end, tell every attribute's wish. Data are numbers of prompts."""
+
+    def __init__(self, text_encoder: Any, tokenise: Callable[[list[str]], Int[Tensor, "n l"]]) -> None:
+        super().__init__()
+        width = text_encoder.config.hidden_size
+        heads = nn.ModuleDict({a: nn.Linear(width, len(said) + 1) for a, said in PHRASES.items()})
+        self.words = nn.ModuleDict({"text_encoder": text_encoder, "heads": heads})
+        self.tokenise = tokenise
+
+    @property
+    def trainables(self) -> dict[str, nn.Module]:
+        return {"words": self.words}
+
+    def experience(self, batch: Rows, step: Step) -> Asked:
+        seed = derive(step.seed, step.number, step.rank, purpose="words")
+        texts = prompts(len(batch), seed, wishes=(0, len(PHRASES)))
+        rows = [{w.attribute: w.value for w in read_prompt(t)} for t in texts]
+        wishes = [[[*said].index(r[a]) if a in r else len(said) for a, said in PHRASES.items()] for r in rows]
+        return Asked(self.tokenise(texts), torch.tensor(wishes))
+
+    def forward(self, batch: Asked) -> Loss:
+        # The end token pads, too, and sees all before it: every one of them must have understood.
+        states = self.words["text_encoder"](batch.tokens).last_hidden_state
+        end = batch.tokens == batch.tokens[:, -1:]
+        last = torch.stack([states[:, -1], states[torch.arange(len(states)), end.int().argmax(1)]])
+        found = [cross_entropy(head(last).flatten(0, 1), batch.wishes[:, i].repeat(2), reduction="none")
+                 for i, head in enumerate(self.words["heads"].values())]  # type: ignore[operator]  # fmt: skip
+        error = torch.stack(found).mean(0).reshape(2, -1).mean(0)
+        return Loss(error.sum(), float(len(error)), {"error": Mean.of(error)})
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        pass
 
 
 class Denoise(nn.Module):
-    """Train a denoiser and its text encoder together: squared error of the target, prompts dropped for guidance.
+    """Train a denoiser on what a frozen text encoder says: squared error of the target, prompts dropped for guidance.
 
     Args:
         latents: of all pictures, and tokens of their prompts; data are their numbers. empty: tokens of no prompt.
@@ -101,28 +155,27 @@ class Denoise(nn.Module):
     def __init__(self, denoiser: Any, text_encoder: Any, scheduler: Any, latents: Float[Tensor, "m c h w"], tokens: Int[Tensor, "m l"],
                  empty: Int[Tensor, "l"], *, drop: float = 0.1) -> None:  # fmt: skip
         super().__init__()
-        self.generator = nn.ModuleDict({"denoiser": denoiser, "text_encoder": text_encoder})
+        self.denoiser, self.text_encoder = denoiser.to(memory_format=torch.channels_last), [text_encoder.eval()]
         self.scheduler, self.latents, self.tokens, self.empty, self.drop = scheduler, latents, tokens, empty, drop
         self.schedule = Schedule.of(scheduler, 1)
 
     @property
     def trainables(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator}
+        return {"denoiser": self.denoiser}
 
     def experience(self, batch: Rows, step: Step) -> Noised:
         g = generator(step.seed, step.number, step.rank, purpose="denoise")
         clean, tokens = self.latents[list(batch)].float(), self.tokens[list(batch)]
         dropped = torch.rand(len(batch), generator=g) < self.drop
         tokens = torch.where(dropped[:, None], self.empty, tokens)
-        return Noised(clean, torch.randn(clean.shape, generator=g), torch.rand(len(batch), generator=g), tokens)
+        words = self.text_encoder[0](tokens).last_hidden_state
+        return Noised(clean, torch.randn(clean.shape, generator=g), torch.rand(len(batch), generator=g), words)
 
     def forward(self, batch: Noised) -> Loss:
         timestep, alpha, sigma = training_levels(self.scheduler, batch.level)
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
-        words = self.generator["text_encoder"](batch.tokens).last_hidden_state
-        out = self.generator["denoiser"](
-            a * batch.clean + s * batch.noise, timestep, encoder_hidden_states=words
-        ).sample
+        noisy = (a * batch.clean + s * batch.noise).contiguous(memory_format=torch.channels_last)
+        out = self.denoiser(noisy, timestep, encoder_hidden_states=batch.words).sample
         error = (out - self.schedule.target(batch.clean, batch.noise, a, s)).square().mean((1, 2, 3))
         return Loss(error.sum(), float(len(error)), {"error": Mean.of(error)})
 

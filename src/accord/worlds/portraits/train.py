@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from accord.algorithms import Supervised
 from accord.engine import derive, fit, generator
@@ -32,10 +33,22 @@ from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.proxies import PortraitFaces
 from accord.worlds.portraits.readers import SHAPES, Reader
 from accord.worlds.portraits.render import render
-from accord.worlds.portraits.teach import Denoise, Reconstruct
+from accord.worlds.portraits.teach import Denoise, Reconstruct, Understand
 from accord.worlds.portraits.twins import Distil, build_transformer, examples, flow_pipeline
 
-STAGES = ("teacher", "vae", "unet", "identity", "attributes", "looks", "gold", "flow", "consistency", "adapter")
+STAGES = (
+    "teacher",
+    "vae",
+    "words",
+    "unet",
+    "identity",
+    "attributes",
+    "looks",
+    "gold",
+    "flow",
+    "consistency",
+    "adapter",
+)
 PICTURES = 40_000
 PERSONS, SHOTS = 2_400, 10
 GOLD = 777
@@ -55,17 +68,31 @@ def vae(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     model.to(memory_format=torch.contiguous_format).half().save_pretrained(out / "vae")
 
 
-def unet(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
-    """The U-Net and its text encoder, on latents that are computed once; writes the whole pipeline."""
-    model: Any = AutoencoderKL.from_pretrained(out / "vae", dtype=torch.float32)
+def words(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
+    """The text encoder, from prompts alone."""
     tokenizer = build_tokenizer()
     text_encoder: Any = build_text_encoder(tokenizer, seed)
+    fit(Understand(text_encoder, partial(tokenised, tokenizer)), range(PICTURES), steps=steps, batch_size=64, lr=1e-3, schedule="cosine",
+        warmup=0.05, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
+    text_encoder.half().save_pretrained(out / "text_encoder")
+
+
+def unet(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
+    """The U-Net, on latents that are computed once; writes the whole pipeline."""
+    model: Any = AutoencoderKL.from_pretrained(out / "vae", dtype=torch.float32)
+    tokenizer = build_tokenizer()
+    text_encoder: Any = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
     denoiser: Any = build_unet(seed)
     latents, tokens = encoded(model, tokenizer, PICTURES, seed, run.with_suffix(".safetensors"))
     empty = tokenised(tokenizer, [""])[0]
     fit(Denoise(denoiser, text_encoder, scheduler(), latents, tokens, empty), range(PICTURES), steps=steps, batch_size=64, lr=1e-3,
         schedule="cosine", warmup=0.02, ema=0.999, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
-    save(assemble(model.half(), text_encoder.half(), tokenizer, denoiser.half()), out)
+    save(
+        assemble(
+            model.half(), text_encoder.half(), tokenizer, denoiser.to(memory_format=torch.contiguous_format).half()
+        ),
+        out,
+    )
 
 
 def flow(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
@@ -179,9 +206,14 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=cache_folder() / "portraits" / "runs", help="resumable runs")
     args = parser.parse_args()
-    train: Any = {"vae": vae, "unet": unet, "flow": flow, "consistency": consistency, "adapter": adapter}.get(
-        args.stage
-    ) or partial(reader, args.stage)
+    train: Any = {
+        "vae": vae,
+        "words": words,
+        "unet": unet,
+        "flow": flow,
+        "consistency": consistency,
+        "adapter": adapter,
+    }.get(args.stage) or partial(reader, args.stage)
     train(args.runs / args.stage, args.out, steps=args.steps)
 
 
