@@ -122,6 +122,9 @@ def test_descriptions_are_true_and_negations_allow_the_others() -> None:
     no, count = fulfilled(["a person, wearing a red hat, not smiling"], {a: torch.tensor([0]) for a in ATTRIBUTES})
     assert no.tolist() == [[False, True]]
     assert count.tolist() == [[True, True]]
+    nothing, none = fulfilled(["a person", "a face"], {a: torch.tensor([0, 1]) for a in ATTRIBUTES})
+    assert nothing.dtype == none.dtype == torch.bool
+    assert not none.any()
     with pytest.raises(ConfigError, match="don't know the phrase"):
         read_prompt("a person, wearing a crown")
 

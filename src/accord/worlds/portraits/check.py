@@ -118,8 +118,9 @@ def main() -> None:
     args = parser.parse_args()
     vae = pipeline().vae
     found: dict[str, Any] = {"gold": of_gold(vae)}
-    write_json(WEIGHTS / "gold.json", {"residual_99": found["gold"]["residual_99"]})
-    gold.limit.cache_clear()
+    error = {t: found["gold"][f"reconstructions/error of {t}"] for t in IDENTITY}
+    write_json(WEIGHTS / "gold.json", {"residual_99": found["gold"]["residual_99"], "error": error})
+    gold.figures.cache_clear()
     found["proxies"] = of_proxies(vae)
     for kind, part in (("unet", "unet"), ("flow", "flow"), ("consistency", "consistency")):
         if (WEIGHTS / part).is_dir():

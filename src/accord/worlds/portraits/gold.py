@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from accord.errors import ModelError
 from accord.feedback import text_of
 from accord.rewards import Scores
 from accord.worlds.portraits.model import WEIGHTS
-from accord.worlds.portraits.people import ATTRIBUTES, People
+from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
 from accord.worlds.portraits.prompts import fulfilled
 from accord.worlds.portraits.readers import Reader
 from accord.worlds.portraits.render import render
@@ -25,8 +26,8 @@ from accord.worlds.portraits.render import render
 ASPECTS = {"identity": 0.5, "prompt": 0.35, "structure": 0.15}
 """What a portrait's gold consists of, and in which shares; each lies in [0, 1]. Without a wanted person the other two share."""
 
-STRANGERS = (2 / 3) ** 0.5
-"""Root mean square distance of two random identities."""
+VARIANCE = 1 / 3
+"""Of each trait over random people; two strangers are apart by twice that, squared."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,30 @@ def reader() -> Reader:
 
 
 @lru_cache(maxsize=1)
+def figures() -> dict[str, Any]:
+    """What `check` found on plain reconstructions: "residual_99", and the estimator's "error" of each trait."""
+    path = WEIGHTS / "gold.json"
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: make it with python -m accord.worlds.portraits.check")
+    return json.loads(path.read_text())
+
+
 def limit() -> float:
     """The residual beyond which a picture is no portrait any more."""
-    return float(json.loads((WEIGHTS / "gold.json").read_text())["residual_99"])
+    return float(figures()["residual_99"])
+
+
+def trust() -> Float[Tensor, "i"]:
+    """How much of each trait's variance the estimator explains on plain reconstructions: what it can't read doesn't count."""
+    error = torch.tensor([figures()["error"][t] for t in IDENTITY])
+    return (1 - error.square() / VARIANCE).clamp(min=0)
+
+
+def likeness(a: Float[Tensor, "n i"], b: Float[Tensor, "n i"]) -> Float[Tensor, "n"]:
+    """1 for the same identity, 0 as far as strangers are from each other (traits weighed by `trust`)."""
+    weight = trust()
+    gap = ((a - b).square() * weight).sum(-1) / weight.sum()
+    return (1 - (gap / (2 * VARIANCE)).sqrt()).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -92,9 +114,7 @@ def gold(*, prompts: Sequence[Any], completions: Any, person: Any = None, **colu
         "structure": (1 - found.residual / (2 * limit())).clamp(0, 1),
     }
     if person is not None:
-        wanted = torch.stack([torch.as_tensor(p) for p in person])
-        gap = (found.people.identity - wanted).square().mean(-1).sqrt()
-        aspects["identity"] = (1 - gap / STRANGERS).clamp(0, 1)
+        aspects["identity"] = likeness(found.people.identity, torch.stack([torch.as_tensor(p) for p in person]))
     total = sum(ASPECTS[a] for a in aspects)
     aspects = {a: v.float() * found.valid for a, v in aspects.items()}
     values = sum((ASPECTS[a] / total * v for a, v in aspects.items()), torch.zeros(len(images)))
