@@ -149,7 +149,10 @@ def fulfilled(
     """
     rows = [read_prompt(p) for p in prompts]
     width = max(map(len, rows), default=0)
-    met, asked = ones(len(rows), width, dtype=boolean), tensor([[j < len(r) for j in range(width)] for r in rows], dtype=boolean)
+    met, asked = (
+        ones(len(rows), width, dtype=boolean),
+        tensor([[j < len(r) for j in range(width)] for r in rows], dtype=boolean),
+    )
     for i, row in enumerate(rows):
         for j, wish in enumerate(row):
             met[i, j] = ATTRIBUTES[wish.attribute][int(attributes[wish.attribute][i])] in wish.allowed
