@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from accord.engine import Loss, Mean, Rows, Run, Step, Training, derive, fit
+from accord.engine import Learner, Loss, Mean, Rows, Run, Training, derive, fit
 from accord.engine.run import new_folder, write_text
 from accord.engine.store import Store, fingerprint
 from accord.errors import ConfigError, NumericsError, RunError
@@ -23,7 +23,7 @@ from accord.errors import ConfigError, NumericsError, RunError
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
-class Line(nn.Module):
+class Line(Learner):
     """Least squares on rows (x, y, weight): the smallest algorithm there is."""
 
     def __init__(self) -> None:
@@ -36,19 +36,10 @@ class Line(nn.Module):
     def trainables(self) -> dict[str, nn.Module]:
         return {"line": self.line}
 
-    def experience(self, batch: Rows, step: Step) -> Rows:
-        return batch
-
     def forward(self, rows: Rows) -> Loss:
         x, y, w = torch.tensor(rows, dtype=torch.float64).T
         error = (self.line(x[:, None])[:, 0] - y).square()
         return Loss((w * error).sum(), float(w.sum()), {"error": Mean.of(error)})
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
 
 
 DATA = [(float(i % 7) / 7, 2.0 * (i % 7) / 7 + 1, 1.0 + i % 3) for i in range(24)]

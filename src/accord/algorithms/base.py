@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.engine import Rows, Step, derive
+from accord.engine import Learner, Rows, Step, derive
 from accord.feedback import Record
 from accord.policies.base import Group
 
@@ -35,7 +35,7 @@ class Given:
         return Given(self.rows.select(rows), [self.groups[i] for i in rows], draw, reference)
 
 
-class PolicyAlgorithm(nn.Module):
+class PolicyAlgorithm(Learner):
     """Trains one policy on data that are their own experience; subclasses say what the loss is.
 
     Args:
@@ -51,18 +51,9 @@ class PolicyAlgorithm(nn.Module):
     def trainables(self) -> dict[str, nn.Module]:
         return {"policy": self.policy}
 
-    def experience(self, batch: Rows, step: Step) -> Any:
-        return batch
-
     def drawn(self, groups: list[Group], step: Step) -> Any:
         """The policy's draw for this step."""
         return self._draw(self.policy, groups, derive(step.seed, step.number, step.rank, purpose="draw"))
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
 
 
 def columns_of(batch: Rows) -> dict[str, list[Any]]:

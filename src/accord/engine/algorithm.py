@@ -95,3 +95,16 @@ class Algorithm(Protocol):
     def __call__(self, minibatch: Any) -> Loss: ...
     def state(self) -> dict[str, Tensor]: ...
     def load_state(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Learner(nn.Module):
+    """An algorithm whose data are their own experience and that remembers nothing but its models' weights."""
+
+    def experience(self, batch: Rows, step: Step) -> Any:
+        return batch
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """There is nothing to load."""

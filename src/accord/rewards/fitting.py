@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord import losses
-from accord.engine import Loss, Mean, Rows, Run, Step, Training, fit
+from accord.engine import Learner, Loss, Mean, Rows, Run, Training, fit
 from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, Feedback, Ranking, Rating
 from accord.policies.base import Group
@@ -39,7 +39,7 @@ class Backbone(Protocol):
     def values_of(self, groups: Sequence[Group]) -> Float[Tensor, "n a"]: ...
 
 
-class RewardFitting(nn.Module):
+class RewardFitting(Learner):
     """Comparisons by Bradley-Terry, rankings by Plackett-Luce, ratings by regression, side by side in one batch."""
 
     def __init__(self, reward: Any, options: FitOptions = FitOptions()) -> None:
@@ -50,15 +50,6 @@ class RewardFitting(nn.Module):
     @property
     def trainables(self) -> dict[str, nn.Module]:
         return {"reward": self.reward}
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
-
-    def experience(self, batch: Rows, step: Step) -> Rows:
-        return batch
 
     def forward(self, rows: Rows) -> Loss:
         self.reward.train()

@@ -26,7 +26,7 @@ from accord.worlds.portraits.render import render
 
 SEED, PICTURES = 31_337, 1_000
 SAMPLING = {
-    "unet": Denoising(steps=20, guidance=3.0, eta=0.0),
+    "unet": Denoising(steps=20, guidance=2.0, eta=0.0),
     "flow": Denoising(steps=20, guidance=3.0, eta=0.0),
     "consistency": Denoising(steps=4, guidance=1.0, eta=0.0),
 }
@@ -100,7 +100,8 @@ def of_generator(kind: Any, *, n: int = 300) -> dict[str, float]:
         ])  # fmt: skip
         said = gold.gold(prompts=asked, completions=images)
         valid = said.aspects["valid"].bool()
-        found |= {f"{name}/fulfilled": float(said.aspects["prompt"].mean()), f"{name}/valid": float(valid.float().mean()),
+        found |= {f"{name}/fulfilled": float(said.aspects["prompt"].mean()),
+                  f"{name}/fulfilled where valid": float(said.aspects["prompt"][valid].mean()), f"{name}/valid": float(valid.float().mean()),
                   f"{name}/proxy": float(PromptReader()(prompts=asked, completions=images).values.mean())}  # fmt: skip
     return found
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
-from accord.engine import Loss, Mean, Rows, Step, derive, generator
+from accord.engine import Learner, Loss, Mean, Rows, Step, derive, generator
 from accord.losses import pairwise
 from accord.worlds.portraits.distort import spoilt, twisted
 from accord.worlds.portraits.people import ATTRIBUTES, People
@@ -50,7 +50,7 @@ class Album:
     person: Int[Tensor, "m"]
 
 
-class Read(nn.Module):
+class Read(Learner):
     """Train a reader on renders, all a little spoilt; half of them from an album, where there is one. Data are its numbers.
 
     Args:
@@ -88,12 +88,6 @@ class Read(nn.Module):
         found = self.lesson(self.model["reader"], batch)  # type: ignore[arg-type]
         total = sum(found.values(), torch.zeros(len(batch)))
         return Loss(total.sum(), float(len(batch)), {k: Mean.of(v) for k, v in found.items()})
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
 
 
 class AngularMargin(nn.Module):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from accord.engine import Loss, Mean, Rows, Step, derive, generator
+from accord.engine import Learner, Loss, Mean, Rows, Step, derive, generator
 from accord.policies.diffusion.schedule import Schedule, training_levels
 from accord.worlds.portraits.lessons import Shots, parameters
 from accord.worlds.portraits.people import People
@@ -36,7 +36,7 @@ class Renders:
         return Renders(self.image[list(rows)], self.weight[list(rows)], self.people[list(rows)])
 
 
-class Reconstruct(nn.Module):
+class Reconstruct(Learner):
     """Train an autoencoder: absolute error (small parts count more), its differences between neighbours, a little KL, and what
     a reader of plain renders still reads off the reconstruction."""
 
@@ -67,12 +67,6 @@ class Reconstruct(nn.Module):
         read = torch.stack(list(parameters(self.teacher[0], shots).values())).sum(0)
         each = error + self.edges * edges + self.kl * kl + self.lesson * read
         return Loss(each.sum(), float(len(x)), {"error": Mean.of(error), "edges": Mean.of(edges), "kl": Mean.of(kl), "read": Mean.of(read)})  # fmt: skip
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ class Asked:
         return Asked(self.tokens[list(rows)], self.wishes[list(rows)])
 
 
-class Understand(nn.Module):
+class Understand(Learner):
     """Train a text encoder: from the state at a prompt's end, tell every attribute's wish. Data are numbers of prompts."""
 
     def __init__(self, text_encoder: Any, tokenise: Callable[[list[str]], Int[Tensor, "n l"]]) -> None:
@@ -137,14 +131,8 @@ class Understand(nn.Module):
         error = torch.stack(found).mean(0).reshape(2, -1).mean(0)
         return Loss(error.sum(), float(len(error)), {"error": Mean.of(error)})
 
-    def state(self) -> dict[str, Tensor]:
-        return {}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
-
-
-class Denoise(nn.Module):
+class Denoise(Learner):
     """Train a denoiser on what a frozen text encoder says: squared error of the target, prompts dropped for guidance.
 
     Args:
@@ -178,9 +166,3 @@ class Denoise(nn.Module):
         out = self.denoiser(noisy, timestep, encoder_hidden_states=batch.words).sample
         error = (out - self.schedule.target(batch.clean, batch.noise, a, s)).square().mean((1, 2, 3))
         return Loss(error.sum(), float(len(error)), {"error": Mean.of(error)})
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
