@@ -7,10 +7,11 @@ export TOKENIZERS_PARALLELISM = false
 
 ACCORD_DATA ?= ../shared/data
 
-.PHONY: demo test bench reproduce real-data docs clean
+.PHONY: demo test bench reproduce real-data portraits docs clean
 
-demo: $(VENV)/demo.done  ## the main job on an embedded world, with a report to look at
+demo: $(VENV)/demo.done  ## the main job on both embedded worlds, with reports to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
+	$(BIN)/accord demo portraits --out runs/portraits-$$(date +%H%M%S)
 
 test: $(VENV)/dev.done  ## lint, types, import contract, tests
 	$(BIN)/ruff check src tests benchmarks
@@ -34,6 +35,10 @@ real-data: $(VENV)/bench.done  ## SmolLM2 on real comparisons; an hour
 	$(BIN)/python docs/faces.py
 	$(BIN)/python docs/render.py
 
+portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures and sample grids
+	$(BIN)/python -m accord.worlds.portraits.check --out docs/results
+	$(BIN)/python docs/render.py
+
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results
 	$(BIN)/python docs/render.py
 
@@ -47,7 +52,7 @@ $(VENV)/torch.done: constraints.txt
 	touch $@
 
 $(VENV)/demo.done: $(VENV)/torch.done pyproject.toml
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e '.[image]'
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/torch.done pyproject.toml

@@ -1,4 +1,4 @@
-"""Write docs/reproductions.md and docs/real-data.md from the committed results."""
+"""Write docs/reproductions.md, docs/real-data.md and docs/portraits.md from the committed results."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,26 @@ HERE = Path(__file__).parent
 def main() -> None:
     reproductions()
     real_data()
+    portraits()
+
+
+def portraits() -> None:
+    """How good the parts of the world of portraits are, from docs/results/portraits.json (written by `make portraits`)."""
+    found = json.loads((HERE / "results" / "portraits.json").read_text())
+    lines = [
+        "# The world of portraits", "",
+        "Made by `make portraits` from the weights in the package. Everything is read off people and prompts that nothing was "
+        "trained on; the pictures below are the first that were drawn, not chosen ones.", "",
+    ]  # fmt: skip
+    names = {"gold": "The gold: an independent estimator", "proxies": "The proxies, on reconstructions",
+             "unet": "The generator (20 DDIM steps, guidance 2)", "flow": "Its flow-matching twin (20 steps, guidance 3)",
+             "consistency": "Its consistency twin (4 steps)"}  # fmt: skip
+    for part, title in names.items():
+        if part in found:
+            lines += [f"## {title}", ""]
+            lines += [f"![samples](results/portraits-{part}.png)", ""] * (HERE / "results" / f"portraits-{part}.png").is_file()
+            lines += ["| | |", "|---|---|"] + [f"| {k} | {v:.3f} |" for k, v in found[part].items()] + [""]
+    (HERE / "portraits.md").write_text("\n".join(lines))
 
 
 def real_data() -> None:

@@ -10,8 +10,7 @@ from accord.feedback import Example, with_picture
 from accord.identity import IdentityConsistency, reference_vector
 from accord.policies.diffusion import Denoising
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import PLAIN, GoldGradient, asked, drawn, quality, subject, train
-from accord.reproduce.systems.lambda_harmonic_rpo import named
+from accord.reproduce.portraits import PLAIN, GoldGradient, asked, drawn, named, quality, subject, train
 from accord.rewards import Reward, combine
 from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.generator import adapted

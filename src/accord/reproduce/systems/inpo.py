@@ -3,10 +3,10 @@
 from functools import lru_cache
 from typing import Any
 
-from accord.algorithms import DiffusionDPO, InPO, Supervised
+from accord.algorithms import DiffusionDPO, DRaFT, InPO, Supervised
 from accord.feedback import Comparison
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import PLAIN, asked, held_out, pairs, train
+from accord.reproduce.portraits import PLAIN, GoldGradient, asked, held_out, pairs, train
 from accord.worlds.portraits import PromptReader, policy
 
 PAIRS, STEPS, BATCH, LR, BETA = 300, 120, 8, 1e-3, 1000.0
@@ -39,9 +39,6 @@ def comparisons(seed: int) -> list[Comparison]:
 def run(arm: str, seed: int) -> Measures:
     trained = policy(lora=8)
     if arm == "oracle":
-        from accord.algorithms import DRaFT
-        from accord.reproduce.portraits import GoldGradient
-
         train(
             DRaFT(trained, GoldGradient(), k=1, sampling=PLAIN, recompute=False),
             asked(200, seed),

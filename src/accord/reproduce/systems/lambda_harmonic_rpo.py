@@ -14,13 +14,12 @@ from accord.identity import reference_vector, similarity
 from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import PLAIN, GoldGradient, asked, drawn, quality, subject, train
+from accord.reproduce.portraits import PLAIN, GoldGradient, asked, drawn, named, quality, subject, train
 from accord.rewards import Reward, combine, score
 from accord.worlds.portraits import PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.prompts import describe
 
 REFERENCES, PROMPTS, STEPS, BATCH, LR, EVERY = 4, 8, 150, 4, 1e-3, 25
-NAME = "sks person"
 
 CLAIM = Claim(
     name="lambda-harmonic-rpo",
@@ -93,11 +92,6 @@ def run(arm: str, seed: int) -> Measures:
     if stopped:
         stop.restore()
     return measured(trained, named(asked(48, seed, "test")), seed, person)
-
-
-def named(texts: Sequence[str]) -> list[str]:
-    """The same wishes for our subject."""
-    return [", ".join([f"a {NAME}", *t.split(", ")[1:]]) for t in texts]
 
 
 def measured(trained: DiffusionPolicy, texts: list[str], seed: int, person: Tensor) -> Measures:

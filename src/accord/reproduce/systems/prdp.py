@@ -4,7 +4,7 @@ from typing import Any
 
 from accord.algorithms import GRPO, PRDP
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import STOCHASTIC, asked, held_out, train
+from accord.reproduce.portraits import STOCHASTIC, asked, drawn, held_out, quality, train
 from accord.rewards import Reward
 from accord.worlds.portraits import PromptReader, policy
 from accord.worlds.portraits.gold import gold
@@ -50,8 +50,6 @@ def run(arm: str, seed: int) -> Measures:
 
 
 def _on(trained: Any, texts: list[str], seed: int) -> float:
-    from accord.reproduce.portraits import drawn, quality
-
     many = texts * 6
     return quality(many, drawn(trained, many, seed, STOCHASTIC))["gold"]
 

@@ -35,7 +35,7 @@ def asked(n: int, seed: int, person: Any, *, held_out: bool = False) -> list[Tas
     return [Task(prompt=t, columns={"person": person}) for t in texts]
 
 
-def run_demo(out: Path, *, steps: int = 40, learning: int = 60, seed: int = 0, resume: bool = False,
+def run_demo(out: Path, *, steps: int = 40, learning: int = 80, seed: int = 0, resume: bool = False,
              say: Callable[[str], None] = print) -> tuple[Run, Path]:  # fmt: skip
     """Personalise, align, report; returns the run and the report's path. Under five minutes on two cores."""
     people = People.draw(1, derive(seed, purpose="subject"))
@@ -45,7 +45,7 @@ def run_demo(out: Path, *, steps: int = 40, learning: int = 60, seed: int = 0, r
     faces = PortraitFaces()
     identity = IdentityConsistency(faces, reference_vector(faces, reference[None]))
     rewards: dict[str, Reward] = {"identity": identity, "prompt": PromptReader(), "looks": Looks()}
-    weights = {"identity": 1.0, "prompt": 0.2, "looks": 0.02}
+    weights = {"identity": 0.5, "prompt": 0.3, "looks": 0.2}
     tests = asked(24, seed, person, held_out=True)
     proxy = combine(rewards, weights=weights)
     watch = Probe(generator, tests, {"proxy": proxy, "gold": gold}, SAMPLING, seed=seed, folder=out)
@@ -65,13 +65,13 @@ def run_demo(out: Path, *, steps: int = 40, learning: int = 60, seed: int = 0, r
     learned = base(0)["reward/gold/identity"]
 
     say(f"2/3  rewards bring it into accord (gold identity {before:.2f}, after learning the picture {learned:.2f})")
-    algorithm = IDAligner(generator, identity, combine({k: rewards[k] for k in ("prompt", "looks")}, weights={"prompt": 0.2, "looks": 0.02}),
-                          id_weight=1.0, aes_weight=1.0, last=4, sampling=Denoising(steps=10, guidance=2.0, eta=0.0),
+    algorithm = IDAligner(generator, identity, combine({k: rewards[k] for k in ("prompt", "looks")}, weights={k: weights[k] for k in ("prompt", "looks")}),
+                          id_weight=weights["identity"], aes_weight=1.0, last=4, sampling=Denoising(steps=10, guidance=2.0, eta=0.0),
                           prompts=[t.prompt for t in asked(400, seed + 1, person)])  # fmt: skip
     info = {"title": "Portraits: one new face, kept and kept in accord", "story": STORY.format(base=before, learned=learned),
             "model": "the world's 4.3 M parameter U-Net, LoRA of rank 16", "data": "one picture", "optimised": "proxy",
             "reward": "identity encoder + attribute reader + looks"}  # fmt: skip
-    run = fit(algorithm, shown, steps=steps, batch_size=8, lr=5e-4, evaluate=look, evaluate_every=max(1, steps // 4),
+    run = fit(algorithm, shown, steps=steps, batch_size=8, lr=1e-4, evaluate=look, evaluate_every=max(1, steps // 4),
               checkpoint_every=10, seed=seed, out=out, resume=resume, info=info)  # fmt: skip
     generator.save(out / "policy")
 

@@ -21,9 +21,10 @@ def pipeline(kind: Kind = "unet", weights: Path = WEIGHTS) -> Any:
     Raises:
         ModelError: the weights are not there.
     """
-    if not (weights / "unet").is_dir():
-        raise ModelError(f"{weights} holds no generator: make it with python -m accord.worlds.portraits.train unet")
+    _want(weights, "unet", "unet")
     pipe = StableDiffusionPipeline.from_pretrained(weights, dtype=torch.float32)
+    if kind != "unet":
+        _want(weights, kind, kind)
     if kind == "flow":
         return flow_pipeline(SD3Transformer2DModel.from_pretrained(weights / "flow", dtype=torch.float32), pipe)
     if kind == "consistency":
@@ -44,8 +45,15 @@ def policy(kind: Kind = "unet", *, lora: int | None = None) -> DiffusionPolicy:
 
 def adapted(weights: Path = WEIGHTS, *, trained: bool = True) -> DiffusionPolicy:
     """The U-Net's policy with an image adapter for the world's faces: prompts may show whom they mean."""
+    if trained:
+        _want(weights, "image_adapter.safetensors", "adapter")
     made = DiffusionPolicy(pipeline("unet", weights), "portraits/adapter").eval()
     made.add_image_adapter(
         PortraitFaces(), PortraitFaces.size, weights=weights / "image_adapter.safetensors" if trained else None
     )
     return made
+
+
+def _want(weights: Path, part: str, stage: str) -> None:
+    if not (weights / part).exists():
+        raise ModelError(f"{weights} holds no {part}: make it with python -m accord.worlds.portraits.train {stage}")

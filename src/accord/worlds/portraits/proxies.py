@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import logsigmoid, normalize
 
 from accord.feedback import text_of
 from accord.rewards import Scores
@@ -60,11 +60,14 @@ class PromptReader:
 
 
 class Looks:
-    """Structure (nothing slipped out of place) plus appeal (no blur, noise or colour cast), learned from spoilt renders."""
+    """``log s(structure) + log s(appeal)``: how likely a sound picture is worse than this one, in structure (nothing slipped out
+    of place) and in appeal (no blur, noise or colour cast), learned from spoilt renders. At most 0: raw scores have no end to
+    climb to, and a generator that follows their gradient leaves all portraits behind.
+    """
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
         found = _reader("looks")(stacked(completions))
-        aspects = {name: found[name][:, 0] for name in ("structure", "appeal")}
+        aspects = {name: logsigmoid(found[name][:, 0]) for name in ("structure", "appeal")}
         return Scores.of(aspects["structure"] + aspects["appeal"], aspects=aspects)
 
 

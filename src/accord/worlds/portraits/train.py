@@ -154,10 +154,22 @@ def reader(stage: str, run: Path, out: Path, *, steps: int) -> None:
     algorithm = Read(made, lesson, album, fresh=stage in ("gold", "teacher"))
     fit(algorithm, range(PERSONS * SHOTS), steps=steps, batch_size=64, lr=1e-3, schedule="cosine", warmup=0.02, ema=0.998,
         seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
+    if stage == "looks" and album is not None:
+        standardise(made, album)
     save_tensors(
         (run.parent if stage == "teacher" else out) / f"{stage}.safetensors",
         {k: v.half() for k, v in made.state_dict().items()},
     )
+
+
+@torch.no_grad()
+def standardise(reader: Reader, album: Album, n: int = 1000) -> None:
+    """Scale and shift each head until sound pictures have median 0 and spread 1: comparisons leave both open."""
+    found = [reader(album.images[i : i + 100].float() / 255) for i in range(0, n, 100)]
+    for name, said in ((k, torch.cat([f[k] for f in found])) for k in found[0]):
+        head: Any = reader.heads[name]
+        head.weight /= said.std()
+        head.bias.copy_((head.bias - said.median()) / said.std())
 
 
 @torch.no_grad()

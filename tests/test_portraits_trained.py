@@ -1,0 +1,99 @@
+"""The trained parts of the world of portraits: the gold is right and can't be fooled by its own residual, proxies know their job."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from accord.errors import ModelError
+from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, pipeline, policy, prompts
+from accord.worlds.portraits.check import reconstructed
+from accord.worlds.portraits.distort import spoilt, twisted
+from accord.worlds.portraits.gold import gold
+from accord.worlds.portraits.people import People
+from accord.worlds.portraits.prompts import describe
+from accord.worlds.portraits.render import render
+
+N = 48
+PEOPLE = People.draw(N, 4_242)
+TRUE = describe(PEOPLE, 7, mention=1.0)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    """What the autoencoder gives back of people whom nothing was trained on."""
+    return reconstructed(render(PEOPLE).image, pipeline().vae)
+
+
+def test_gold_finds_every_true_wish_fulfilled_and_the_wrong_ones_not(pictures: Tensor) -> None:
+    right = gold(prompts=TRUE, completions=pictures).aspects
+    wrong = gold(prompts=TRUE[1:] + TRUE[:1], completions=pictures).aspects
+    assert float(right["valid"].mean()) >= 0.9
+    assert float(right["prompt"].sum() / right["valid"].sum()) > 0.98
+    assert float(wrong["prompt"].mean()) < 0.6
+
+
+def test_gold_knows_people_from_strangers(pictures: Tensor) -> None:
+    same = gold(prompts=TRUE, completions=pictures, person=list(PEOPLE.identity)).aspects["identity"]
+    other = gold(prompts=TRUE, completions=pictures, person=list(PEOPLE.identity.roll(1, 0))).aspects["identity"]
+    assert float(same.mean()) > float(other.mean()) + 0.4
+    assert float((same > other).float().mean()) > 0.95
+
+
+def test_what_is_no_portrait_gets_no_gold_however_the_estimator_reads_it(pictures: Tensor) -> None:
+    g = torch.Generator().manual_seed(0)
+    bent = twisted(pictures, torch.full((N,), 2.0), g)
+    for bad in (bent, torch.rand(N, 3, 64, 64, generator=g), torch.full((N, 3, 64, 64), 0.5)):
+        assert float(gold(prompts=TRUE, completions=bad).values.mean()) < 0.1
+
+
+def test_face_encoder_puts_pictures_of_one_person_nearer_than_strangers(pictures: Tensor) -> None:
+    again = reconstructed(render(People.draw(N, 99).with_identity(PEOPLE.identity)).image, pipeline().vae)
+    a, b = (PortraitFaces()(x)[0] for x in (pictures, again))
+    assert torch.allclose(a.norm(dim=-1), torch.ones(N), atol=1e-5)
+    assert float(((a @ b.T).argmax(1) == torch.arange(N)).float().mean()) > 0.5
+    assert float((a * b).sum(-1).mean()) > float((a * b.roll(1, 0)).sum(-1).mean()) + 0.3
+
+
+def test_prompt_reader_prefers_true_prompts_and_has_a_gradient(pictures: Tensor) -> None:
+    x = pictures.clone().requires_grad_()
+    right = PromptReader()(prompts=TRUE, completions=x).values
+    wrong = PromptReader()(prompts=TRUE[1:] + TRUE[:1], completions=pictures).values
+    assert float((right > wrong).float().mean()) > 0.95
+    (gradient,) = torch.autograd.grad(right.sum(), x)
+    assert bool(torch.isfinite(gradient).all())
+
+
+def test_looks_put_sound_pictures_above_spoilt_ones_and_never_above_zero(pictures: Tensor) -> None:
+    g = torch.Generator().manual_seed(1)
+    sound = Looks()(prompts=TRUE, completions=pictures)
+    bent = Looks()(prompts=TRUE, completions=twisted(pictures, torch.full((N,), 3.0), g))
+    dull = Looks()(prompts=TRUE, completions=spoilt(pictures, torch.full((N,), 0.8), g))
+    assert float(sound.values.max()) <= 0
+    assert float((sound.aspects["structure"] > bent.aspects["structure"]).float().mean()) > 0.95
+    assert float((sound.aspects["appeal"] > dull.aspects["appeal"]).float().mean()) > 0.95
+
+
+def test_generator_draws_what_it_is_asked_for_and_guidance_helps() -> None:
+    asked = prompts(24, 11)
+    said = {}
+    for guidance in (1.0, 2.0):
+        drawn = policy().sample(asked, 1, Denoising(steps=10, guidance=guidance, eta=0.0), seed=1).completions
+        said[guidance] = float(PromptReader()(prompts=asked, completions=drawn).values.mean())
+    nothing = policy().sample([""] * 24, 1, Denoising(steps=10, guidance=1.0, eta=0.0), seed=1).completions
+    assert said[2.0] > said[1.0] > float(PromptReader()(prompts=asked, completions=nothing).values.mean())
+
+
+def test_a_part_that_is_not_there_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no unet: make it with .*train unet"):
+        pipeline("unet", tmp_path)
+
+
+def test_the_consistency_twin_draws_in_four_steps_what_its_teacher_does_not() -> None:
+    asked, four = prompts(24, 12), Denoising(steps=4, guidance=1.0, eta=0.0)
+    short = DiffusionPolicy(pipeline("consistency"), "consistency").sample(asked, 1, four, seed=2).completions
+    plain = policy().sample(asked, 1, four, seed=2).completions
+    golds = [float(gold(prompts=asked, completions=x).values.mean()) for x in (short, plain)]
+    assert golds[0] > golds[1]
