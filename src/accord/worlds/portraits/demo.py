@@ -20,7 +20,7 @@ from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader
 from accord.worlds.portraits.render import render
 
 SUBJECT = "sks person"
-SAMPLING = Denoising(steps=20, guidance=3.0, eta=0.0)
+SAMPLING = Denoising(steps=20, guidance=2.0, eta=0.0)
 STORY = (
     "A tiny Stable Diffusion pipeline draws portraits. It is given one picture of somebody it has never seen. First LoRA learns "
     "that picture by denoising, as DreamBooth does (gold identity {base:.2f} before, {learned:.2f} after). Then ID-Aligner goes on "
@@ -29,13 +29,13 @@ STORY = (
 )
 
 
-def asked(n: int, seed: int, person: Any, *, held_out: bool = False) -> list[Task]:
+def asked(n: int, seed: int, person: Any) -> list[Task]:
     """Prompts for the subject; the gold is told whom they mean."""
-    texts = [f"a {SUBJECT}, {p.split(', ', 1)[1]}" for p in prompts(n, seed, held_out=held_out)]
+    texts = [f"a {SUBJECT}, {p.split(', ', 1)[1]}" for p in prompts(n, seed)]
     return [Task(prompt=t, columns={"person": person}) for t in texts]
 
 
-def run_demo(out: Path, *, steps: int = 40, learning: int = 80, seed: int = 0, resume: bool = False,
+def run_demo(out: Path, *, steps: int = 40, learning: int = 150, seed: int = 0, resume: bool = False,
              say: Callable[[str], None] = print) -> tuple[Run, Path]:  # fmt: skip
     """Personalise, align, report; returns the run and the report's path. Under five minutes on two cores."""
     people = People.draw(1, derive(seed, purpose="subject"))
@@ -46,7 +46,7 @@ def run_demo(out: Path, *, steps: int = 40, learning: int = 80, seed: int = 0, r
     identity = IdentityConsistency(faces, reference_vector(faces, reference[None]))
     rewards: dict[str, Reward] = {"identity": identity, "prompt": PromptReader(), "looks": Looks()}
     weights = {"identity": 0.5, "prompt": 0.3, "looks": 0.2}
-    tests = asked(24, seed, person, held_out=True)
+    tests = asked(24, seed, person)
     proxy = combine(rewards, weights=weights)
     watch = Probe(generator, tests, {"proxy": proxy, "gold": gold}, SAMPLING, seed=seed, folder=out)
 
