@@ -27,7 +27,7 @@ def letters(out: str = "runs/letters", pairs: int = 3000, steps: int = 60, seed:
 def portraits(
     out: str = "runs/portraits", steps: int = 40, learning: int = 150, seed: int = 0, resume: bool = False
 ) -> None:
-    """From one picture of a new face to a picture generator that keeps it, with a report (under five minutes).
+    """From one picture of a new face to a picture generator that has learned it; then rewards, and a report on whether they helped.
 
     Args:
         out: folder of the run.

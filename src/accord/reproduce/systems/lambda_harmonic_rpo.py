@@ -133,7 +133,8 @@ class Stop:
 
     def __init__(self, trained: DiffusionPolicy, texts: list[str], reward: Reward, seed: int) -> None:
         self.trained, self.texts, self.reward, self.seed = trained, texts * 4, reward, seed
-        self.best, self.kept = -torch.inf, {}  # type: ignore[var-annotated]
+        self.best = -torch.inf
+        self.kept: dict[str, Tensor] = {}
 
     def __call__(self, step: int) -> dict[str, float]:
         images = drawn(self.trained, self.texts, self.seed + 77, PLAIN)

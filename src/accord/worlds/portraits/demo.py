@@ -68,7 +68,7 @@ def run_demo(out: Path, *, steps: int = 40, learning: int = 150, seed: int = 0, 
     algorithm = IDAligner(generator, identity, combine({k: rewards[k] for k in ("prompt", "looks")}, weights={k: weights[k] for k in ("prompt", "looks")}),
                           id_weight=weights["identity"], aes_weight=1.0, last=4, sampling=Denoising(steps=10, guidance=2.0, eta=0.0),
                           prompts=[t.prompt for t in asked(400, seed + 1, person)])  # fmt: skip
-    info = {"title": "Portraits: one new face, kept and kept in accord", "story": STORY.format(base=before, learned=learned),
+    info = {"title": "Portraits: one new face, then rewards", "story": STORY.format(base=before, learned=learned),
             "model": "the world's 4.3 M parameter U-Net, LoRA of rank 16", "data": "one picture", "optimised": "proxy",
             "reward": "identity encoder + attribute reader + looks"}  # fmt: skip
     run = fit(algorithm, shown, steps=steps, batch_size=8, lr=1e-4, evaluate=look, evaluate_every=max(1, steps // 4),
