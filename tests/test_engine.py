@@ -222,29 +222,50 @@ def test_nan_stops_the_run_and_saves_the_batch(tmp_path: Path) -> None:
     assert len(saved) == 25
 
 
-def test_the_best_checkpoint_by_a_measure_is_kept(tmp_path: Path) -> None:
-    values = iter([0.0, 5.0, 1.0, 2.0])
+@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_ends_with_the_weights_that_a_measure_likes_best(
+    tmp_path: Path, ema: float | None, resumed: bool
+) -> None:
+    quality = [0.0, 5.0, 1.0, 2.0]
     at: dict[int, tuple[float, float]] = {}
     algorithm = Line()
 
     def measure(step: int) -> dict[str, float]:
         at[step] = weights(algorithm)
-        return {"quality": next(values)}
+        return {"quality": quality[step]}
+
+    options: Any = {"batch_size": 8, "lr": 0.1, "evaluate": measure, "evaluate_every": 1, "select": "quality", "ema": ema,
+                    "out": tmp_path / "r", "progress": False}  # fmt: skip
+    if resumed:
+        fit(algorithm, DATA, steps=2, **options)
+        algorithm = Line()
+        fit(algorithm, DATA, steps=3, resume=True, **options)
+    else:
+        fit(algorithm, DATA, steps=3, **options)
+    assert weights(algorithm) == at[1] != at[3]
+
+
+def test_weights_are_chosen_without_a_folder_too() -> None:
+    at: dict[int, tuple[float, float]] = {}
+    algorithm = Line()
+
+    def measure(step: int) -> dict[str, float]:
+        at[step] = weights(algorithm)
+        return {"quality": -abs(step - 2.0)}
 
     fit(
         algorithm,
         DATA,
-        steps=3,
+        steps=4,
         batch_size=8,
         lr=0.1,
         evaluate=measure,
         evaluate_every=1,
         select="quality",
-        out=tmp_path / "r",
         progress=False,
     )
-    best = load_file(tmp_path / "r" / "checkpoints" / "best" / "line.safetensors")
-    assert (float(best["weight"]), float(best["bias"])) == at[1]
+    assert weights(algorithm) == at[2]
 
 
 def test_a_second_run_never_overwrites_a_first(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from accord.engine import checkpoint
 from accord.engine.algorithm import Algorithm, Loss, Mean, Rows, Step
 from accord.engine.memory import keep_freed_memory
 from accord.engine.progress import Progress
-from accord.engine.run import Recorder, Run, save_tensors, write_json
+from accord.engine.run import Recorder, Run, load_tensors, save_tensors, write_json
 from accord.engine.seeds import derive, generator
 from accord.engine.training import Training
 from accord.errors import ConfigError, Interrupted, NumericsError, RunError
@@ -73,6 +73,7 @@ class _Loop:
         self.wrapped, self.prepared = wrapped[0], wrapped[1:]
         self.average = _Average(self.models, options.ema) if options.ema else None
         self.best: float | None = None
+        self.chosen: dict[str, Tensor] = {}
         self.record = Recorder(out, resume=resume, main=self.accelerator.is_main_process)
         self.folder = self.record.run.folder
         self.done = self._restore() if resume else 0
@@ -112,6 +113,8 @@ class _Loop:
                     raise Interrupted(f"stopped after step {self.done} of {self.steps}{where}")
         if self.average:
             self.average.swap()
+        if self.chosen:
+            _put(self.models, self.chosen)
         self.record.describe(**describe, status="finished", steps=self.steps)
         if self.o.trackers:
             self.accelerator.end_training()
@@ -226,19 +229,25 @@ class _Loop:
             return
         if self.average:
             self.average.swap()
-        measures = self.evaluate(self.done) if self.accelerator.is_main_process else {}
+        main = self.accelerator.is_main_process
+        measures = self.evaluate(self.done) if main else {}
+        if main:
+            self.record.evaluated({"step": self.done, **measures})
+        better = self.o.select is not None and self._gather(main and self._better(measures))[0]
+        if better:
+            self.chosen = {k: p.detach().clone() for k, p in _live(self.models).items()}
         if self.average:
             self.average.swap()
-        if not self.accelerator.is_main_process:
-            return
-        self.record.evaluated({"step": self.done, **measures})
-        if self.o.select is None:
-            return
+        if better:
+            self._save(best=True)
+
+    def _better(self, measures: dict[str, float]) -> bool:
         if self.o.select not in measures:
             raise ConfigError(f"select={self.o.select!r}, but the evaluation measured only {sorted(measures)}")
-        if self.best is None or measures[self.o.select] > self.best:
-            self.best = measures[self.o.select]
-            self._save(best=True)
+        if self.best is not None and measures[self.o.select] <= self.best:
+            return False
+        self.best = measures[self.o.select]
+        return True
 
     def _save(self, *, best: bool = False) -> None:
         if self.folder is not None and self.accelerator.is_main_process:
@@ -263,9 +272,28 @@ class _Loop:
         if self.average:
             self.average.load(extra["ema"])
         if "best" in extra:
-            self.best = float(extra["best"]["value"])
+            self._restore_best(float(extra["best"]["value"]))
         self.record.rewind(step)
         return step
+
+    def _restore_best(self, value: float) -> None:
+        path = checkpoint.best(self.folder) if self.folder else None
+        if path is None or not self.o.select:
+            return
+        self.best = value
+        weights = {f"{m}.{n}": p for m in self.models for n, p in load_tensors(path / f"{m}.safetensors").items()}
+        averaged = load_tensors(path / "ema.extra.safetensors") if self.average else {}
+        self.chosen = {k: {**weights, **averaged}[k].to(p.device) for k, p in _live(self.models).items()}
+
+
+def _live(models: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
+    return {f"{m}.{n}": p for m, model in models.items() for n, p in checkpoint.trained(model).items()}
+
+
+@torch.no_grad()
+def _put(models: dict[str, nn.Module], weights: dict[str, Tensor]) -> None:
+    for key, p in _live(models).items():
+        p.copy_(weights[key])
 
 
 class _Average:
@@ -273,7 +301,7 @@ class _Average:
 
     def __init__(self, models: dict[str, nn.Module], decay: float) -> None:
         self.decay = decay
-        self.live = {f"{m}.{n}": p for m, model in models.items() for n, p in checkpoint.trained(model).items()}
+        self.live = _live(models)
         self.shadow = {k: p.detach().clone() for k, p in self.live.items()}
 
     @torch.no_grad()

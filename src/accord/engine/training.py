@@ -24,7 +24,8 @@ class Training:
         ema: decay in (0, 1) of a running average of the weights, which evaluation and the finished run then use.
         checkpoint_every: steps between checkpoints, 0 for one at the end. keep: how many stay on disk.
         evaluate_every: steps between evaluations, 0 for first and last only.
-        select: name of the evaluation's measure whose best checkpoint is kept beside the last ones.
+        select: name of the evaluation's measure by which the best weights are chosen: the run ends with them, and their
+            checkpoint is kept beside the last ones.
         trackers: names accelerate knows (tensorboard, wandb, …); metrics.jsonl is always written.
     """
 

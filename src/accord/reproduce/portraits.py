@@ -1,6 +1,7 @@
 """What the reproductions on portraits share: prompts of a seed, training, measuring by the gold, a gold with gradient."""
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import torch
@@ -13,25 +14,47 @@ from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Measures
 from accord.rewards import Reward, Scores, score
+from accord.worlds.annotators import Population
 from accord.worlds.portraits import People, policy, prompts, read_prompt, render
 from accord.worlds.portraits.feedback import population
 from accord.worlds.portraits.gold import gold, reader
-from accord.worlds.portraits.people import ATTRIBUTES
+from accord.worlds.portraits.people import ATTRIBUTES, HELD_OUT
+from accord.worlds.portraits.prompts import PHRASES, Wish
 from accord.worlds.portraits.proxies import stacked
 
-STOCHASTIC = Denoising(steps=8, guidance=1.0, eta=1.0)
-"""How on-policy methods draw, in training and in tests."""
-PLAIN = Denoising(steps=8, guidance=1.0, eta=0.0)
-"""How all others draw. Without guidance there is headroom, at half its price."""
+SAMPLING = Denoising(steps=8, guidance=1.0, eta=1.0)
+"""How pictures are drawn, in training and in tests."""
 
-TESTS, WISHES = 64, (3, 5)
+TESTS, WISHES = 64, (1, 3)
 OTHER = 50_000
 """Added to a seed gives a placebo's randomness; prompts and tests stay those of the seed."""
 
 
+def taste(seed: int) -> tuple[Wish, Wish]:
+    """What people like and no prompt says: two attributes that every picture should have."""
+    random = Random(f"taste:{seed}")
+    while True:
+        a, b = random.sample(sorted(ATTRIBUTES), 2)
+        chosen = {a: random.choice(ATTRIBUTES[a][1:]), b: random.choice(ATTRIBUTES[b][1:])}
+        if chosen not in HELD_OUT:
+            return Wish(a, chosen[a]), Wish(b, chosen[b])
+
+
 def asked(n: int, seed: int, purpose: str = "train") -> list[str]:
-    """Prompts of a seed; those of different purposes are drawn apart."""
-    return prompts(n, derive(seed, purpose=purpose), wishes=WISHES)
+    """Prompts of a seed, silent on its taste; those of different purposes are drawn apart."""
+    return prompts(n, derive(seed, purpose=purpose), wishes=WISHES, without=[w.attribute for w in taste(seed)])
+
+
+class Tasteful:
+    """A reward that reads prompts with the seed's taste added to them: 2 more wishes beside the 1 to 3 that are said."""
+
+    def __init__(self, reward: Reward, seed: int) -> None:
+        self.reward, self.said = reward, [PHRASES[w.attribute][w.value][0] for w in taste(seed)]
+        self.differentiable = getattr(reward, "differentiable", True)
+
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Any:
+        whole = [", ".join([text_of(p), *self.said]) for p in prompts]
+        return self.reward(prompts=whole, completions=completions, **columns)
 
 
 def named(texts: Sequence[str], name: str = "sks person") -> list[str]:
@@ -49,12 +72,11 @@ def drawn(trained: DiffusionPolicy, texts: Sequence[Any], seed: int, sampling: D
     return torch.stack([c for part in parts for c in part])
 
 
-def quality(
-    texts: Sequence[Any], images: Tensor, proxy: Reward | None = None, person: Tensor | None = None
-) -> Measures:
+def quality(texts: Sequence[Any], images: Tensor, proxy: Reward | None = None, person: Tensor | None = None,
+            judge: Reward = gold) -> Measures:  # fmt: skip
     """Means of the gold, its aspects, diversity and the proxy."""
     columns: dict[str, Any] = {} if person is None else {"person": [person] * len(texts)}
-    said = gold(prompts=texts, completions=images, **columns)
+    said: Any = judge(prompts=texts, completions=images, **columns)
     found = {
         "gold": float(said.values.mean()),
         **{a: float(v.mean()) for a, v in said.aspects.items()},
@@ -71,13 +93,13 @@ def held_out(
     trained: DiffusionPolicy,
     seed: int,
     *,
-    sampling: Denoising = STOCHASTIC,
+    sampling: Denoising = SAMPLING,
     proxy: Reward | None = None,
     n: int = TESTS,
 ) -> Measures:
-    """Quality on held-out prompts of the seed."""
+    """Quality on held-out prompts of the seed, by its taste."""
     texts = asked(n, seed, "test")
-    return quality(texts, drawn(trained, texts, seed, sampling), proxy)
+    return quality(texts, drawn(trained, texts, seed, sampling), proxy, judge=Tasteful(gold, seed))
 
 
 def train(
@@ -104,12 +126,16 @@ def train(
     )
 
 
-def pairs(seed: int, n: int, *, noise: float = 0.1, sampling: Denoising = PLAIN) -> list[Comparison]:
+def pairs(seed: int, n: int, *, noise: float = 0.1) -> list[Comparison]:
     """Two pictures of the base for each of n prompts, compared by people. Its compute is nobody's arm's."""
     texts, base = asked(n, seed, "pairs"), policy()
-    first, second = (list(drawn(base, texts, derive(seed, i, purpose="pairs"), sampling)) for i in range(2))
-    people = population(20, seed=seed, noise=noise)
-    return people.compare([Task(prompt=t) for t in texts], first, second, seed=seed)
+    first, second = (list(drawn(base, texts, derive(seed, i, purpose="pairs"), SAMPLING)) for i in range(2))
+    return people(seed, noise).compare([Task(prompt=t) for t in texts], first, second, seed=seed)
+
+
+def people(seed: int, noise: float) -> Population:
+    """Twenty people who share the seed's taste."""
+    return population(20, seed=seed, noise=noise, judge=Tasteful(gold, seed))
 
 
 class GoldGradient:

@@ -33,6 +33,7 @@ class LatentDiffusion(nn.Module):
     def __init__(self, pipeline: Any, name: str, image_adapter: ImageAdapter | None = None) -> None:
         super().__init__()
         self.denoiser: nn.Module = getattr(pipeline, "unet", None) or pipeline.transformer
+        laid_out(self.denoiser, torch.channels_last)  # convolutions are a fifth faster in it
         self.image_adapter = image_adapter
         # In a list, lest the frozen parts count as parts of this module.
         self._pipeline = [pipeline]
@@ -160,7 +161,9 @@ class LatentDiffusion(nn.Module):
             if not self.adapted:
                 return
         if not self.adapted:
+            laid_out(self.denoiser, torch.contiguous_format)  # files hold no strides
             self.pipeline.save_pretrained(folder)
+            laid_out(self.denoiser, torch.channels_last)
             return
         from peft import get_peft_model_state_dict
 
@@ -218,3 +221,8 @@ class LatentDiffusion(nn.Module):
         if self.image_adapter is None or condition.vectors is None:
             return nullcontext()
         return self.image_adapter.given(condition.vectors)
+
+
+def laid_out(module: nn.Module, memory: torch.memory_format) -> None:
+    """Put a module's four-dimensional weights into this order of memory."""
+    module.to(memory_format=memory)  # type: ignore[call-overload]

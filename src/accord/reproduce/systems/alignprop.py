@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from accord.algorithms import GRPO, AlignProp, ReFL
+from accord.algorithms import GRPO, AlignProp
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import PLAIN, STOCHASTIC, GoldGradient, asked, held_out, train
-from accord.rewards import Reward, combine
-from accord.worlds.portraits import Looks, PromptReader, policy
+from accord.reproduce.portraits import SAMPLING, GoldGradient, Tasteful, asked, held_out, train
+from accord.rewards import Reward
+from accord.worlds.portraits import PromptReader, policy
 
-STEPS, BATCH, LR = 40, 8, 1e-3
-FIFTH = 8
-DDPO_STEPS = 14
+STEPS, BATCH, LR = 50, 8, 5e-4
+FIFTH = 10
+DDPO_STEPS, DDPO_BATCH, DDPO_LR = 12, 4, 5e-4
 
 CLAIM = Claim(
     name="alignprop",
@@ -21,38 +21,31 @@ CLAIM = Claim(
         Primary("fifth", "ddpo", measure="proxy"),
         Primary("alignprop", "full", measure="diversity"),
     ),
-    arms=("base", "oracle", "ddpo", "alignprop", "fifth", "full", "last", "refl", "placebo"),
+    arms=("base", "oracle", "ddpo", "alignprop", "fifth", "full", "last", "placebo"),
     equal=("ddpo", "alignprop", "placebo"),
     settings=(
         ("updates", str(STEPS)),
         ("batch", str(BATCH)),
-        ("steps", str(PLAIN.steps)),
+        ("steps", str(SAMPLING.steps)),
         ("lr", str(LR)),
-        ("reward", "attribute reader + 0.02 looks"),
-        ("ddpo", f"{DDPO_STEPS} x 8 x 4 samples"),
+        ("reward", "attribute reader, told of the taste"),
+        ("ddpo", f"{DDPO_STEPS} x {DDPO_BATCH} x 4 samples, lr {DDPO_LR}"),
     ),
 )  # fmt: skip
 
 
 def run(arm: str, seed: int) -> Measures:
-    trained, reward = policy(lora=8), proxy()
+    trained, reward = policy(lora=8), Tasteful(PromptReader(), seed)
     if arm != "base":
         steps = {"ddpo": DDPO_STEPS, "fifth": FIFTH}.get(arm, STEPS)
-        train(algorithm(arm, trained, reward), asked(300, seed), seed, steps=steps, batch_size=BATCH, lr=LR, other=arm == "placebo",
+        train(algorithm(arm, trained, reward, seed), asked(300, seed), seed, steps=steps, batch_size=DDPO_BATCH if arm == "ddpo" else BATCH, lr=DDPO_LR if arm == "ddpo" else LR, other=arm == "placebo",
               inner_epochs=2 if arm == "ddpo" else 1)  # fmt: skip
-    return held_out(trained, seed, sampling=PLAIN, proxy=reward)
+    return held_out(trained, seed, proxy=reward)
 
 
-def proxy() -> Reward:
-    return combine({"prompt": PromptReader(), "looks": Looks()}, weights={"prompt": 1.0, "looks": 0.02})
-
-
-def algorithm(arm: str, trained: Any, reward: Reward) -> Any:
+def algorithm(arm: str, trained: Any, reward: Reward, seed: int) -> Any:
     if arm == "ddpo":
-        return GRPO(trained, reward, group_size=4, sampling=STOCHASTIC, reference=None)
-    if arm == "refl":
-        return ReFL(trained, reward, last=3, sampling=PLAIN, recompute=False)
+        return GRPO(trained, reward, group_size=4, sampling=SAMPLING, reference=None)
     truncation: Any = {"full": "full", "last": 1}.get(arm, "per-step")
-    return AlignProp(
-        trained, GoldGradient() if arm == "oracle" else reward, truncation=truncation, sampling=PLAIN, recompute=False
-    )
+    wanted = Tasteful(GoldGradient(), seed) if arm == "oracle" else reward
+    return AlignProp(trained, wanted, truncation=truncation, sampling=SAMPLING, recompute=False)

@@ -12,14 +12,14 @@ from torch import Tensor
 from accord.algorithms import D3PO, GRPO, RAFT
 from accord.feedback import Comparison, Task
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import STOCHASTIC, asked, held_out, pairs, train
+from accord.reproduce.portraits import SAMPLING, Tasteful, asked, held_out, pairs, people, train
 from accord.rewards import Reward, Scores
 from accord.worlds.portraits import Looks, PromptReader, policy
-from accord.worlds.portraits.feedback import population
 from accord.worlds.portraits.gold import gold
+from accord.worlds.portraits.proxies import read_attributes, stacked
 
 ROUNDS, PAIRS, LR, BETA, CLIP, NOISE = 20, 12, 1e-3, 5.0, 0.1, 0.1
-SAMPLING = replace(STOCHASTIC, common_start=True, average=True)
+COMMON = replace(SAMPLING, common_start=True, average=True)
 
 CLAIM = Claim(
     name="d3po",
@@ -51,15 +51,15 @@ def run(arm: str, seed: int) -> Measures:
             inner_epochs=2,
             other=arm == "placebo",
         )
-    return held_out(trained, seed, proxy=PromptReader())
+    return held_out(trained, seed, proxy=Tasteful(PromptReader(), seed))
 
 
 def algorithm(arm: str, trained: Any, seed: int) -> Any:
-    options: Any = {"group_size": 2, "sampling": SAMPLING}
+    options: Any = {"group_size": 2, "sampling": COMMON}
     if arm == "oracle":
-        return GRPO(trained, gold, **{**options, "sampling": STOCHASTIC})
+        return GRPO(trained, Tasteful(gold, seed), **{**options, "sampling": SAMPLING})
     if arm == "learned":
-        return GRPO(trained, learned(seed), **{**options, "sampling": STOCHASTIC})
+        return GRPO(trained, learned(seed), **{**options, "sampling": SAMPLING})
     if arm == "winners":
         return RAFT(trained, Verdicts(seed), reference="base", **options)
     return D3PO(trained, Verdicts(seed), beta=BETA, clip=None if arm == "unclipped" else CLIP, **options)
@@ -69,7 +69,7 @@ class Verdicts:
     """People compare the two pictures of each prompt: 1 for the winner, 0 for the other."""
 
     def __init__(self, seed: int) -> None:
-        self.people, self.round, self.seed = population(20, seed=seed, noise=NOISE), 0, seed
+        self.people, self.round, self.seed = people(seed, NOISE), 0, seed
 
     def __call__(self, *, prompts: Sequence[Any], completions: Sequence[Tensor], **columns: Any) -> list[float]:
         self.round += 1
@@ -83,13 +83,13 @@ class Verdicts:
 @lru_cache(maxsize=1)
 def learned(seed: int) -> Reward:
     """Bradley-Terry weights of what the world's readers say, from as many comparisons as D3PO gets."""
-    compared = pairs(seed, ROUNDS * PAIRS, noise=NOISE, sampling=STOCHASTIC)
+    compared = pairs(seed, ROUNDS * PAIRS, noise=NOISE)
     x = (features(compared, "chosen") - features(compared, "rejected")).double()
     spread = x.std(0) + 1e-6
 
     def loss(w: Any) -> tuple[float, Any]:
         v = torch.tensor(w, requires_grad=True)
-        total = -torch.nn.functional.logsigmoid(x / spread @ v).mean() + 1e-3 * v.square().sum()
+        total = -torch.nn.functional.logsigmoid(x / spread @ v).mean() + 1e-2 * v.square().sum()
         total.backward()
         assert v.grad is not None
         return float(total.detach()), v.grad.numpy()
@@ -108,7 +108,9 @@ def features(compared: list[Comparison], side: str) -> Tensor:
 
 @torch.no_grad()
 def _features(prompts: Sequence[Any], completions: Any) -> Tensor:
-    looks = Looks()(prompts=prompts, completions=completions).aspects
-    return torch.stack(
-        [PromptReader()(prompts=prompts, completions=completions).values, looks["structure"], looks["appeal"]], 1
-    )
+    """How well it fits the prompt, how sound it looks, and what it shows: people may like what no prompt says."""
+    images = stacked(completions)
+    looks = Looks()(prompts=prompts, completions=images).aspects
+    fits = PromptReader()(prompts=prompts, completions=images).values
+    shows = [v.exp() for v in read_attributes(images).values()]
+    return torch.cat([torch.stack([fits, looks["structure"], looks["appeal"]], 1), *shows], 1)

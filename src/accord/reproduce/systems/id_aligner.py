@@ -10,7 +10,7 @@ from accord.feedback import Example, with_picture
 from accord.identity import IdentityConsistency, reference_vector
 from accord.policies.diffusion import Denoising
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import PLAIN, GoldGradient, asked, drawn, named, quality, subject, train
+from accord.reproduce.portraits import SAMPLING, GoldGradient, asked, drawn, named, quality, subject, train
 from accord.rewards import Reward, combine
 from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.generator import adapted
@@ -137,4 +137,4 @@ def adapter(arm: str, seed: int, person: Tensor, pictures: Tensor) -> Measures:
 
 
 def tests(trained: Any, texts: list[Any], seed: int, person: Tensor) -> Measures:
-    return quality(texts, drawn(trained, texts, seed, PLAIN), person=person)
+    return quality(texts, drawn(trained, texts, seed, SAMPLING), person=person)

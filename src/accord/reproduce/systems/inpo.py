@@ -6,7 +6,7 @@ from typing import Any
 from accord.algorithms import DiffusionDPO, DRaFT, InPO, Supervised
 from accord.feedback import Comparison
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import PLAIN, GoldGradient, asked, held_out, pairs, train
+from accord.reproduce.portraits import SAMPLING, GoldGradient, Tasteful, asked, held_out, pairs, train
 from accord.worlds.portraits import PromptReader, policy
 
 PAIRS, STEPS, BATCH, LR, BETA = 300, 120, 8, 1e-3, 1000.0
@@ -40,7 +40,7 @@ def run(arm: str, seed: int) -> Measures:
     trained = policy(lora=8)
     if arm == "oracle":
         train(
-            DRaFT(trained, GoldGradient(), k=1, sampling=PLAIN, recompute=False),
+            DRaFT(trained, Tasteful(GoldGradient(), seed), k=1, sampling=SAMPLING, recompute=False),
             asked(200, seed),
             seed,
             steps=60,
@@ -58,7 +58,7 @@ def run(arm: str, seed: int) -> Measures:
             lr=LR,
             other=arm == "placebo",
         )
-    return held_out(trained, seed, sampling=PLAIN, proxy=PromptReader())
+    return held_out(trained, seed, proxy=Tasteful(PromptReader(), seed))
 
 
 def algorithm(arm: str, trained: Any) -> Any:

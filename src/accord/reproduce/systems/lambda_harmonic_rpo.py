@@ -1,6 +1,6 @@
 """46 lambda-harmonic RPO: does preference beside denoising, stopped by a harmonic reward, keep prompts without losing the subject?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from accord.identity import reference_vector, similarity
 from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import PLAIN, GoldGradient, asked, drawn, named, quality, subject, train
+from accord.reproduce.portraits import SAMPLING, GoldGradient, asked, drawn, named, quality, subject, train
 from accord.rewards import Reward, combine, score
 from accord.worlds.portraits import PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.prompts import describe
@@ -62,16 +62,15 @@ def run(arm: str, seed: int) -> Measures:
         made = [
             Example(prompt=t, completion=x)
             for i in range(4)
-            for t, x in zip(texts, drawn(trained, texts, seed + i, PLAIN), strict=True)
+            for t, x in zip(texts, drawn(trained, texts, seed + i, SAMPLING), strict=True)
         ]
-    stop = Stop(trained, texts, harmonic(pictures, "sum" if arm == "rpo-arithmetic" else "harmonic"), seed)
-    stopped = arm in ("denoise-stopped", "rpo", "rpo-arithmetic", "placebo")
     options: Any = {"steps": STEPS, "batch_size": BATCH, "lr": LR, "other": arm == "placebo"}
-    if stopped:
-        options |= {"evaluate": stop, "evaluate_every": EVERY}
+    if arm in ("denoise-stopped", "rpo", "rpo-arithmetic", "placebo"):
+        judge = harmonic(pictures, "sum" if arm == "rpo-arithmetic" else "harmonic")
+        options |= {"evaluate": liked(trained, texts, judge, seed), "evaluate_every": EVERY, "select": "reward"}
     if arm == "oracle":
         train(
-            DRaFT(trained, GoldGradient(person), k=1, sampling=PLAIN, recompute=False),
+            DRaFT(trained, GoldGradient(person), k=1, sampling=SAMPLING, recompute=False),
             texts,
             seed,
             steps=80,
@@ -89,13 +88,11 @@ def run(arm: str, seed: int) -> Measures:
         train(Supervised(trained), references, seed, **options)
     elif arm != "base":
         train(RewardPreference(trained), paired(references, made), seed, **options)
-    if stopped:
-        stop.restore()
     return measured(trained, named(asked(48, seed, "test")), seed, person)
 
 
 def measured(trained: DiffusionPolicy, texts: list[str], seed: int, person: Tensor) -> Measures:
-    found = quality(texts, drawn(trained, texts, derive(seed, purpose="tests"), PLAIN), person=person)
+    found = quality(texts, drawn(trained, texts, derive(seed, purpose="tests"), SAMPLING), person=person)
     a, b = found["identity"], found["prompt"]
     return {**found, "weighted": found["gold"], "gold": 2 * a * b / max(a + b, 1e-6)}
 
@@ -128,24 +125,11 @@ def harmonic(references: Tensor, how: Any) -> Reward:
     return combine({"identity": identity, "prompt": prompt}, how, weights={"identity": 0.5, "prompt": 0.5})
 
 
-class Stop:
-    """Keeps the weights that the reward on the training prompts likes best."""
+def liked(trained: DiffusionPolicy, texts: list[str], reward: Reward, seed: int) -> Callable[[int], Measures]:
+    """What the reward says of the policy on the training prompts."""
 
-    def __init__(self, trained: DiffusionPolicy, texts: list[str], reward: Reward, seed: int) -> None:
-        self.trained, self.texts, self.reward, self.seed = trained, texts * 4, reward, seed
-        self.best = -torch.inf
-        self.kept: dict[str, Tensor] = {}
+    def evaluate(step: int) -> Measures:
+        images = drawn(trained, texts * 4, seed + 77, SAMPLING)
+        return {"reward": float(score(reward, prompts=texts * 4, completions=images).values.mean())}
 
-    def __call__(self, step: int) -> dict[str, float]:
-        images = drawn(self.trained, self.texts, self.seed + 77, PLAIN)
-        value = float(score(self.reward, prompts=self.texts, completions=images).values.mean())
-        if value > self.best:
-            self.best = value
-            self.kept = {n: p.detach().clone() for n, p in self.trained.named_parameters() if p.requires_grad}
-        return {"reward": value}
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        for n, p in self.trained.named_parameters():
-            if n in self.kept:
-                p.copy_(self.kept[n])
+    return evaluate

@@ -4,7 +4,7 @@ from typing import Any
 
 from accord.algorithms import GRPO, PRDP
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import STOCHASTIC, asked, drawn, held_out, quality, train
+from accord.reproduce.portraits import SAMPLING, Tasteful, asked, drawn, held_out, quality, train
 from accord.rewards import Reward
 from accord.worlds.portraits import PromptReader, policy
 from accord.worlds.portraits.gold import gold
@@ -34,7 +34,7 @@ def run(arm: str, seed: int) -> Measures:
     trained = policy(lora=8)
     texts = asked(FEW if arm.endswith("few") else MANY, seed)
     if arm != "base":
-        reward: Reward = gold if arm == "oracle" else PromptReader()
+        reward = Tasteful(gold if arm == "oracle" else PromptReader(), seed)
         train(
             algorithm(arm, trained, reward),
             texts,
@@ -46,16 +46,16 @@ def run(arm: str, seed: int) -> Measures:
             other=arm == "placebo",
         )
     seen = held_out(trained, seed, n=48)["gold"] if not arm.endswith("few") else _on(trained, texts, seed)
-    return {**held_out(trained, seed, proxy=PromptReader()), "seen": seen}
+    return {**held_out(trained, seed, proxy=Tasteful(PromptReader(), seed)), "seen": seen}
 
 
 def _on(trained: Any, texts: list[str], seed: int) -> float:
     many = texts * 6
-    return quality(many, drawn(trained, many, seed, STOCHASTIC))["gold"]
+    return quality(many, drawn(trained, many, seed, SAMPLING), judge=Tasteful(gold, seed))["gold"]
 
 
 def algorithm(arm: str, trained: Any, reward: Reward) -> Any:
-    options: Any = {"group_size": GROUP, "sampling": STOCHASTIC}
+    options: Any = {"group_size": GROUP, "sampling": SAMPLING}
     if arm.startswith("ddpo"):
         # The reference's pass is PRDP's price: DDPO pays it too, as a measured KL.
         return GRPO(trained, reward, normalise="tokens", **options)

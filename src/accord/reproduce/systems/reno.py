@@ -7,7 +7,7 @@ from torch import Tensor
 
 from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import OTHER, PLAIN, GoldGradient, asked, quality
+from accord.reproduce.portraits import OTHER, SAMPLING, GoldGradient, asked, quality
 from accord.rewards import Reward, combine, score
 from accord.search import noise_optimise
 from accord.worlds.portraits import Looks, PromptReader, policy
@@ -38,7 +38,7 @@ def run(arm: str, seed: int) -> Measures:
     texts = asked(PROMPTS, seed, "test")
     start = seed + (OTHER if arm == "placebo" else 0)
     if arm == "multi-step":
-        images = torch.stack(policy().sample(texts, 1, PLAIN, seed=start).completions)
+        images = torch.stack(policy().sample(texts, 1, SAMPLING, seed=start).completions)
     elif arm == "base":
         images = torch.stack(policy("consistency").sample(texts, 1, ONE_STEP, seed=start).completions)
     elif arm == "best-of-n":

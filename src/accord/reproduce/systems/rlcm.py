@@ -5,8 +5,7 @@ from typing import Any
 from accord.algorithms import DDPO, RLCM
 from accord.policies.diffusion import Denoising
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import asked, held_out, train
-from accord.rewards import Reward
+from accord.reproduce.portraits import Tasteful, asked, held_out, train
 from accord.worlds.portraits import PromptReader, policy
 from accord.worlds.portraits.gold import gold
 
@@ -41,12 +40,12 @@ def run(arm: str, seed: int) -> Measures:
     half = Denoising(steps=2, guidance=1.0, average=True)
     halved = 0.0 if long else held_out(trained, seed, sampling=half)["gold"]
     if arm != "base":
-        reward: Reward = gold if arm == "oracle" else PromptReader()
+        reward = Tasteful(gold if arm == "oracle" else PromptReader(), seed)
         make: Any = DDPO if long else RLCM
         algorithm = make(trained, reward, sampling=sampling, group_size=GROUP, clip=CLIP)
         train(algorithm, asked(FEW, seed), seed, steps=LONG_UPDATES if long else SHORT_UPDATES, batch_size=PROMPTS, lr=LR, inner_epochs=2,
               other=arm == "placebo")  # fmt: skip
-    found = held_out(trained, seed, sampling=sampling, proxy=PromptReader())
+    found = held_out(trained, seed, sampling=sampling, proxy=Tasteful(PromptReader(), seed))
     gain = found["gold"] - start
     # How much more than four fifths of the gain is left with half the steps.
     kept = 0.0 if long or arm == "base" else held_out(trained, seed, sampling=half)["gold"] - halved - 0.8 * gain

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from accord.worlds.annotators import Annotator, Population
+from accord.worlds.annotators import Annotator, Gold, Population
 from accord.worlds.portraits.gold import ASPECTS, gold
 from accord.worlds.portraits.proxies import stacked
 
@@ -11,12 +11,16 @@ WEIGHTS = {a: 12 * w for a, w in ASPECTS.items() if a != "identity"}
 
 
 def population(n: int = 20, *, seed: int = 0, noise: float = 0.0, position: float = 0.0, groups: int = 1,
-               spread: float = 0.3, bias: dict[str, float] | None = None) -> Population:  # fmt: skip
-    """n people who compare pictures of a prompt; `bias` towards a spurious feature ("brightness", "contrast") in log-odds."""
+               spread: float = 0.3, bias: dict[str, float] | None = None, judge: Gold = gold) -> Population:  # fmt: skip
+    """n people who compare pictures of a prompt; `bias` towards a spurious feature ("brightness", "contrast") in log-odds.
+
+    Args:
+        judge: what they hold privately, the gold of portraits or one that wants more than prompts say.
+    """
     people = Annotator.draw(
         n, WEIGHTS, seed=seed, bias=bias or {}, noise=noise, position=position, groups=groups, spread=spread
     )
-    return Population(people, gold, spurious)
+    return Population(people, judge, spurious)
 
 
 def spurious(completions: Any) -> dict[str, list[float]]:

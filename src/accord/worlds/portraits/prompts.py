@@ -112,23 +112,23 @@ def describe(people: People, seed: int, *, mention: float = 0.6, subject: str | 
     return prompts
 
 
-def prompts(n: int, seed: int, *, wishes: tuple[int, int] = (2, 4), held_out: bool = False) -> list[str]:
+def prompts(n: int, seed: int, *, wishes: tuple[int, int] = (2, 4), held_out: bool = False,
+            without: Sequence[str] = ()) -> list[str]:  # fmt: skip
     """n prompts, each with a number of wishes in this range.
 
     Args:
+        without: attributes that none of them mentions (unless a held-out combination does).
         held_out: each asks for a combination of `HELD_OUT` (else none does).
     """
     low, high = wishes
-    if not 0 <= low <= high <= len(ATTRIBUTES):
-        raise ConfigError(f"wishes is a range within 0 to {len(ATTRIBUTES)}, but is {wishes}")
+    mentioned = sorted(set(ATTRIBUTES) - set(without))
+    if not 0 <= low <= high <= len(mentioned):
+        raise ConfigError(f"wishes is a range within 0 to {len(mentioned)}, but is {wishes}")
     out = []
     for i in range(n):
         random = Random(f"prompts:{seed}:{i}:{held_out}")
         while True:
-            asked = {
-                a: random.choice(tuple(PHRASES[a]))
-                for a in random.sample(sorted(ATTRIBUTES), random.randint(low, high))
-            }
+            asked = {a: random.choice(tuple(PHRASES[a])) for a in random.sample(mentioned, random.randint(low, high))}
             if held_out:
                 asked |= random.choice(HELD_OUT)
             if held_out or not any(all(asked.get(a) == v for a, v in c.items()) for c in HELD_OUT):

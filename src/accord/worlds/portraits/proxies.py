@@ -33,20 +33,25 @@ class PortraitFaces:
         return vectors, torch.ones(len(images), dtype=torch.bool, device=images.device)
 
 
+def read_attributes(images: Float[Tensor, "n 3 64 64"]) -> dict[str, Float[Tensor, "n v"]]:
+    """Log-probabilities of every attribute's values, by the world's attribute reader; with gradient."""
+    return {a: v.log_softmax(-1) for a, v in _reader("attributes")(images).items()}
+
+
 class PromptReader:
     """``mean_w log p(an allowed value)`` over the wishes of a prompt, as the attribute reader sees the picture; with gradient.
 
     A prompt without wishes has nothing to fulfil: it does not apply.
 
     Args:
-        floor: a wish's log-probability counts no less than this, lest one lost wish outweigh all others.
+        floor: a wish's log-probability counts no less than this, lest one lost wish outweigh all others (its gradient passes).
     """
 
     def __init__(self, floor: float = -5.0) -> None:
         self.floor = floor
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
-        found = {a: v.log_softmax(-1) for a, v in _reader("attributes")(stacked(completions)).items()}
+        found = read_attributes(stacked(completions))
         values, valid = [], []
         for i, prompt in enumerate(prompts):
             wishes = read_prompt(text_of(prompt))
@@ -54,7 +59,8 @@ class PromptReader:
                 found[w.attribute][i, [ATTRIBUTES[w.attribute].index(v) for v in w.allowed]].logsumexp(-1)
                 for w in wishes
             ]
-            values.append(torch.stack(said).clamp(min=self.floor).mean() if said else found["hat"].new_zeros(()))
+            log_p = torch.stack(said) if said else found["hat"].new_zeros(1)
+            values.append((log_p + (log_p.clamp(min=self.floor) - log_p).detach()).mean())
             valid.append(bool(said))
         return Scores(torch.stack(values), torch.tensor(valid))
 

@@ -17,7 +17,7 @@ from accord.feedback import Example, with_picture
 from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.loading import cache_folder
 from accord.worlds.portraits.generator import adapted, pipeline
-from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters
+from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters, worsened
 from accord.worlds.portraits.model import (
     LENGTH,
     assemble,
@@ -117,7 +117,7 @@ def consistency(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
 def adapter(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     """The image adapter: the U-Net is shown another picture of the person whom it denoises."""
     policy = adapted(out, trained=False)
-    fit(Supervised(policy), portraits_of(policy, 8_000, seed), steps=steps, batch_size=32, lr=1e-3, schedule="cosine", warmup=0.02,
+    fit(Supervised(policy), portraits_of(policy, 8_000, seed), steps=steps, batch_size=32, lr=2e-3, schedule="cosine", warmup=0.02,
         ema=0.998, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
     policy.half().save(out)
 
@@ -151,8 +151,9 @@ def reader(stage: str, run: Path, out: Path, *, steps: int) -> None:
     album = (
         None if stage == "teacher" else reconstructions(out / "vae", seed, run.with_name(f"shots-{seed}.safetensors"))
     )
-    algorithm = Read(made, lesson, album, fresh=stage in ("gold", "teacher"))
-    fit(algorithm, range(PERSONS * SHOTS), steps=steps, batch_size=64, lr=1e-3, schedule="cosine", warmup=0.02, ema=0.998,
+    algorithm = Read(made, lesson, album, fresh=stage in ("gold", "teacher"),
+                     worsen=worsened(DiffusionPolicy(pipeline("unet", out), "unet")) if stage == "looks" else None)  # fmt: skip
+    fit(algorithm, range(PERSONS * SHOTS), steps=steps, batch_size=24 if stage == "looks" else 64, lr=1e-3, schedule="cosine", warmup=0.02, ema=0.998,
         seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
     if stage == "looks" and album is not None:
         standardise(made, album)
