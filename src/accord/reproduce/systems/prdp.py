@@ -9,7 +9,7 @@ from accord.rewards import Reward
 from accord.worlds.portraits import PromptReader, policy
 from accord.worlds.portraits.gold import gold
 
-STEPS, BATCH, GROUP, LR, BETA, CLIP = 20, 4, 6, 1e-3, 0.02, 0.5
+STEPS, BATCH, GROUP, LR, BETA, CLIP = 15, 4, 6, 1e-3, 0.02, 0.5
 FEW, MANY = 8, 400
 
 CLAIM = Claim(

@@ -9,10 +9,10 @@ from accord.reproduce.portraits import Tasteful, asked, held_out, train
 from accord.worlds.portraits import PromptReader, policy
 from accord.worlds.portraits.gold import gold
 
-LR, CLIP, FEW = 1e-3, 1e-3, 12
+LR, CLIP, FEW = 5e-4, 1e-3, 12
 SHORT = Denoising(steps=4, guidance=1.0, average=True)
 LONG = Denoising(steps=16, guidance=1.0, eta=1.0, average=True)
-SHORT_UPDATES, LONG_UPDATES, PROMPTS, GROUP = 40, 9, 6, 4
+SHORT_UPDATES, LONG_UPDATES, PROMPTS, GROUP = 24, 6, 6, 4
 
 CLAIM = Claim(
     name="rlcm",
