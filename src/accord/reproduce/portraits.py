@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.algorithms import DRaFT
 from accord.engine import derive, fit
 from accord.evaluation.pictures import diversity
 from accord.feedback import Comparison, Task, text_of
@@ -17,7 +18,7 @@ from accord.rewards import Reward, Scores, score
 from accord.worlds.annotators import Population
 from accord.worlds.portraits import People, policy, prompts, read_prompt, render
 from accord.worlds.portraits.feedback import population
-from accord.worlds.portraits.gold import gold, reader
+from accord.worlds.portraits.gold import distance, gold, limit, read_people, reader
 from accord.worlds.portraits.people import ATTRIBUTES, HELD_OUT
 from accord.worlds.portraits.prompts import PHRASES, Wish
 from accord.worlds.portraits.proxies import stacked
@@ -139,22 +140,47 @@ def people(seed: int, noise: float) -> Population:
 
 
 class GoldGradient:
-    """The gold with a gradient, for oracles: the estimator's own log-probabilities of the wishes, and nearness to a person."""
+    """The gold with a gradient, for oracles: log-probabilities of the wishes, nearness to a person, and to what the picture's own
+    description draws."""
 
     def __init__(self, person: Tensor | None = None) -> None:
         self.person = person
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
-        found = reader()(stacked(completions))
+        images = stacked(completions)
+        found = reader()(images)
         values = []
         for i, prompt in enumerate(prompts):
             said = [found[w.attribute][i].log_softmax(-1)[[ATTRIBUTES[w.attribute].index(v) for v in w.allowed]].logsumexp(-1)
                     for w in read_prompt(text_of(prompt))]  # fmt: skip
             values.append(torch.stack(said).mean() if said else found["jitter"].new_zeros(()))
-        total = torch.stack(values)
+        again = render(read_people(reader(), images.detach())).image
+        total = torch.stack(values) - distance(images, again) / limit()
         if self.person is not None:
             total = total - 4 * (found["identity"] - self.person).square().mean(-1)
         return Scores.of(total)
+
+
+def oracle(trained: DiffusionPolicy, seed: int, texts: Sequence[Any] | None = None, *, person: Tensor | None = None,
+           sampling: Denoising = SAMPLING, steps: int = 80) -> None:  # fmt: skip
+    """How good the policy gets at most: trained through its last step on the gold's own gradient, stopped by the gold on training prompts.
+
+    Args:
+        texts: prompts of a person's own; None takes those of the seed, judged by its taste.
+    """
+    wanted: Reward = GoldGradient(person)
+    judge: Reward = gold
+    if texts is None:
+        texts, wanted, judge = asked(300, seed), Tasteful(wanted, seed), Tasteful(gold, seed)
+    seen = texts[:48]
+
+    def evaluate(step: int) -> Measures:
+        return {"gold": quality(seen, drawn(trained, seen, seed + 1, sampling), person=person, judge=judge)["gold"]}
+
+    algorithm = DRaFT(trained, wanted, k=1, sampling=sampling, recompute=False)
+    train(
+        algorithm, texts, seed, steps=steps, batch_size=8, lr=1e-3, evaluate=evaluate, evaluate_every=16, select="gold"
+    )
 
 
 def subject(seed: int, pictures: int) -> tuple[Tensor, Tensor, People]:

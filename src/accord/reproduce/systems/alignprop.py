@@ -4,7 +4,7 @@ from typing import Any
 
 from accord.algorithms import GRPO, AlignProp
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, GoldGradient, Tasteful, asked, held_out, train
+from accord.reproduce.portraits import SAMPLING, Tasteful, asked, held_out, oracle, train
 from accord.rewards import Reward
 from accord.worlds.portraits import PromptReader, policy
 
@@ -36,16 +36,17 @@ CLAIM = Claim(
 
 def run(arm: str, seed: int) -> Measures:
     trained, reward = policy(lora=8), Tasteful(PromptReader(), seed)
-    if arm != "base":
+    if arm == "oracle":
+        oracle(trained, seed)
+    elif arm != "base":
         steps = {"ddpo": DDPO_STEPS, "fifth": FIFTH}.get(arm, STEPS)
-        train(algorithm(arm, trained, reward, seed), asked(300, seed), seed, steps=steps, batch_size=DDPO_BATCH if arm == "ddpo" else BATCH, lr=DDPO_LR if arm == "ddpo" else LR, other=arm == "placebo",
+        train(algorithm(arm, trained, reward), asked(300, seed), seed, steps=steps, batch_size=DDPO_BATCH if arm == "ddpo" else BATCH, lr=DDPO_LR if arm == "ddpo" else LR, other=arm == "placebo",
               inner_epochs=2 if arm == "ddpo" else 1)  # fmt: skip
     return held_out(trained, seed, proxy=reward)
 
 
-def algorithm(arm: str, trained: Any, reward: Reward, seed: int) -> Any:
+def algorithm(arm: str, trained: Any, reward: Reward) -> Any:
     if arm == "ddpo":
         return GRPO(trained, reward, group_size=4, sampling=SAMPLING, reference=None)
     truncation: Any = {"full": "full", "last": 1}.get(arm, "per-step")
-    wanted = Tasteful(GoldGradient(), seed) if arm == "oracle" else reward
-    return AlignProp(trained, wanted, truncation=truncation, sampling=SAMPLING, recompute=False)
+    return AlignProp(trained, reward, truncation=truncation, sampling=SAMPLING, recompute=False)

@@ -12,10 +12,9 @@ from torch import Tensor
 from accord.algorithms import D3PO, GRPO, RAFT
 from accord.feedback import Comparison, Task
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, Tasteful, asked, held_out, pairs, people, train
+from accord.reproduce.portraits import SAMPLING, Tasteful, asked, held_out, oracle, pairs, people, train
 from accord.rewards import Reward, Scores
 from accord.worlds.portraits import Looks, PromptReader, policy
-from accord.worlds.portraits.gold import gold
 from accord.worlds.portraits.proxies import read_attributes, stacked
 
 ROUNDS, PAIRS, LR, BETA, CLIP, NOISE = 20, 12, 1e-3, 5.0, 0.1, 0.1
@@ -40,7 +39,9 @@ CLAIM = Claim(
 
 def run(arm: str, seed: int) -> Measures:
     trained = policy(lora=8)
-    if arm != "base":
+    if arm == "oracle":
+        oracle(trained, seed)
+    elif arm != "base":
         train(
             algorithm(arm, trained, seed),
             asked(400, seed),
@@ -56,8 +57,6 @@ def run(arm: str, seed: int) -> Measures:
 
 def algorithm(arm: str, trained: Any, seed: int) -> Any:
     options: Any = {"group_size": 2, "sampling": COMMON}
-    if arm == "oracle":
-        return GRPO(trained, Tasteful(gold, seed), **{**options, "sampling": SAMPLING})
     if arm == "learned":
         return GRPO(trained, learned(seed), **{**options, "sampling": SAMPLING})
     if arm == "winners":

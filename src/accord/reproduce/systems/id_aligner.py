@@ -5,20 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.algorithms import DRaFT, IDAligner, Supervised
+from accord.algorithms import IDAligner, Supervised
 from accord.feedback import Example, with_picture
 from accord.identity import IdentityConsistency, reference_vector
-from accord.policies.diffusion import Denoising
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, GoldGradient, asked, drawn, named, quality, subject, train
+from accord.reproduce.portraits import SAMPLING, asked, drawn, named, oracle, quality, subject, train
 from accord.rewards import Reward, combine
 from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.generator import adapted
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.train import portraits_of
 
-REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, LAST = 5, 80, 8, 1e-3, 3e-4, 3
-FEEDBACK = Denoising(steps=10, guidance=1.0, eta=0.0)
+REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, LAST = 5, 60, 8, 3e-4, 3e-4, 2
 DEAR = 4
 """Denoising steps for the network calls of one feedback update."""
 
@@ -76,13 +74,7 @@ def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> M
     texts = named(asked(200, seed))
     options: Any = {"batch_size": BATCH, "lr": LR, "other": arm == "placebo"}
     if arm == "oracle":
-        train(
-            DRaFT(trained, GoldGradient(person), k=1, sampling=FEEDBACK, recompute=False),
-            texts,
-            seed,
-            steps=STEPS,
-            **options,
-        )
+        oracle(trained, seed, texts, person=person)
     elif arm == "lora-denoise":
         train(Supervised(trained), rows, seed, steps=STEPS * DEAR, **options)
     elif arm != "base":
@@ -95,7 +87,7 @@ def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> M
             id_weight=1.0,
             aes_weight=1.0,
             last=LAST,
-            sampling=FEEDBACK,
+            sampling=SAMPLING,
             prompts=texts,
             recompute=False,
         )
@@ -127,7 +119,7 @@ def adapter(arm: str, seed: int, person: Tensor, pictures: Tensor) -> Measures:
             id_weight=1.0,
             aes_weight=1.0,
             last=LAST,
-            sampling=FEEDBACK,
+            sampling=SAMPLING,
             recompute=False,
         )
         train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR)

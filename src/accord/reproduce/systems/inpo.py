@@ -3,10 +3,10 @@
 from functools import lru_cache
 from typing import Any
 
-from accord.algorithms import DiffusionDPO, DRaFT, InPO, Supervised
+from accord.algorithms import DiffusionDPO, InPO, Supervised
 from accord.feedback import Comparison
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, GoldGradient, Tasteful, asked, held_out, pairs, train
+from accord.reproduce.portraits import Tasteful, held_out, oracle, pairs, train
 from accord.worlds.portraits import PromptReader, policy
 
 PAIRS, STEPS, BATCH, LR, BETA = 300, 120, 8, 1e-3, 1000.0
@@ -39,14 +39,7 @@ def comparisons(seed: int) -> list[Comparison]:
 def run(arm: str, seed: int) -> Measures:
     trained = policy(lora=8)
     if arm == "oracle":
-        train(
-            DRaFT(trained, Tasteful(GoldGradient(), seed), k=1, sampling=SAMPLING, recompute=False),
-            asked(200, seed),
-            seed,
-            steps=60,
-            batch_size=8,
-            lr=LR,
-        )
+        oracle(trained, seed)
     elif arm != "base":
         steps = round(STEPS * COSTLIER) if arm == "dpo-long" else STEPS
         train(

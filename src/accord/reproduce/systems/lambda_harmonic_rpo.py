@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.algorithms import DRaFT, RewardPreference, Supervised, subject_pairs
+from accord.algorithms import RewardPreference, Supervised, subject_pairs
 from accord.algorithms.subject import SubjectPair
 from accord.engine import derive
 from accord.feedback import Example
@@ -14,7 +14,7 @@ from accord.identity import reference_vector, similarity
 from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, GoldGradient, asked, drawn, named, quality, subject, train
+from accord.reproduce.portraits import SAMPLING, asked, drawn, named, oracle, quality, subject, train
 from accord.rewards import Reward, combine, score
 from accord.worlds.portraits import PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.prompts import describe
@@ -69,14 +69,7 @@ def run(arm: str, seed: int) -> Measures:
         judge = harmonic(pictures, "sum" if arm == "rpo-arithmetic" else "harmonic")
         options |= {"evaluate": liked(trained, texts, judge, seed), "evaluate_every": EVERY, "select": "reward"}
     if arm == "oracle":
-        train(
-            DRaFT(trained, GoldGradient(person), k=1, sampling=SAMPLING, recompute=False),
-            texts,
-            seed,
-            steps=80,
-            batch_size=8,
-            lr=LR,
-        )
+        oracle(trained, seed, texts, person=person)
     elif arm == "dreambooth-32":
         train(
             Supervised(trained),

@@ -4,7 +4,7 @@ from typing import Any
 
 from accord.algorithms import GRPO, PRDP
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, Tasteful, asked, drawn, held_out, quality, train
+from accord.reproduce.portraits import SAMPLING, Tasteful, asked, drawn, held_out, oracle, quality, train
 from accord.rewards import Reward
 from accord.worlds.portraits import PromptReader, policy
 from accord.worlds.portraits.gold import gold
@@ -33,8 +33,10 @@ CLAIM = Claim(
 def run(arm: str, seed: int) -> Measures:
     trained = policy(lora=8)
     texts = asked(FEW if arm.endswith("few") else MANY, seed)
-    if arm != "base":
-        reward = Tasteful(gold if arm == "oracle" else PromptReader(), seed)
+    if arm == "oracle":
+        oracle(trained, seed)
+    elif arm != "base":
+        reward = Tasteful(PromptReader(), seed)
         train(
             algorithm(arm, trained, reward),
             texts,

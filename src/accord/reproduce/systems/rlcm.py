@@ -5,9 +5,8 @@ from typing import Any
 from accord.algorithms import DDPO, RLCM
 from accord.policies.diffusion import Denoising
 from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import Tasteful, asked, held_out, train
+from accord.reproduce.portraits import Tasteful, asked, held_out, oracle, train
 from accord.worlds.portraits import PromptReader, policy
-from accord.worlds.portraits.gold import gold
 
 LR, CLIP, FEW = 5e-4, 1e-3, 12
 SHORT = Denoising(steps=4, guidance=1.0, average=True)
@@ -39,8 +38,10 @@ def run(arm: str, seed: int) -> Measures:
     start = held_out(trained, seed, sampling=sampling)["gold"]
     half = Denoising(steps=2, guidance=1.0, average=True)
     halved = 0.0 if long else held_out(trained, seed, sampling=half)["gold"]
-    if arm != "base":
-        reward = Tasteful(gold if arm == "oracle" else PromptReader(), seed)
+    if arm == "oracle":
+        oracle(trained, seed, sampling=SHORT)
+    elif arm != "base":
+        reward = Tasteful(PromptReader(), seed)
         make: Any = DDPO if long else RLCM
         algorithm = make(trained, reward, sampling=sampling, group_size=GROUP, clip=CLIP)
         train(algorithm, asked(FEW, seed), seed, steps=LONG_UPDATES if long else SHORT_UPDATES, batch_size=PROMPTS, lr=LR, inner_epochs=2,
