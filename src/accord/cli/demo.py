@@ -25,7 +25,7 @@ def letters(out: str = "runs/letters", pairs: int = 3000, steps: int = 60, seed:
 
 
 def portraits(
-    out: str = "runs/portraits", steps: int = 40, learning: int = 150, seed: int = 0, resume: bool = False
+    out: str = "runs/portraits", steps: int = 36, learning: int = 300, seed: int = 0, resume: bool = False
 ) -> None:
     """From one picture of a new face to a picture generator that has learned it; then rewards, and a report on whether they helped.
 

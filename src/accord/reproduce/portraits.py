@@ -18,10 +18,11 @@ from accord.rewards import Reward, Scores, score
 from accord.worlds.annotators import Population
 from accord.worlds.portraits import People, policy, prompts, read_prompt, render
 from accord.worlds.portraits.feedback import population
-from accord.worlds.portraits.gold import distance, gold, limit, read_people, reader
+from accord.worlds.portraits.gold import gold, limit, reader
 from accord.worlds.portraits.people import ATTRIBUTES, HELD_OUT
 from accord.worlds.portraits.prompts import PHRASES, Wish
 from accord.worlds.portraits.proxies import stacked
+from accord.worlds.portraits.readers import read_people, residual
 
 SAMPLING = Denoising(steps=8, guidance=1.0, eta=1.0)
 """How pictures are drawn, in training and in tests."""
@@ -154,8 +155,7 @@ class GoldGradient:
             said = [found[w.attribute][i].log_softmax(-1)[[ATTRIBUTES[w.attribute].index(v) for v in w.allowed]].logsumexp(-1)
                     for w in read_prompt(text_of(prompt))]  # fmt: skip
             values.append(torch.stack(said).mean() if said else found["jitter"].new_zeros(()))
-        again = render(read_people(reader(), images.detach())).image
-        total = torch.stack(values) - distance(images, again) / limit()
+        total = torch.stack(values) - residual(images, read_people(reader(), images)) / limit()
         if self.person is not None:
             total = total - 4 * (found["identity"] - self.person).square().mean(-1)
         return Scores.of(total)

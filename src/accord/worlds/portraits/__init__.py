@@ -3,7 +3,7 @@
 from accord.worlds.portraits.generator import pipeline, policy
 from accord.worlds.portraits.people import ATTRIBUTES, HELD_OUT, IDENTITY, People, faces
 from accord.worlds.portraits.prompts import PHRASES, fulfilled, prompts, read_prompt
-from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader
+from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader, Structure
 from accord.worlds.portraits.render import render
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "People",
     "PortraitFaces",
     "PromptReader",
+    "Structure",
     "faces",
     "fulfilled",
     "pipeline",

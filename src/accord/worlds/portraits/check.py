@@ -21,7 +21,7 @@ from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
 from accord.worlds.portraits.prompts import prompts
 from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader
-from accord.worlds.portraits.readers import Reader
+from accord.worlds.portraits.readers import Reader, read_people, residual
 from accord.worlds.portraits.render import render
 
 SEED, PICTURES = 31_337, 1_000
@@ -47,17 +47,17 @@ def of_gold(vae: Any) -> dict[str, float]:
     reader = Reader.load("gold", WEIGHTS)
     found: dict[str, float] = {"psnr": float(-10 * (again - plain).square().mean().log10())}
     for name, images in (("renders", plain), ("reconstructions", again)):
-        read = gold.read_people(reader, images)
+        read = read_people(reader, images)
         error = (read.identity - people.identity).square().mean(0).sqrt()
         found |= {f"{name}/identity error": float(error.square().mean().sqrt())}
         found |= {f"{name}/{a}": float((read.attributes[a] == people.attributes[a]).float().mean()) for a in ATTRIBUTES}
         if name == "reconstructions":
             found |= {f"{name}/error of {t}": float(e) for t, e in zip(IDENTITY, error, strict=True)}
-            residual = gold.distance(images, render(read).image)
-            found["residual_99"] = float(residual.quantile(0.99))
+            left = residual(images, read)
+            found["residual_99"] = float(left.quantile(0.99))
             g = torch.Generator().manual_seed(0)
             bent = twisted(images, torch.full((len(images),), 2.0), g)
-            worse = gold.distance(bent, render(gold.read_people(reader, bent)).image)
+            worse = residual(bent, read_people(reader, bent))
             found["twisted by 2 pixels, invalid"] = float((worse > found["residual_99"]).float().mean())
     return found
 

@@ -5,9 +5,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
 
-from accord.policies.diffusion import DiffusionPolicy
-from accord.policies.diffusion.inversion import renoise
-
 
 def twisted(
     images: Float[Tensor, "n 3 h w"], amount: Float[Tensor, "n"], g: torch.Generator
@@ -35,17 +32,3 @@ def spoilt(
     cast = torch.randn(n, 3, 1, 1, generator=g) * 0.2
     noise = torch.randn(images.shape, generator=g) * 0.15
     return (images + share[0] * (blurred - images) + share[1] * noise + share[2] * cast).clamp(0, 1)
-
-
-@torch.no_grad()
-def redrawn(
-    policy: DiffusionPolicy, images: Float[Tensor, "n 3 h w"], g: torch.Generator, steps: int = 8
-) -> Float[Tensor, "n 3 h w"]:
-    """Noise the pictures and let the generator finish them, unprompted: they get its own faults, the more the more it draws."""
-    keep, seed = (int(torch.randint(low, high, (1,), generator=g)) for low, high in ((2, steps + 1), (0, 2**31)))
-    x = renoise(policy, policy.pictures.encode(images), steps, keep, seed)
-    schedule, condition = policy.schedule(steps), policy.condition([""] * len(images))
-    for i in range(steps - keep, steps):
-        output = policy.predict(x, float(schedule.timesteps[i]), condition)
-        x, _ = schedule.step(x, output, i, 0.0)
-    return policy.pictures.decode(x)

@@ -12,16 +12,14 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from accord.errors import ModelError
 from accord.feedback import text_of
 from accord.rewards import Scores
 from accord.worlds.portraits.model import WEIGHTS
-from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
+from accord.worlds.portraits.people import IDENTITY, People
 from accord.worlds.portraits.prompts import fulfilled
-from accord.worlds.portraits.readers import Reader
-from accord.worlds.portraits.render import render
+from accord.worlds.portraits.readers import Reader, read_people, residual
 
 ASPECTS = {"identity": 0.5, "prompt": 0.35, "structure": 0.15}
 """What a portrait's gold consists of, and in which shares; each lies in [0, 1]. Without a wanted person the other two share."""
@@ -79,22 +77,8 @@ def likeness(a: Float[Tensor, "n i"], b: Float[Tensor, "n i"]) -> Float[Tensor, 
 @torch.no_grad()
 def estimate(images: Float[Tensor, "n 3 64 64"]) -> Estimate:
     people = read_people(reader(), images)
-    residual = distance(images, render(people).image)
-    return Estimate(people, residual, residual <= limit())
-
-
-@torch.no_grad()
-def read_people(network: Reader, images: Float[Tensor, "n 3 64 64"]) -> People:
-    """The likeliest parameters of each picture."""
-    found = network(images)
-    return People(
-        found["identity"].clamp(-1, 1), {a: found[a].argmax(-1) for a in ATTRIBUTES}, found["jitter"].clamp(-1, 1)
-    )
-
-
-def distance(a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n"]:
-    """Mean absolute difference of pictures, a little blurred: edges may be a pixel off."""
-    return (avg_pool2d(a, 3, 1, 1) - avg_pool2d(b, 3, 1, 1)).abs().mean((1, 2, 3))
+    left = residual(images, people)
+    return Estimate(people, left, left <= limit())
 
 
 def gold(*, prompts: Sequence[Any], completions: Any, person: Any = None, **columns: Any) -> Scores:

@@ -10,8 +10,7 @@ from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from accord.engine import Learner, Loss, Mean, Rows, Step, derive, generator
 from accord.losses import pairwise
-from accord.policies.diffusion import DiffusionPolicy
-from accord.worlds.portraits.distort import redrawn, spoilt, twisted
+from accord.worlds.portraits.distort import spoilt, twisted
 from accord.worlds.portraits.people import ATTRIBUTES, People
 from accord.worlds.portraits.readers import Reader
 from accord.worlds.portraits.render import render
@@ -22,22 +21,20 @@ class Shots:
     """Pictures with whom and what they show.
 
     Attributes:
-        person: which of the persons who recur.
-        worse: each picture spoilt in several ways.
+        person: which of the persons who recur. seed: of whatever a lesson draws.
     """
 
     image: Float[Tensor, "n 3 h w"]
     people: People
     person: Int[Tensor, "n"]
-    worse: Float[Tensor, "n k 3 h w"] | None = None
+    seed: int
 
     def __len__(self) -> int:
         return len(self.image)
 
     def select(self, rows: Sequence[int]) -> "Shots":
         index = list(rows)
-        worse = None if self.worse is None else self.worse[index]
-        return Shots(self.image[index], self.people[index], self.person[index], worse)
+        return Shots(self.image[index], self.people[index], self.person[index], self.seed)
 
 
 Lesson = Callable[[Reader, Shots], dict[str, Float[Tensor, "n"]]]
@@ -58,13 +55,12 @@ class Read(Learner):
 
     Args:
         fresh: renders show new people each time, not other pictures of the album's.
-        worsen: makes each picture worse in several ways, for lessons that compare.
     """
 
-    def __init__(self, reader: Reader, lesson: Lesson, album: Album | None, *, fresh: bool, worsen: Callable[[Tensor, torch.Generator], Tensor] | None = None) -> None:  # fmt: skip
+    def __init__(self, reader: Reader, lesson: Lesson, album: Album | None, *, fresh: bool) -> None:
         super().__init__()
         self.model = nn.ModuleDict({"reader": reader} | ({"lesson": lesson} if isinstance(lesson, nn.Module) else {}))
-        self.lesson, self.album, self.fresh, self.worsen = lesson, album, fresh, worsen
+        self.lesson, self.album, self.fresh = lesson, album, fresh
 
     @property
     def trainables(self) -> dict[str, nn.Module]:
@@ -85,12 +81,8 @@ class Read(Learner):
             stored = list(batch[:half])
             images = torch.cat([self.album.images[stored].float() / 255, images])
             people = People.concat([self.album.people[stored], people])
-        worse = None if self.worsen is None else self.worsen(images, g)
         images = spoilt(images, 0.4 * torch.rand(len(images), generator=g), g)
-        if worse is not None:
-            flat = worse.flatten(0, 1)
-            worse = spoilt(flat, 0.4 * torch.rand(len(flat), generator=g), g).unflatten(0, worse.shape[:2])
-        return Shots(images, people, person, worse)
+        return Shots(images, people, person, derive(step.seed, step.number, step.rank, purpose="lesson"))
 
     def forward(self, batch: Shots) -> Loss:
         found = self.lesson(self.model["reader"], batch)  # type: ignore[arg-type]
@@ -131,23 +123,10 @@ def parameters(reader: Reader, truth: Shots) -> dict[str, Tensor]:
 
 def looks(reader: Reader, truth: Shots) -> dict[str, Tensor]:
     """Bradley-Terry on pairs made without people: of two pictures alike but for how much they are spoilt the sounder wins."""
-    if truth.worse is None:
-        raise ValueError("this lesson compares pictures with worse ones")
-    sound, worse = reader(truth.image), reader(truth.worse.flatten(0, 1))
-    lost = {a: sound[a] - worse[a].unflatten(0, (len(truth), -1))[..., 0] for a in ("structure", "appeal")}
-    return {name: pairwise(lost[aspect][:, i]) for i, (name, aspect) in enumerate(SPOILS.items())}
-
-
-SPOILS = {"twisted": "structure", "spoilt": "appeal", "redrawn": "structure"}
-"""Ways to make a picture worse, in order, and what each one takes from it."""
-
-
-def worsened(policy: DiffusionPolicy) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """Each picture in all the ways of `SPOILS`."""
-
-    def worsen(images: Tensor, g: torch.Generator) -> Tensor:
-        bent = twisted(images, torch.rand(len(images), generator=g) * 4.0, g)
-        dull = spoilt(images, torch.rand(len(images), generator=g), g)
-        return torch.stack([bent, dull, redrawn(policy, images, g)], 1)
-
-    return worsen
+    g = generator(truth.seed, purpose="looks")
+    sound = reader(truth.image)
+    out = {}
+    for name, spoil, most in (("structure", twisted, 4.0), ("appeal", spoilt, 1.0)):
+        worse = reader(spoil(truth.image, torch.rand(len(truth), generator=g) * most, g))
+        out[name] = pairwise((sound[name] - worse[name])[:, 0])
+    return out

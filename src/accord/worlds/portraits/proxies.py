@@ -14,10 +14,10 @@ from accord.rewards import Scores
 from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.people import ATTRIBUTES
 from accord.worlds.portraits.prompts import read_prompt
-from accord.worlds.portraits.readers import Reader
+from accord.worlds.portraits.readers import Reader, read_people, residual
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=4)
 def _reader(name: str) -> Reader:
     return Reader.load(name, WEIGHTS)
 
@@ -63,6 +63,21 @@ class PromptReader:
             values.append((log_p + (log_p.clamp(min=self.floor) - log_p).detach()).mean())
             valid.append(bool(said))
         return Scores(torch.stack(values), torch.tensor(valid))
+
+
+class Structure:
+    """``-scale * residual``: how far a picture is from its own description drawn again, as a reader of plain renders describes it.
+
+    Args:
+        scale: at 40, plain reconstructions lie at -0.6 and pictures whose parts slipped by three pixels at -2.6.
+    """
+
+    def __init__(self, scale: float = 40.0) -> None:
+        self.scale = scale
+
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
+        images = stacked(completions)
+        return Scores.of(-self.scale * residual(images, read_people(_reader("teacher"), images)))
 
 
 class Looks:

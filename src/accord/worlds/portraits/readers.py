@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import avg_pool2d, silu
 
 from accord.errors import ModelError
 from accord.policies.meter import count_call
-from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY
+from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
+from accord.worlds.portraits.render import render
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,18 @@ class Reader(nn.Module):
         reader = cls(SHAPES[name].heads, width=SHAPES[name].width)
         reader.load_state_dict({k: v.float() for k, v in load_file(file).items()})
         return reader.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def read_people(network: Reader, images: Float[Tensor, "n 3 64 64"]) -> People:
+    """The likeliest parameters of each picture."""
+    found = network(images)
+    return People(
+        found["identity"].clamp(-1, 1), {a: found[a].argmax(-1) for a in ATTRIBUTES}, found["jitter"].clamp(-1, 1)
+    )
+
+
+def residual(images: Float[Tensor, "n 3 64 64"], people: People) -> Float[Tensor, "n"]:
+    """How far pictures are from these people drawn: mean absolute difference, a little blurred, as edges may be a pixel off."""
+    drawn = render(people).image
+    return (avg_pool2d(images, 3, 1, 1) - avg_pool2d(drawn, 3, 1, 1)).abs().mean((1, 2, 3))

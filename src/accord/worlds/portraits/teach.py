@@ -63,7 +63,7 @@ class Reconstruct(Learner):
         error = ((y - x).abs().mean(1) * batch.weight).mean((1, 2))
         edges = sum(((y.diff(dim=d) - x.diff(dim=d)).abs().mean((1, 2, 3)) for d in (-1, -2)), torch.zeros(len(x)))
         kl = posterior.kl()
-        shots = Shots(y / 2 + 0.5, batch.people, torch.zeros(len(x), dtype=torch.long))
+        shots = Shots(y / 2 + 0.5, batch.people, torch.zeros(len(x), dtype=torch.long), 0)
         read = torch.stack(list(parameters(self.teacher[0], shots).values())).sum(0)
         each = error + self.edges * edges + self.kl * kl + self.lesson * read
         return Loss(each.sum(), float(len(x)), {"error": Mean.of(error), "edges": Mean.of(edges), "kl": Mean.of(kl), "read": Mean.of(read)})  # fmt: skip

@@ -17,7 +17,7 @@ from accord.feedback import Example, with_picture
 from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.loading import cache_folder
 from accord.worlds.portraits.generator import adapted, pipeline
-from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters, worsened
+from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters
 from accord.worlds.portraits.model import (
     LENGTH,
     assemble,
@@ -58,7 +58,7 @@ GOLD = 777
 def vae(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
     """The autoencoder, with its latents' scale."""
     model: Any = build_vae(seed)
-    teacher = Reader.load("teacher", run.parent)
+    teacher = Reader.load("teacher", out)
     fit(Reconstruct(model, teacher), range(steps * 16), steps=steps, batch_size=16, lr=1.5e-3, schedule="cosine", warmup=0.02, ema=0.998, seed=seed,
         out=run, resume=True, checkpoint_every=250)  # fmt: skip
     with torch.no_grad():
@@ -151,14 +151,13 @@ def reader(stage: str, run: Path, out: Path, *, steps: int) -> None:
     album = (
         None if stage == "teacher" else reconstructions(out / "vae", seed, run.with_name(f"shots-{seed}.safetensors"))
     )
-    algorithm = Read(made, lesson, album, fresh=stage in ("gold", "teacher"),
-                     worsen=worsened(DiffusionPolicy(pipeline("unet", out), "unet")) if stage == "looks" else None)  # fmt: skip
-    fit(algorithm, range(PERSONS * SHOTS), steps=steps, batch_size=24 if stage == "looks" else 64, lr=1e-3, schedule="cosine", warmup=0.02, ema=0.998,
+    algorithm = Read(made, lesson, album, fresh=stage in ("gold", "teacher"))
+    fit(algorithm, range(PERSONS * SHOTS), steps=steps, batch_size=64, lr=1e-3, schedule="cosine", warmup=0.02, ema=0.998,
         seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
     if stage == "looks" and album is not None:
         standardise(made, album)
     save_tensors(
-        (run.parent if stage == "teacher" else out) / f"{stage}.safetensors",
+        out / f"{stage}.safetensors",
         {k: v.half() for k, v in made.state_dict().items()},
     )
 
