@@ -1,5 +1,6 @@
 """The trained parts of the world of portraits: the gold is right and can't be fooled by its own residual, proxies know their job."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from torch import Tensor
 
 from accord.errors import ModelError
+from accord.feedback import with_picture
 from accord.policies.diffusion import Denoising, DiffusionPolicy
-from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, pipeline, policy, prompts
+from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, Structure, pipeline, policy, prompts
 from accord.worlds.portraits.check import reconstructed
 from accord.worlds.portraits.distort import spoilt, twisted
+from accord.worlds.portraits.generator import adapted
 from accord.worlds.portraits.gold import gold
 from accord.worlds.portraits.people import People
 from accord.worlds.portraits.prompts import describe
@@ -64,6 +67,29 @@ def test_prompt_reader_prefers_true_prompts_and_has_a_gradient(pictures: Tensor)
     assert float((right > wrong).float().mean()) > 0.95
     (gradient,) = torch.autograd.grad(right.sum(), x)
     assert bool(torch.isfinite(gradient).all())
+
+
+def test_structure_falls_with_every_pixel_of_twisting_and_its_gradient_mends_it(pictures: Tensor) -> None:
+    g = torch.Generator().manual_seed(2)
+    bent = [twisted(pictures, torch.full((N,), amount), g) for amount in (1.0, 2.0, 4.0)]
+    values = [Structure()(prompts=TRUE, completions=x).values for x in (pictures, *bent)]
+    assert all(float((a > b).float().mean()) > 0.9 for a, b in pairwise(values))
+    x = bent[1].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(Structure()(prompts=TRUE, completions=x).values.sum(), x)
+    better = gold(prompts=TRUE, completions=(x + 0.02 * gradient.sign()).detach().clamp(0, 1)).aspects["structure"]
+    assert float(better.mean()) >= float(gold(prompts=TRUE, completions=x).aspects["structure"].mean())
+
+
+def test_image_adapter_draws_whom_the_prompt_shows() -> None:
+    trained, asked = adapted(), prompts(24, 12)
+    with torch.no_grad():
+        shown, _ = PortraitFaces()(render(PEOPLE[range(24)]).image)
+    rows = {"with": [with_picture(t, v) for t, v in zip(asked, shown, strict=True)], "without": asked}
+    drawn = {
+        k: trained.sample(r, 1, Denoising(steps=10, guidance=1.0, eta=1.0), seed=3).completions for k, r in rows.items()
+    }
+    like = {k: (PortraitFaces()(torch.stack(x))[0] * shown).sum(-1).mean() for k, x in drawn.items()}
+    assert float(like["with"]) > float(like["without"]) + 0.1
 
 
 def test_looks_put_sound_pictures_above_spoilt_ones_and_never_above_zero(pictures: Tensor) -> None:

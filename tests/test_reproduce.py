@@ -122,6 +122,24 @@ def test_committed_results_belong_to_the_committed_claims() -> None:
         assert result["verdict"] == judge(module.CLAIM, result["measures"], result["compute"]).verdict
 
 
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_no_prompt_tells_the_taste_and_every_reward_of_it_hears_it(seed: int) -> None:
+    from accord.reproduce.portraits import Tasteful, asked, taste
+    from accord.worlds.portraits import read_prompt
+
+    wanted = taste(seed)
+    texts = asked(20, seed)
+    assert not {w.attribute for t in texts for w in read_prompt(t)} & {w.attribute for w in wanted}
+    heard: list[str] = []
+
+    def reward(*, prompts: list[str], completions: list[int], **columns: object) -> list[float]:
+        heard.extend(prompts)
+        return [0.0] * len(prompts)
+
+    Tasteful(reward, seed)(prompts=texts, completions=[0] * 20)
+    assert [read_prompt(h) for h in heard] == [[*read_prompt(t), *wanted] for t in texts]
+
+
 def test_the_catalogue_tells_the_truth() -> None:
     assert [m.number for m in METHODS] == list(range(1, 97))
     assert len({m.name for m in METHODS}) == 96

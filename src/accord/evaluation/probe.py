@@ -41,6 +41,7 @@ class Probe:
             gap = (drawn.logprobs - self.reference.logprobs(drawn).cpu()) * drawn.mask
             measures["kl"] = float(gap.sum(-1).mean())
         said: dict[str, list[float | None]] = {}
+        aspects: dict[str, list[float | None]] = {}
         for name, reward in self.rewards.items():
             s = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist(),
                       **drawn.context)  # fmt: skip
@@ -48,12 +49,15 @@ class Probe:
             measures |= {
                 f"reward/{name}/{a}": float(v[s.valid].mean()) for a, v in s.aspects.items() if bool(s.valid.any())
             }
-            said[name] = [v if ok else None for v, ok in zip(s.values.tolist(), s.valid.tolist(), strict=True)]
+            said[name] = _where_valid(s.values, s.valid)
+            aspects |= {f"{name}/{a}": _where_valid(v, s.valid) for a, v in s.aspects.items()}
         if self.folder is not None:
-            self._write(step, drawn, said)
+            self._write(step, drawn, said, aspects)
         return measures
 
-    def _write(self, step: int, drawn: Rollouts, said: dict[str, list[float | None]]) -> None:
+    def _write(
+        self, step: int, drawn: Rollouts, said: dict[str, list[float | None]], aspects: dict[str, list[float | None]]
+    ) -> None:
         assert self.folder is not None
         folder = self.folder / "samples"
         rows = []
@@ -62,8 +66,12 @@ class Probe:
                 save_picture(completion, folder / f"{step:06d}" / f"{i:04d}.png")
                 prompt, completion = text_of(prompt), f"{step:06d}/{i:04d}.png"
             rows.append({"prompt": prompt, "completion": completion, "tokens": int(drawn.length[i]),
-                         "finished": bool(drawn.finished[i]), "rewards": {n: v[i] for n, v in said.items()}})  # fmt: skip
+                         "finished": bool(drawn.finished[i]), "rewards": {n: v[i] for n, v in said.items()}, "aspects": {n: v[i] for n, v in aspects.items()}})  # fmt: skip
         write_text(folder / f"{step:06d}.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+
+
+def _where_valid(values: Tensor, valid: Tensor) -> list[float | None]:
+    return [v if ok else None for v, ok in zip(values.tolist(), valid.tolist(), strict=True)]
 
 
 def _surface(drawn: Rollouts) -> dict[str, float]:

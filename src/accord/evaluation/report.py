@@ -67,9 +67,9 @@ def _summary(run: Run) -> list[dict[str, str]]:
     if not run.evaluations:
         return []
     first, last = run.evaluations[0], run.evaluations[-1]
-    names = [k for k in last if k != "step" and isinstance(last[k], int | float) and k.count("/") < 2]
+    names = [k for k in last if k != "step" and isinstance(last[k], int | float) and k.count("/") < 3]
     return [
-        {"name": k.replace("reward/", "reward: "), "before": _number(first.get(k)), "after": _number(last[k]),
+        {"name": k.replace("reward/", "reward: ").replace("/", ", "), "before": _number(first.get(k)), "after": _number(last[k]),
          "change": _number(last[k] - first[k], sign=True) if isinstance(first.get(k), int | float) else ""}
         for k in names
     ]  # fmt: skip
@@ -167,9 +167,15 @@ def _side_by_side(
     return [
         {"prompt": prompt(b["prompt"]), "before": b["completion"], "after": a["completion"],
          "pictures": [_embedded(folder / x["completion"]) for x in (b, a) if x["completion"].endswith(".png")],
-         "scores": [(n, _number(b["rewards"][n]), _number(a["rewards"][n])) for n in b["rewards"]]}
+         "scores": [(n, _number(b["rewards"][n]), _number(a["rewards"][n]), _aspects(n, b, a)) for n in b["rewards"]]}
         for b, a in list(zip(before, after, strict=False))[:most]
     ]  # fmt: skip
+
+
+def _aspects(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What a score consists of, before and after."""
+    mine = {n: n.partition("/")[2] for n in before.get("aspects", {}) if n.startswith(f"{name}/")}
+    return ", ".join(f"{a} {_number(before['aspects'][n])} → {_number(after['aspects'][n])}" for n, a in mine.items())
 
 
 def _embedded(path: Path) -> str | None:

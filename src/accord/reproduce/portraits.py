@@ -21,7 +21,7 @@ from accord.worlds.portraits.feedback import population
 from accord.worlds.portraits.gold import gold, limit, reader
 from accord.worlds.portraits.people import ATTRIBUTES, HELD_OUT
 from accord.worlds.portraits.prompts import PHRASES, Wish
-from accord.worlds.portraits.proxies import stacked
+from accord.worlds.portraits.proxies import PromptReader, stacked
 from accord.worlds.portraits.readers import read_people, residual
 
 SAMPLING = Denoising(steps=8, guidance=1.0, eta=1.0)
@@ -142,7 +142,7 @@ def people(seed: int, noise: float) -> Population:
 
 class GoldGradient:
     """The gold with a gradient, for oracles: log-probabilities of the wishes, nearness to a person, and to what the picture's own
-    description draws."""
+    description draws; with the prompt reader's word beside it, as two readers are harder to fool than one."""
 
     def __init__(self, person: Tensor | None = None) -> None:
         self.person = person
@@ -155,7 +155,8 @@ class GoldGradient:
             said = [found[w.attribute][i].log_softmax(-1)[[ATTRIBUTES[w.attribute].index(v) for v in w.allowed]].logsumexp(-1)
                     for w in read_prompt(text_of(prompt))]  # fmt: skip
             values.append(torch.stack(said).mean() if said else found["jitter"].new_zeros(()))
-        total = torch.stack(values) - residual(images, read_people(reader(), images)) / limit()
+        fits = (torch.stack(values) + PromptReader()(prompts=prompts, completions=images).values) / 2
+        total = fits - residual(images, read_people(reader(), images)) / limit()
         if self.person is not None:
             total = total - 4 * (found["identity"] - self.person).square().mean(-1)
         return Scores.of(total)

@@ -11,13 +11,15 @@ from accord.identity import IdentityConsistency, reference_vector
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.portraits import SAMPLING, asked, drawn, named, oracle, quality, subject, train
 from accord.rewards import Reward, combine
-from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, policy
+from accord.worlds.portraits import PortraitFaces, PromptReader, Structure, policy
 from accord.worlds.portraits.generator import adapted
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.train import portraits_of
 
-REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, LAST = 5, 60, 8, 3e-4, 3e-4, 2
-DEAR = 4
+REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, LAST = 5, 40, 8, 3e-4, 1e-3, 1
+WARM, WARM_LR = 150, 1e-3
+"""Denoising on the references with which every LoRA begins."""
+DEAR = 7
 """Denoising steps for the network calls of one feedback update."""
 
 CLAIM = Claim(
@@ -34,22 +36,21 @@ CLAIM = Claim(
         "base",
         "oracle",
         "lora-denoise",
-        "lora-id",
         "lora",
         "adapter-base",
         "adapter-denoise",
-        "adapter-id",
         "adapter",
         "placebo",
     ),
     equal=("lora-denoise", "lora", "adapter-denoise", "adapter", "placebo"),
     settings=(
         ("references", f"{REFERENCES} / 1"),
+        ("warm-up of LoRA", f"{WARM} denoising steps, lr {WARM_LR}"),
         ("feedback updates", str(STEPS)),
         ("denoising steps", str(STEPS * DEAR)),
         ("batch", str(BATCH)),
         ("lr", f"{LR} / {ADAPTER_LR}"),
-        ("aesthetics", "0.2 prompt + 0.02 looks"),
+        ("aesthetics", "0.4 prompt + 1.0 structure"),
     ),
 )  # fmt: skip
 
@@ -62,7 +63,7 @@ def run(arm: str, seed: int) -> Measures:
 
 
 def aesthetics() -> Reward:
-    return combine({"prompt": PromptReader(), "looks": Looks()}, weights={"prompt": 0.2, "looks": 0.02})
+    return combine({"prompt": PromptReader(), "structure": Structure()}, weights={"prompt": 0.4, "structure": 1.0})
 
 
 def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> Measures:
@@ -73,17 +74,18 @@ def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> M
     ]
     texts = named(asked(200, seed))
     options: Any = {"batch_size": BATCH, "lr": LR, "other": arm == "placebo"}
+    if arm != "base":
+        train(Supervised(trained), rows, seed, steps=WARM, **{**options, "lr": WARM_LR})
     if arm == "oracle":
         oracle(trained, seed, texts, person=person)
     elif arm == "lora-denoise":
         train(Supervised(trained), rows, seed, steps=STEPS * DEAR, **options)
     elif arm != "base":
         identity = IdentityConsistency(encoder, reference_vector(encoder, pictures))
-        extra = None if arm == "lora-id" else aesthetics()
         algorithm = IDAligner(
             trained,
             identity,
-            extra,
+            aesthetics(),
             id_weight=1.0,
             aes_weight=1.0,
             last=LAST,
@@ -111,11 +113,10 @@ def adapter(arm: str, seed: int, person: Tensor, pictures: Tensor) -> Measures:
         with torch.no_grad():
             vectors, _ = encoder(torch.cat([subject(seed + 1000 + i, 1)[1] for i in range(100)]))
         rows = [with_picture(t, vectors[i % 100]) for i, t in enumerate(asked(200, seed))]
-        extra = None if arm == "adapter-id" else aesthetics()
         algorithm = IDAligner(
             trained,
             IdentityConsistency(encoder),
-            extra,
+            aesthetics(),
             id_weight=1.0,
             aes_weight=1.0,
             last=LAST,
