@@ -1,5 +1,6 @@
 """accord methods, report, reproduce."""
 
+import contextlib
 from json import dumps
 from pathlib import Path
 
@@ -7,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from accord.catalogue import METHODS, find
-from accord.cli.data import say
-from accord.errors import ConfigError
+from accord.cli.data import quiet_diffusers, say
+from accord.errors import ConfigError, ModelError
 from accord.evaluation import write_report
 
 
@@ -66,6 +67,8 @@ def reproduce(name: str | None = None, all: bool = False, seeds: int | None = No
         raise ConfigError(f"{missing[0]} has no reproduction yet; these have one: {', '.join(claims())}")
     if all and json:
         raise ConfigError("--json names one file: use it with one system")
+    with contextlib.suppress(ModelError):  # systems on text do without diffusers
+        quiet_diffusers()
     for n in names:
         result = reproduce_one(n, seeds=seeds, to=Path(json) if json else None, say=say)
         print(

@@ -53,14 +53,14 @@ class Result:
 
 def claims() -> list[str]:
     """Systems that have a reproduction, in order of their cards."""
-    found = [find(_module(n).CLAIM.name) for n in _names()]
+    found = [find(m.name.replace("_", "-")) for m in pkgutil.iter_modules(systems.__path__)]
     return [m.name for m in sorted(found, key=lambda m: m.number)]
 
 
 def reproduce_one(name: str, *, seeds: int | None = None, to: Path | None = None,
                   say: Callable[[str], None] = lambda text: None) -> Result:  # fmt: skip
     """Run one reproduction; arms and seeds that are already finished (for the same claim) are not run again."""
-    module = next(_module(n) for n in _names() if _module(n).CLAIM.name == name)
+    module = _module(name)
     claim: Claim = module.CLAIM
     count = claim.seeds if seeds is None else seeds
     if count < 1:
@@ -161,9 +161,6 @@ def _curves(result: Result) -> dict[str, dict[str, list[tuple[float, float]]]]:
     return found
 
 
-def _names() -> list[str]:
-    return [m.name for m in pkgutil.iter_modules(systems.__path__)]
-
-
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{systems.__name__}.{name}")
+    """Only the one that is wanted: those on pictures need more libraries than those on text."""
+    return importlib.import_module(f"{systems.__name__}.{name.replace('-', '_')}")

@@ -163,7 +163,7 @@ class GoldGradient:
 
 
 def oracle(trained: DiffusionPolicy, seed: int, texts: Sequence[Any] | None = None, *, person: Tensor | None = None,
-           sampling: Denoising = SAMPLING, steps: int = 80) -> None:  # fmt: skip
+           sampling: Denoising = SAMPLING, steps: int = 80, lr: float = 1e-3) -> None:  # fmt: skip
     """How good the policy gets at most: trained through its last step on the gold's own gradient, stopped by the gold on training prompts.
 
     Args:
@@ -179,9 +179,7 @@ def oracle(trained: DiffusionPolicy, seed: int, texts: Sequence[Any] | None = No
         return {"gold": quality(seen, drawn(trained, seen, seed + 1, sampling), person=person, judge=judge)["gold"]}
 
     algorithm = DRaFT(trained, wanted, k=1, sampling=sampling, recompute=False)
-    train(
-        algorithm, texts, seed, steps=steps, batch_size=8, lr=1e-3, evaluate=evaluate, evaluate_every=16, select="gold"
-    )
+    train(algorithm, texts, seed, steps=steps, batch_size=8, lr=lr, evaluate=evaluate, evaluate_every=16, select="gold")
 
 
 def subject(seed: int, pictures: int) -> tuple[Tensor, Tensor, People]:

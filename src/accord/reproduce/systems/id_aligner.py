@@ -77,7 +77,7 @@ def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> M
     if arm != "base":
         train(Supervised(trained), rows, seed, steps=WARM, **{**options, "lr": WARM_LR})
     if arm == "oracle":
-        oracle(trained, seed, texts, person=person)
+        oracle(trained, seed, texts, person=person, lr=LR)
     elif arm == "lora-denoise":
         train(Supervised(trained), rows, seed, steps=STEPS * DEAR, **options)
     elif arm != "base":
