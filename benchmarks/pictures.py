@@ -3,7 +3,9 @@
 The peer's side is run by a Python that has TRL 0.23.1, the last with trainers for diffusion, and never imports accord.
 """
 
+import itertools
 import json
+import os
 import resource
 import statistics
 import sys
@@ -151,9 +153,11 @@ def peer_pipeline(folder: Path) -> Any:
     return DefaultDDPOStableDiffusionPipeline(str(folder), use_lora=True)
 
 
+_ASKED = itertools.cycle(PROMPTS)
+
+
 def prompt() -> tuple[str, dict[str, Any]]:
-    prompt.calls = getattr(prompt, "calls", -1) + 1  # type: ignore[attr-defined]
-    return PROMPTS[prompt.calls % len(PROMPTS)], {}  # type: ignore[attr-defined]
+    return next(_ASKED), {}
 
 
 def peer_values(pipe: Any, folder: Path) -> list[float]:
@@ -254,7 +258,7 @@ def main() -> None:
         "backprop-memory/plain": lambda f: ours_memory(f, STEPS, recompute=False),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        __import__("os").chdir(scratch)
+        os.chdir(scratch)
         found = works[f"{work}/{side}"](folder)
     print(json.dumps({**found, "median": statistics.median(found["seconds"]), "peak_mb": peak()}))
 

