@@ -84,3 +84,8 @@ def _unflatten(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> Non
         index, slot = key.split("/", 1)
         state.setdefault(int(index), {})[slot] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # Files hold no strides, and fused kernels go through a weight's memory and its moments' side by side.
+    for p, slots in optimizer.state.items():
+        for key, value in slots.items():
+            if value.shape == p.shape:
+                slots[key] = torch.empty_like(p, dtype=value.dtype).copy_(value)
