@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         found = works[f"{work}/{side}"](folder)
-    print(json.dumps({**found, "median": statistics.median(found["seconds"]), "peak_mb": peak()}))
+    versions = {name: version(name) for name in ("trl", "diffusers")}
+    print(json.dumps({**found, "versions": versions, "median": statistics.median(found["seconds"]), "peak_mb": peak()}))
 
 
 if __name__ == "__main__":

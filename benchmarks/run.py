@@ -38,28 +38,19 @@ SETTINGS = {
 }
 
 
-def side(work: str, which: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(HERE / "work.py"), work, which], capture_output=True, text=True, check=False
-    )
+def side(work: str, which: str, folder: str | None = None) -> dict[str, Any]:
+    """One side in a process of its own; works on pictures get the pipeline's folder, and their peer a Python of its own."""
+    script, more = ("pictures.py", [folder]) if folder else ("work.py", [])
+    python = str(PEER) if folder and which == "peer" else sys.executable
+    done = subprocess.run([python, str(HERE / script), work, which, *more], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{work} {which} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def picture_side(work: str, which: str, folder: Path) -> dict[str, Any]:
-    python = str(PEER) if which == "peer" else sys.executable
-    done = subprocess.run(
-        [python, str(HERE / "pictures.py"), work, which, str(folder)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{work} {which} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def picture_row(work: str, folder: Path) -> dict[str, Any]:
+def picture_row(work: str, folder: str) -> dict[str, Any]:
     if work == "backprop-memory":
-        found = {k: picture_side(work, k, folder) for k in MEMORY}
+        found = {k: side(work, k, folder) for k in MEMORY}
         grown = {
             k: {"s": statistics.median(f["seconds"]), "mb": round(f["peak_mb"] - f["before_mb"])}
             for k, f in found.items()
@@ -67,10 +58,10 @@ def picture_row(work: str, folder: Path) -> dict[str, Any]:
         return {"work": work, "k": grown, "cpu": cpu(), "settings": SETTINGS[work]}
     if not PEER.is_file():
         raise SystemExit(f"{PEER} is missing: run `make bench`, or give a Python with TRL 0.23.1 as ACCORD_PEER")
-    ours, peer = (picture_side(work, which, folder) for which in ("ours", "peer"))
+    ours, peer = (side(work, which, folder) for which in ("ours", "peer"))
+    name = "diffusers" if work == "diffusion-dpo-step" else "trl"
     return {"work": work, **against(ours, peer), "runs": len(ours["seconds"]), "cpu": cpu(), "settings": SETTINGS[work],
-            "peer": "diffusers" if work == "diffusion-dpo-step" else "trl",
-            "peer_version": "0.35.2" if work == "diffusion-dpo-step" else "0.23.1"}  # fmt: skip
+            "peer": name, "peer_version": peer["versions"][name]}  # fmt: skip
 
 
 def against(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +80,7 @@ def row(work: str) -> dict[str, Any]:
             subprocess.run(
                 [sys.executable, str(HERE / "pictures.py"), "any", "build", folder], check=True, capture_output=True
             )
-            return picture_row(work, Path(folder))
+            return picture_row(work, folder)
     ours = side(work, "ours")
     base = {"work": work, "ours_s": statistics.median(ours["seconds"]), "ours_peak_mb": round(ours["peak_mb"]),
             "runs": len(ours["seconds"]), "cpu": cpu(), "settings": SETTINGS[work]}  # fmt: skip

@@ -246,6 +246,18 @@ def test_a_run_ends_with_the_weights_that_a_measure_likes_best(
     assert weights(algorithm) == at[1] != at[3]
 
 
+def test_a_measure_that_is_not_a_number_is_never_best() -> None:
+    at: dict[int, tuple[float, float]] = {}
+    algorithm = Line()
+
+    def measure(step: int) -> dict[str, float]:
+        at[step] = weights(algorithm)
+        return {"quality": float("nan") if step % 2 == 0 else float(step)}
+
+    fit(algorithm, DATA, steps=4, batch_size=8, lr=0.1, evaluate=measure, evaluate_every=1, select="quality", progress=False)  # fmt: skip
+    assert weights(algorithm) == at[3]
+
+
 def test_weights_are_chosen_without_a_folder_too() -> None:
     at: dict[int, tuple[float, float]] = {}
     algorithm = Line()

@@ -41,12 +41,6 @@ def latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def best(folder: Path) -> Path | None:
-    """The checkpoint that an evaluation liked best."""
-    path = folder / "checkpoints" / "best"
-    return path if path.is_dir() else None
-
-
 def load(path: Path, models: dict[str, nn.Module],
          optimizers: dict[str, torch.optim.Optimizer]) -> tuple[int, dict[str, dict[str, Tensor]]]:  # fmt: skip
     """Put a checkpoint back; returns its step and the extra state by name."""

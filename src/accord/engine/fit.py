@@ -18,9 +18,10 @@ from accord.engine import checkpoint
 from accord.engine.algorithm import Algorithm, Loss, Mean, Rows, Step
 from accord.engine.memory import keep_freed_memory
 from accord.engine.progress import Progress
-from accord.engine.run import Recorder, Run, load_tensors, save_tensors, write_json
+from accord.engine.run import Recorder, Run, save_tensors, write_json
 from accord.engine.seeds import derive, generator
 from accord.engine.training import Training
+from accord.engine.weights import Average, Best
 from accord.errors import ConfigError, Interrupted, NumericsError, RunError
 
 Evaluation = Callable[[int], dict[str, float]]
@@ -71,9 +72,8 @@ class _Loop:
         self.optimizers = {name: self._optimizer(name, model) for name, model in self.models.items()}
         wrapped = self.accelerator.prepare(algorithm, *self.optimizers.values())
         self.wrapped, self.prepared = wrapped[0], wrapped[1:]
-        self.average = _Average(self.models, options.ema) if options.ema else None
-        self.best: float | None = None
-        self.chosen: dict[str, Tensor] = {}
+        self.average = Average(self.models, options.ema) if options.ema else None
+        self.best = Best(self.models, options.select) if options.select else None
         self.record = Recorder(out, resume=resume, main=self.accelerator.is_main_process)
         self.folder = self.record.run.folder
         self.done = self._restore() if resume else 0
@@ -113,8 +113,8 @@ class _Loop:
                     raise Interrupted(f"stopped after step {self.done} of {self.steps}{where}")
         if self.average:
             self.average.swap()
-        if self.chosen:
-            _put(self.models, self.chosen)
+        if self.best:
+            self.best.put()
         self.record.describe(**describe, status="finished", steps=self.steps)
         if self.o.trackers:
             self.accelerator.end_training()
@@ -233,27 +233,19 @@ class _Loop:
         measures = self.evaluate(self.done) if main else {}
         if main:
             self.record.evaluated({"step": self.done, **measures})
-        better = self.o.select is not None and self._gather(main and self._better(measures))[0]
-        if better:
-            self.chosen = {k: p.detach().clone() for k, p in _live(self.models).items()}
+        better = self.best is not None and self._gather(main and self.best.beaten(measures))[0]
+        if better and self.best:
+            self.best.keep()
         if self.average:
             self.average.swap()
         if better:
             self._save(best=True)
 
-    def _better(self, measures: dict[str, float]) -> bool:
-        if self.o.select not in measures:
-            raise ConfigError(f"select={self.o.select!r}, but the evaluation measured only {sorted(measures)}")
-        if self.best is not None and measures[self.o.select] <= self.best:
-            return False
-        self.best = measures[self.o.select]
-        return True
-
     def _save(self, *, best: bool = False) -> None:
         if self.folder is not None and self.accelerator.is_main_process:
             extra = {"algorithm": self.algorithm.state(), "ema": self.average.state() if self.average else {}}
-            if self.best is not None:
-                extra["best"] = {"value": torch.tensor(self.best, dtype=torch.float64)}
+            if self.best:
+                extra["best"] = self.best.state()
             raw = dict(zip(self.models, (getattr(p, "optimizer", p) for p in self.prepared), strict=True))
             checkpoint.save(self.folder, self.done, self.models, raw, extra, keep=self.o.keep, best=best)
 
@@ -271,56 +263,10 @@ class _Loop:
         self.algorithm.load_state(extra.get("algorithm", {}))
         if self.average:
             self.average.load(extra["ema"])
-        if "best" in extra:
-            self._restore_best(float(extra["best"]["value"]))
+        if self.best and "best" in extra:
+            self.best.load(extra["best"])
         self.record.rewind(step)
         return step
-
-    def _restore_best(self, value: float) -> None:
-        path = checkpoint.best(self.folder) if self.folder else None
-        if path is None or not self.o.select:
-            return
-        self.best = value
-        weights = {f"{m}.{n}": p for m in self.models for n, p in load_tensors(path / f"{m}.safetensors").items()}
-        averaged = load_tensors(path / "ema.extra.safetensors") if self.average else {}
-        self.chosen = {k: {**weights, **averaged}[k].to(p.device) for k, p in _live(self.models).items()}
-
-
-def _live(models: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
-    return {f"{m}.{n}": p for m, model in models.items() for n, p in checkpoint.trained(model).items()}
-
-
-@torch.no_grad()
-def _put(models: dict[str, nn.Module], weights: dict[str, Tensor]) -> None:
-    for key, p in _live(models).items():
-        p.copy_(weights[key])
-
-
-class _Average:
-    """Exponential moving average of all trained weights; `swap` exchanges it with the live ones."""
-
-    def __init__(self, models: dict[str, nn.Module], decay: float) -> None:
-        self.decay = decay
-        self.live = _live(models)
-        self.shadow = {k: p.detach().clone() for k, p in self.live.items()}
-
-    @torch.no_grad()
-    def update(self) -> None:
-        for key, p in self.live.items():
-            self.shadow[key].lerp_(p, 1 - self.decay)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        for key, p in self.live.items():
-            kept = p.detach().clone()
-            p.copy_(self.shadow[key])
-            self.shadow[key] = kept
-
-    def state(self) -> dict[str, Tensor]:
-        return dict(self.shadow)
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        self.shadow = {k: state[k].to(p.device) for k, p in self.live.items()}
 
 
 class _CtrlC:

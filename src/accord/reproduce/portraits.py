@@ -52,7 +52,6 @@ class Tasteful:
 
     def __init__(self, reward: Reward, seed: int) -> None:
         self.reward, self.said = reward, [PHRASES[w.attribute][w.value][0] for w in taste(seed)]
-        self.differentiable = getattr(reward, "differentiable", True)
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Any:
         whole = [", ".join([text_of(p), *self.said]) for p in prompts]

@@ -32,8 +32,8 @@ class LatentDiffusion(nn.Module):
 
     def __init__(self, pipeline: Any, name: str, image_adapter: ImageAdapter | None = None) -> None:
         super().__init__()
-        self.denoiser: nn.Module = getattr(pipeline, "unet", None) or pipeline.transformer
-        laid_out(self.denoiser, torch.channels_last)  # convolutions are a fifth faster in it
+        self.denoiser: Any = getattr(pipeline, "unet", None) or pipeline.transformer
+        self.denoiser.to(memory_format=torch.channels_last)  # convolutions are a fifth faster in it
         self.image_adapter = image_adapter
         # In a list, lest the frozen parts count as parts of this module.
         self._pipeline = [pipeline]
@@ -73,7 +73,7 @@ class LatentDiffusion(nn.Module):
         if lora is not None:
             policy.add_lora(lora)
         if gradient_checkpointing:
-            policy.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+            policy.denoiser.enable_gradient_checkpointing()
         return policy
 
     @property
@@ -112,7 +112,7 @@ class LatentDiffusion(nn.Module):
             raise ConfigError(f"lora is a rank, at least 1, but got {rank} (leave it out to train every weight)")
         self.denoiser.requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS), init_lora_weights="gaussian")
-        self.denoiser.add_adapter(config, name)  # type: ignore[operator]
+        self.denoiser.add_adapter(config, name)
 
     def add_image_adapter(
         self, encoder: Encoder, size: int, *, tokens: int = 4, weights: str | Path | None = None
@@ -161,9 +161,9 @@ class LatentDiffusion(nn.Module):
             if not self.adapted:
                 return
         if not self.adapted:
-            laid_out(self.denoiser, torch.contiguous_format)  # files hold no strides
+            self.denoiser.to(memory_format=torch.contiguous_format)  # files hold no strides
             self.pipeline.save_pretrained(folder)
-            laid_out(self.denoiser, torch.channels_last)
+            self.denoiser.to(memory_format=torch.channels_last)
             return
         from peft import get_peft_model_state_dict
 
@@ -221,8 +221,3 @@ class LatentDiffusion(nn.Module):
         if self.image_adapter is None or condition.vectors is None:
             return nullcontext()
         return self.image_adapter.given(condition.vectors)
-
-
-def laid_out(module: nn.Module, memory: torch.memory_format) -> None:
-    """Put a module's four-dimensional weights into this order of memory."""
-    module.to(memory_format=memory)  # type: ignore[call-overload]
