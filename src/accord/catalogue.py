@@ -12,6 +12,7 @@ Verdict = Literal["holds", "mixed", "fails"]
 
 WORKING: dict[str, str] = {
     "id-aligner": "algorithms.IDAligner: ReFL on identity and looks, beside denoising for a LoRA",
+    "prdp": "algorithms.PRDP: rollouts + regression of reward differences on log-ratio differences",
     "alignprop": "algorithms.AlignProp: reward backprop with random truncation",
     "rlcm": "algorithms.RLCM: GRPO on the steps of a consistency policy",
     "raft": "algorithms.RAFT: rollouts + BestOfGroup credit",
