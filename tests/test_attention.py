@@ -70,7 +70,8 @@ def test_captured_maps_are_the_attention_to_tokens(family: str) -> None:
     for maps in seen.found.values():
         n, pixels, tokens = maps.shape
         assert n == 2
-        assert tokens == p.condition(PROMPTS).tensors["encoder_hidden_states"].shape[1]
+        words = p.condition(PROMPTS).tensors["encoder_hidden_states"].shape[1]
+        assert tokens == (words + 255 if family == "sd3" else words)  # one blank stands for 256
         total = maps.sum(-1)
         if family == "sd3":  # joint attention shares its mass between pixels and tokens
             assert bool((total > 0).all() and (total < 1).all())
@@ -83,11 +84,32 @@ def test_captured_maps_are_the_attention_to_tokens(family: str) -> None:
         seen.of_tokens([0], 77)
 
 
+def test_one_blank_stands_for_all_that_stable_diffusion_3_sees_without_its_largest_encoder() -> None:
+    p = policy("sd3")
+    x, condition = p.noise(2, 3), p.condition(PROMPTS)
+    p.denoiser.double()
+    said = {k: v.double() for k, v in condition.arguments().items()}
+    words = said["encoder_hidden_states"]
+    assert not words[:, -1].any()
+    full = {**said, "encoder_hidden_states": torch.cat([words, words[:, -1:].expand(-1, 255, -1)], 1)}
+    without = {**said, "encoder_hidden_states": words[:, :-1]}
+    outs, grads = [], []
+    for arguments in (said, full, without):
+        p.denoiser.zero_grad()
+        out = p.denoiser(x.double(), timestep=torch.tensor([500.0, 20.0]), return_dict=False, **arguments)[0]
+        out.square().mean().backward()
+        outs.append(out.detach())
+        grads.append(torch.cat([w.grad.flatten() for w in p.denoiser.parameters() if w.grad is not None]))
+    assert torch.allclose(outs[0], outs[1], atol=1e-9)
+    assert torch.allclose(grads[0], grads[1], atol=1e-9)
+    assert not torch.allclose(outs[2], outs[1], atol=1e-4)
+
+
 def test_a_map_that_is_changed_changes_the_picture_where_it_says() -> None:
     """One row reading another's keys and values becomes that other in a layer that only sees the prompt."""
 
     class Swap(AttentionHook):
-        def keys_values(self, layer: Any, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        def keys_values(self, layer: Any, keys: Tensor, values: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
             return (keys.flip(0), values.flip(0)) if layer.kind == "cross" else (keys, values)
 
     p = policy()

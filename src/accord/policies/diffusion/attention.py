@@ -40,8 +40,8 @@ class AttentionHook:
 
     wants_maps = False
 
-    def keys_values(self, layer: Layer, keys: Heads, values: Heads) -> tuple[Heads, Heads]:
-        """What the layer's queries see."""
+    def keys_values(self, layer: Layer, keys: Heads, values: Heads, pixels: int) -> tuple[Heads, Heads]:
+        """What the layer's queries see; the first so many queries are pixels."""
         return keys, values
 
     def maps(self, layer: Layer, maps: Maps, pixels: int) -> Maps:
@@ -82,6 +82,26 @@ class Capture(AttentionHook):
             raise ModelError(f"no layer with {side} x {side} pixels was captured, only {sides}")
         mean = torch.stack([m[..., list(tokens)] for m in maps]).mean(0)
         return mean.transpose(1, 2).unflatten(-1, (side, side))
+
+
+class Repeated(AttentionHook):
+    """Joint attention's last word stands for itself and `times` more that are equal to it, as unmasked padding is.
+
+    Args:
+        length: of the words when they are so shortened; any others pass as they are.
+    """
+
+    def __init__(self, length: int, times: int) -> None:
+        self.length, self.times = length, times
+
+    def keys_values(self, layer: Layer, keys: Heads, values: Heads, pixels: int) -> tuple[Heads, Heads]:
+        if layer.kind != "joint" or keys.shape[2] - pixels != self.length:
+            return keys, values
+        return _stretched(keys, self.times), _stretched(values, self.times)
+
+
+def _stretched(x: Heads, times: int) -> Heads:
+    return torch.cat([x, x[:, :, -1:].expand(-1, -1, times, -1)], 2)
 
 
 class Processor:
@@ -133,7 +153,7 @@ class Processor:
 
     def _attend(self, q: Heads, k: Heads, v: Heads, pixels: int, mask: Tensor | None = None) -> Heads:
         for hook in self.hooks:
-            k, v = hook.keys_values(self.layer, k, v)
+            k, v = hook.keys_values(self.layer, k, v, pixels)
         lookers = [h for h in self.hooks if h.wants_maps]
         if not lookers:
             return scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -1,5 +1,6 @@
 """What a prompt becomes for a denoiser: embeddings, by the pipeline's own text encoders."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord.errors import ModelError
+from accord.policies.diffusion.attention import Repeated
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,19 @@ def encode(pipeline: Any, prompts: Sequence[str]) -> Condition:
         embeds, _, pooled, _ = pipeline.encode_prompt(
             texts, None, None, device=device, do_classifier_free_guidance=False
         )
+        if (blank := blanks(pipeline)) is not None:
+            embeds = embeds[:, : blank.length]
         return Condition({"encoder_hidden_states": embeds, "pooled_projections": pooled}, {})
     if kind.startswith(("StableDiffusion", "LatentConsistency")):
         embeds, _ = pipeline.encode_prompt(texts, device, 1, False)
         return Condition({"encoder_hidden_states": embeds}, {})
     raise ModelError(f"{kind} is not one of the pipelines that can be trained here: Stable Diffusion 1, 2, XL or 3")
+
+
+def blanks(pipeline: Any) -> Repeated | None:
+    """Stable Diffusion 3 without its largest text encoder sees zeros in that one's place. They stay equal to each other
+    in every layer (words have no positions there), so one of them is enough; None for other pipelines."""
+    if not type(pipeline).__name__.startswith("StableDiffusion3") or pipeline.text_encoder_3 is not None:
+        return None
+    times = inspect.signature(pipeline.encode_prompt).parameters["max_sequence_length"].default
+    return Repeated(pipeline.tokenizer_max_length + 1, times - 1)

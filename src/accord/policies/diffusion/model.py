@@ -14,12 +14,15 @@ from accord.errors import ConfigError, ModelError
 from accord.feedback import pictures_of, text_of
 from accord.policies.base import Prompt
 from accord.policies.diffusion.adapter import Encoder, ImageAdapter
-from accord.policies.diffusion.condition import Condition, encode
+from accord.policies.diffusion.attention import hook
+from accord.policies.diffusion.condition import Condition, blanks, encode
 from accord.policies.diffusion.pictures import Autoencoder
 from accord.policies.diffusion.schedule import Schedule
 from accord.policies.meter import count_call
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+REMEMBERED = 1000
+"""Prompts whose embeddings are kept: megabytes each in large pipelines."""
 
 
 class LatentDiffusion(nn.Module):
@@ -34,6 +37,8 @@ class LatentDiffusion(nn.Module):
         super().__init__()
         self.denoiser: Any = getattr(pipeline, "unet", None) or pipeline.transformer
         self.denoiser.to(memory_format=torch.channels_last)  # convolutions are a fifth faster in it
+        if (blank := blanks(pipeline)) is not None:
+            hook(self.denoiser, blank)
         self.image_adapter = image_adapter
         # In a list, lest the frozen parts count as parts of this module.
         self._pipeline = [pipeline]
@@ -183,6 +188,8 @@ class LatentDiffusion(nn.Module):
             found = encode(self.pipeline, new)
             self._conditions |= {t: found.select([i]) for i, t in enumerate(new)}
         condition = Condition.concat([self._conditions[t] for t in texts])
+        for text in list(self._conditions)[:-REMEMBERED]:
+            del self._conditions[text]
         if self.image_adapter is None:
             if any(pictures_of(p) for p in prompts):
                 raise ConfigError("prompts show pictures, but this policy can't see them: add_image_adapter first")

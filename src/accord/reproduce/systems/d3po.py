@@ -17,7 +17,7 @@ from accord.rewards import Reward, Scores
 from accord.worlds.portraits import Looks, PromptReader, policy
 from accord.worlds.portraits.proxies import read_attributes, stacked
 
-ROUNDS, PAIRS, LR, BETA, CLIP, NOISE = 20, 12, 1e-3, 5.0, 0.1, 0.1
+ROUNDS, PAIRS, LR, BETA, CLIP, NOISE = 20, 12, 1e-3, 50.0, 0.3, 0.1
 COMMON = replace(SAMPLING, common_start=True, average=True)
 
 CLAIM = Claim(

@@ -19,7 +19,7 @@ from accord.rewards import Reward, combine, score
 from accord.worlds.portraits import PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.prompts import describe
 
-REFERENCES, PROMPTS, STEPS, BATCH, LR, EVERY = 4, 8, 150, 4, 1e-3, 25
+REFERENCES, PROMPTS, STEPS, BATCH, LR, EVERY = 4, 8, 200, 4, 3e-3, 25
 
 CLAIM = Claim(
     name="lambda-harmonic-rpo",
@@ -69,7 +69,8 @@ def run(arm: str, seed: int) -> Measures:
         judge = harmonic(pictures, "sum" if arm == "rpo-arithmetic" else "harmonic")
         options |= {"evaluate": liked(trained, texts, judge, seed), "evaluate_every": EVERY, "select": "reward"}
     if arm == "oracle":
-        oracle(trained, seed, texts, person=person)
+        train(Supervised(trained), references, seed, **{**options, "steps": 150})
+        oracle(trained, seed, texts, person=person, lr=3e-4)
     elif arm == "dreambooth-32":
         train(
             Supervised(trained),

@@ -21,8 +21,8 @@ from accord.worlds.portraits.model import WIDTH
 def build_transformer(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     return SD3Transformer2DModel(
-        sample_size=8, patch_size=1, in_channels=4, out_channels=4, num_layers=3, attention_head_dim=32, num_attention_heads=4,
-        joint_attention_dim=2 * WIDTH, caption_projection_dim=128, pooled_projection_dim=2 * WIDTH, pos_embed_max_size=8,
+        sample_size=8, patch_size=1, in_channels=4, out_channels=4, num_layers=4, attention_head_dim=32, num_attention_heads=3,
+        joint_attention_dim=2 * WIDTH, caption_projection_dim=96, pooled_projection_dim=2 * WIDTH, pos_embed_max_size=8,
     )  # fmt: skip
 
 
