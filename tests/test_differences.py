@@ -1,4 +1,4 @@
-"""PRDP, D3PO, DDPO and RLCM: properties of their losses, and how an experience is cut."""
+"""PRDP and D3PO: properties of their losses, and how an experience is cut."""
 
 import math
 from collections.abc import Callable
@@ -7,38 +7,22 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import LCMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import tiny_pipelines
 from accord import losses
-from accord.algorithms import D3PO, DDPO, GRPO, PRDP, RLCM, PerPrompt, Rollout
+from accord.algorithms import D3PO, GRPO, PRDP, Rollout
 from accord.algorithms.rollout import Credited
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError
 from accord.losses import reward_difference, step_preference
 from accord.policies.base import Rollouts
 from accord.policies.diffusion import Denoising, DiffusionPolicy
-from accord.rewards import Scores
+from tiny_pipelines import FAMILIES, brightness, policy
 
 PROMPTS = ["a red cat", "a person"]
 SDE = Denoising(steps=3, guidance=2.0, eta=1.0)
-
-
-def policy(family: str = "sd3") -> DiffusionPolicy:
-    return DiffusionPolicy(tiny_pipelines.pipeline(family), family).eval()
-
-
-def consistency() -> DiffusionPolicy:
-    pipe = tiny_pipelines.pipeline("sd")
-    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
-    return DiffusionPolicy(pipe, "lcm").eval()
-
-
-def brightness(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
-    return [float(c.mean()) for c in completions]
 
 
 def nudge(p: DiffusionPolicy, by: float = 1e-3) -> DiffusionPolicy:
@@ -142,7 +126,7 @@ def test_a_mean_over_steps_is_a_sum_with_a_smaller_beta() -> None:
     assert torch.allclose(mean * 25, total, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_recomputed_chunks_have_the_gradient_of_the_whole_graph(family: str) -> None:
     p = policy(family)
     algorithm = PRDP(p, brightness, beta=0.05, group_size=3, sampling=SDE)
@@ -243,98 +227,6 @@ def test_d3po_moves_towards_what_is_preferred() -> None:
             if w.grad is not None:
                 w.sub_(0.05 * w.grad)
     assert lead() > before
-
-
-# DDPO and RLCM
-
-
-def scored(values: list[float], prompts: list[str]) -> tuple[Scores, Rollouts]:
-    n = len(values)
-    rollouts = Rollouts(prompts, torch.arange(n), [None] * n, torch.ones(n, 2, dtype=torch.bool), torch.zeros(n, 2),
-                        torch.ones(n, dtype=torch.bool), None)  # fmt: skip
-    return Scores.of(torch.tensor(values)), rollouts
-
-
-def test_statistics_of_each_prompt() -> None:
-    assert not PerPrompt(min_count=2)(*scored([0.7] * 4, ["a"] * 4))[0].advantage.any()
-    values = [0.1, 0.5, 0.9, 0.3]
-    plain = PerPrompt(min_count=2)(*scored(values, ["a", "a", "b", "b"]))[0].advantage
-    other = PerPrompt(min_count=2)(*scored([3 * v - 7 for v in values], ["a", "a", "b", "b"]))[0].advantage
-    assert torch.allclose(plain, other, atol=1e-3)
-    assert torch.allclose(plain[:, 0], torch.tensor([-1.0, 1.0, 1.0, -1.0]), atol=1e-3)
-    # Few rewards of a prompt: the batch's statistics.
-    x = torch.tensor(values)
-    few = PerPrompt()(*scored(values, ["a", "b", "c", "d"]))[0].advantage[:, 0]
-    assert torch.allclose(few, (x - x.mean()) / x.std(correction=0), atol=1e-3)
-    with pytest.raises(ConfigError, match="min_count <= buffer"):
-        PerPrompt(buffer=4, min_count=8)
-
-
-def test_statistics_forget_and_survive_a_checkpoint() -> None:
-    credit = PerPrompt(buffer=3, min_count=2)
-    for v in (1.0, 2.0, 3.0, 4.0):
-        credit(*scored([v], ["a"]))
-    assert list(credit.seen["a"]) == [2.0, 3.0, 4.0]
-    again = PerPrompt(buffer=3, min_count=2)
-    again.load_state(credit.state())
-    assert again.seen == credit.seen
-    p = policy()
-    algorithm = DDPO(p, brightness, sampling=SDE, buffer=4, min_count=2)
-    algorithm.experience(Rows(PROMPTS), Step(0, 0))
-    fresh = DDPO(p, brightness, sampling=SDE, buffer=4, min_count=2)
-    fresh.load_state(algorithm.state())
-    assert fresh.credit.seen == algorithm.credit.seen  # type: ignore[attr-defined]
-
-
-def test_rlcm_steps_are_the_consistency_models_own_gaussians() -> None:
-    """The density is Normal(sqrt(bar') f, sqrt(1 - bar')); the last prediction is no action; averages are sums over D."""
-    p = consistency()
-    options = Denoising(steps=3, guidance=1.0)
-    drawn = p.sample(PROMPTS, 2, options, seed=1)
-    schedule, condition = p.schedule(3), p.condition(drawn.prompt_of_each())
-    assert drawn.mask.tolist() == [[True, True, False]] * 4
-    x = drawn.actions.latents
-    for i in range(2):
-        f = schedule.picture(x[:, i], p.predict(x[:, i], float(schedule.timesteps[i]), condition), i)
-        bar = schedule.alpha[i + 1] ** 2
-        normal = torch.distributions.Normal(bar.sqrt() * f, (1 - bar).sqrt())
-        assert torch.allclose(
-            normal.log_prob(x[:, i + 1]).flatten(1).sum(1), drawn.logprobs[:, i], rtol=1e-4, atol=1e-2
-        )
-    last = schedule.picture(x[:, 2], p.predict(x[:, 2], float(schedule.timesteps[2]), condition), 2)
-    assert torch.allclose(x[:, 3], last, atol=1e-5)
-    mean = p.sample(PROMPTS, 2, replace(options, average=True), seed=1)
-    assert torch.allclose(mean.logprobs * x[0, 0].numel(), drawn.logprobs, rtol=1e-4, atol=1e-2)
-
-
-def test_rlcm_starts_at_ratio_one_with_the_score_gradient() -> None:
-    p = consistency()
-    algorithm = RLCM(p, brightness, sampling=Denoising(steps=3, guidance=1.0, average=True), group_size=2)
-    experience = algorithm.experience(Rows(PROMPTS), Step(0, 0))
-    found = gradient(algorithm, experience)
-    rollouts, term = experience.rollouts, experience.terms[0]
-    weights = [w for w in p.denoiser.parameters() if w.ndim == 2]
-    wanted = torch.autograd.grad(
-        (-term.advantage * term.weight * p.logprobs(rollouts)).sum(), weights, allow_unused=True
-    )
-    for a, b in zip(found, [g for g in wanted if g is not None], strict=True):
-        assert torch.allclose(a, b, rtol=1e-3, atol=1e-7)
-
-
-def test_consistency_boundary() -> None:
-    schedule = consistency().schedule(4)
-    x, output = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
-    clean = replace(schedule, timesteps=torch.zeros_like(schedule.timesteps)).picture(x, output, 0)
-    assert torch.equal(clean, x)
-    skip = 0.25 / ((schedule.timesteps * 10) ** 2 + 0.25)
-    assert float(skip.max()) < 0.003
-
-
-def test_rlcm_wants_a_consistency_model_and_more_than_one_step() -> None:
-    with pytest.raises(ConfigError, match="LCM scheduler"):
-        RLCM(policy(), brightness)
-    with pytest.raises(ConfigError, match="no stochastic action"):
-        RLCM(consistency(), brightness, sampling=Denoising(steps=1, guidance=1.0))
 
 
 # How an experience is cut

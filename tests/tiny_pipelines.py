@@ -17,6 +17,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from accord.policies.diffusion import DiffusionPolicy
+
 WORDS = ["a", "person", "cat", "with", "hat", "red", "blue"]
 FAMILIES = ("sd", "sdxl", "sd3")
 
@@ -69,3 +71,11 @@ def folder(family: str, where: str) -> Path:
     path = Path(where) / family
     pipeline(family).save_pretrained(path)
     return path
+
+
+def policy(family: str = "sd3") -> DiffusionPolicy:
+    return DiffusionPolicy(pipeline(family), family).eval()
+
+
+def brightness(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
+    return [float(c.mean()) for c in completions]

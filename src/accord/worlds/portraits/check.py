@@ -21,7 +21,7 @@ from accord.worlds.portraits.generator import adapted, pipeline
 from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
 from accord.worlds.portraits.prompts import prompts
-from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader
+from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader, Structure
 from accord.worlds.portraits.readers import Reader, read_people, residual
 from accord.worlds.portraits.render import render
 
@@ -76,7 +76,9 @@ def of_proxies(vae: Any) -> dict[str, float]:
     looks, reader = Looks(), Reader.load("attributes", WEIGHTS)
     g = torch.Generator().manual_seed(1)
     sound = looks(prompts=[""] * n, completions=images[0]).aspects["structure"]
-    bent = looks(prompts=[""] * n, completions=twisted(images[0], torch.full((n,), 1.5), g)).aspects["structure"]
+    slipped = twisted(images[0], torch.full((n,), 1.5), g)
+    bent = looks(prompts=[""] * n, completions=slipped).aspects["structure"]
+    whole, broken = (Structure()(prompts=[""] * n, completions=x).values for x in (images[0], slipped))
     other = looks(prompts=[""] * n, completions=images[1]).aspects["structure"]
     read = reader(images[0])
     return {
@@ -86,6 +88,9 @@ def of_proxies(vae: Any) -> dict[str, float]:
         **{f"attributes/{k}": float((read[k].argmax(-1) == first.attributes[k]).float().mean()) for k in ATTRIBUTES},
         "looks/ranks sound over twisted": float((sound > bent).float().mean()),
         "looks/ranks one sound picture over another": float((sound > other).float().mean()),
+        "structure/ranks sound over twisted": float((whole > broken).float().mean()),
+        "structure/of sound pictures": float(whole.mean()),
+        "structure/of pictures twisted by 1.5 pixels": float(broken.mean()),
     }
 
 
