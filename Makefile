@@ -36,8 +36,10 @@ real-data: $(VENV)/bench.done  ## SmolLM2 on real comparisons; an hour
 	$(BIN)/python docs/faces.py
 	$(BIN)/python docs/render.py
 
-portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures and sample grids
+portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures, sample grids, the demo's picture
 	$(BIN)/python -m accord.worlds.portraits.check --out docs/results
+	$(BIN)/accord demo portraits --out runs/portraits-docs
+	$(BIN)/python docs/demo.py runs/portraits-docs
 	$(BIN)/python docs/render.py
 
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results

@@ -12,6 +12,10 @@ Verdict = Literal["holds", "mixed", "fails"]
 
 WORKING: dict[str, str] = {
     "id-aligner": "algorithms.IDAligner: ReFL on identity and looks, beside denoising for a LoRA",
+    "inpo": "algorithms.InPO: Diffusion-DPO at latents that the policy's own inversion finds",
+    "d3po": "algorithms.D3PO: rollouts + DPO on every denoising step, clipped",
+    "reno": "search.noise_optimise: gradient ascent of rewards on the start noise",
+    "lambda-harmonic-rpo": "algorithms.RewardPreference beside denoising, rewards.combine(how='harmonic') to label and to stop",
     "prdp": "algorithms.PRDP: rollouts + regression of reward differences on log-ratio differences",
     "alignprop": "algorithms.AlignProp: reward backprop with random truncation",
     "rlcm": "algorithms.RLCM: GRPO on the steps of a consistency policy",
