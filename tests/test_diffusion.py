@@ -186,6 +186,18 @@ def test_stopping_early_decodes_the_predicted_picture() -> None:
         p.denoise_with_grad(PROMPTS, options, grad=[3], stop=2)
 
 
+def test_embeddings_that_are_forgotten_come_back_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from accord.policies.diffusion import model
+
+    texts = ["a cat", "a person", "a red hat"]
+    wanted = policy().condition([*texts, "a cat"]).tensors["encoder_hidden_states"]
+    monkeypatch.setattr(model, "REMEMBERED", 1)
+    p = policy()
+    for _ in range(2):
+        assert torch.equal(p.condition([*texts, "a cat"]).tensors["encoder_hidden_states"], wanted)
+        assert len(p._conditions) == 1
+
+
 def test_start_noise_gets_its_gradient() -> None:
     p = policy("sd3")
     start = (0.4 * p.noise(1, 0)).requires_grad_()
