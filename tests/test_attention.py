@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import tiny_pipelines
 from accord.algorithms import Supervised
 from accord.engine import fit
 from accord.engine.seeds import generator
@@ -26,22 +25,14 @@ from accord.policies.diffusion import (
     renoise,
 )
 from accord.policies.diffusion.schedule import training_levels
-from tiny_pipelines import FAMILIES
+from tiny_pipelines import FAMILIES, picture, pipeline, policy
 
 PROMPTS = ["a person", "a red cat"]
-
-
-def policy(family: str = "sd", **config: Any) -> DiffusionPolicy:
-    return DiffusionPolicy(tiny_pipelines.pipeline(family, **config), family)
 
 
 def colours(images: Tensor) -> tuple[Tensor, Tensor]:
     """A picture's mean colour as its vector."""
     return images.mean((2, 3)), torch.ones(len(images), dtype=torch.bool)
-
-
-def picture(seed: int) -> Tensor:
-    return torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 def predict(p: DiffusionPolicy, prompts: list[Any]) -> Tensor:
@@ -112,7 +103,7 @@ def test_a_map_that_is_changed_changes_the_picture_where_it_says() -> None:
         def keys_values(self, layer: Any, keys: Tensor, values: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
             return (keys.flip(0), values.flip(0)) if layer.kind == "cross" else (keys, values)
 
-    p = policy()
+    p = policy("sd")
     x = p.noise(1, 3).repeat(2, 1, 1, 1)
     plain = p.predict(x, 300.0, p.condition(PROMPTS))
     with hooked(p.denoiser, Swap()):
@@ -150,7 +141,7 @@ def test_a_new_adapter_changes_nothing_and_a_trained_one_sees_the_picture(family
 
 
 def test_gradient_reaches_the_adapter_through_recomputation() -> None:
-    p = policy()
+    p = policy("sd")
     p.add_image_adapter(colours, 3)
     assert p.image_adapter is not None
     torch.manual_seed(0)
@@ -170,7 +161,7 @@ def test_gradient_reaches_the_adapter_through_recomputation() -> None:
 
 
 def test_diffusers_opens_a_saved_adapter_and_computes_the_same(tmp_path: Any) -> None:
-    p = policy()
+    p = policy("sd")
     p.add_image_adapter(colours, 3, tokens=2)
     assert p.image_adapter is not None
     torch.manual_seed(1)
@@ -179,10 +170,10 @@ def test_diffusers_opens_a_saved_adapter_and_computes_the_same(tmp_path: Any) ->
     p.save(tmp_path)
     shown = [with_picture(t, picture(i)) for i, t in enumerate(PROMPTS)]
     ours = predict(p, shown)
-    again = policy()
+    again = policy("sd")
     again.add_image_adapter(colours, 3, tokens=2, weights=tmp_path / "image_adapter.safetensors")
     assert torch.equal(predict(again, shown), ours)
-    pipe = tiny_pipelines.pipeline("sd")
+    pipe = pipeline("sd")
     pipe.load_ip_adapter(
         str(tmp_path), subfolder="", weight_name="image_adapter.safetensors", image_encoder_folder=None
     )
@@ -192,7 +183,7 @@ def test_diffusers_opens_a_saved_adapter_and_computes_the_same(tmp_path: Any) ->
         theirs = pipe.unet(p.noise(2, 3), 300.0, encoder_hidden_states=words, added_cond_kwargs={"image_embeds": [vectors[:, None]]}).sample  # fmt: skip
     assert torch.allclose(ours, theirs, atol=1e-5)
     with pytest.raises(ModelError, match="holds no adapter"):
-        fresh = policy()
+        fresh = policy("sd")
         fresh.add_image_adapter(colours, 3, tokens=3, weights=tmp_path / "image_adapter.safetensors")
 
 
@@ -204,8 +195,8 @@ def test_prompts_with_pictures() -> None:
     assert prompt_key(prompt) == prompt_key(with_picture("a cat", "cat.png", picture(0).clone()))
     assert prompt_key(prompt) != prompt_key(with_picture("a cat", "cat.png", picture(1)))
     with pytest.raises(ConfigError, match="can't see them"):
-        policy().condition([prompt])
-    blind = policy()
+        policy("sd").condition([prompt])
+    blind = policy("sd")
     blind.add_image_adapter(lambda x: (x.mean((2, 3)), torch.zeros(len(x), dtype=torch.bool)), 3)
     with pytest.raises(ConfigError, match="no face"):
         blind.condition([with_picture("a cat", picture(0))])
@@ -226,7 +217,7 @@ class Gaussian(torch.nn.Module):
 
 def test_inversion_of_a_gaussian_is_exact_in_the_limit() -> None:
     """x_t -> x_0 sqrt(alpha^2 s^2 + sigma^2) / s, with an error of first order in the number of steps."""
-    p = policy(timestep_spacing="trailing")
+    p = policy("sd", timestep_spacing="trailing")
     p.denoiser = Gaussian(p, 0.5)
     clean = 0.5 * p.noise(2, 1)
     errors = []
@@ -258,7 +249,7 @@ def test_inverted_latents_sample_back(family: str) -> None:
 
 
 def test_partial_renoising_keeps_what_is_left_to_run() -> None:
-    p = policy()
+    p = policy("sd")
     clean = p.pictures.encode(torch.stack([picture(0), picture(1)]))
     schedule = p.schedule(10)
     there = renoise(p, clean, 10, 4, seed=2)

@@ -10,21 +10,13 @@ from torch import Tensor
 from accord.algorithms import AlignProp, DRaFT, ReFL, RewardBackprop
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError, RewardError
-from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.policies.diffusion import Denoising
 from accord.rewards import Scores
 from accord.search import noise_optimise, norm_log_density
-from tiny_pipelines import pipeline
+from tiny_pipelines import contrast, policy
 
 PROMPTS = ["a red cat", "a person with a hat", "a blue hat", "a cat"]
 ODE = Denoising(steps=4, guidance=1.0, eta=0.0)
-
-
-def policy() -> DiffusionPolicy:
-    return DiffusionPolicy(pipeline("sd3"), "sd3").eval()
-
-
-def contrast(*, prompts: Any, completions: Tensor, **columns: Any) -> Tensor:
-    return completions[:, :, :8].mean((1, 2, 3)) - completions[:, :, 8:].mean((1, 2, 3))
 
 
 def gradient(algorithm: RewardBackprop, asked: Any) -> list[Tensor]:

@@ -13,14 +13,10 @@ from accord.errors import ConfigError, ModelError
 from accord.feedback import Comparison, Example
 from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy, Draw, Schedule
-from tiny_pipelines import FAMILIES, pipeline
+from tiny_pipelines import FAMILIES, pipeline, policy
 
 PROMPTS = ["a red cat", "a person with a hat"]
 SDE = Denoising(steps=4, guidance=3.0, eta=1.0)
-
-
-def policy(family: str = "sd", **config: Any) -> DiffusionPolicy:
-    return DiffusionPolicy(pipeline(family, **config), family).eval()
 
 
 def swap(p: DiffusionPolicy, name: str, **config: Any) -> DiffusionPolicy:
@@ -42,7 +38,7 @@ def test_samples_are_those_of_the_pipeline_itself(family: str) -> None:
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
 def test_deterministic_samplers_agree_with_diffusers(name: str, spacing: str, predicts: str) -> None:
-    p = swap(policy(), name, timestep_spacing=spacing, prediction_type=predicts)
+    p = swap(policy("sd"), name, timestep_spacing=spacing, prediction_type=predicts)
     start = p.noise(1, 2)
     ours = p.sample(["a cat"], 1, Denoising(steps=10, guidance=1.0, eta=0.0), start=start)
     scheduler = p.pipeline.scheduler
@@ -59,7 +55,7 @@ def test_deterministic_samplers_agree_with_diffusers(name: str, spacing: str, pr
 
 @pytest.mark.parametrize("name", ["DDIM", "DDPM", "LCM"])
 def test_stochastic_steps_have_the_mean_and_spread_of_diffusers(name: str) -> None:
-    p = swap(policy(), name, clip_sample=False)
+    p = swap(policy("sd"), name, clip_sample=False)
     scheduler = p.pipeline.scheduler
     scheduler.set_timesteps(4)
     schedule = Schedule.of(scheduler, 4)
@@ -110,21 +106,21 @@ def test_recomputed_logprobs_are_those_of_sampling_and_their_gradient_is_right(f
 
 
 def test_draws_do_not_depend_on_their_neighbours() -> None:
-    p = policy()
+    p = policy("sd")
     both, alone = p.sample(PROMPTS, 1, SDE, seed=9), p.sample(PROMPTS[:1], 1, SDE, seed=9)
     assert torch.allclose(both.completions[0], alone.completions[0], atol=1e-5)
 
 
 def test_steps_without_noise_are_refused_for_training_and_not_counted() -> None:
     with pytest.raises(ConfigError, match="eta > 0"):
-        GRPO(policy(), brightness, sampling=Denoising(eta=0.0))
-    assert not policy().sample(["a cat"], 1, Denoising(steps=3, eta=0.0)).mask.any()
+        GRPO(policy("sd"), brightness, sampling=Denoising(eta=0.0))
+    assert not policy("sd").sample(["a cat"], 1, Denoising(steps=3, eta=0.0)).mask.any()
     assert not policy("sd3").sample(["a cat"], 1, SDE).mask[0, -1]
 
 
 def test_likelihood_is_the_loss_of_diffusion_dpo() -> None:
     """diffusers' research script: 0.5 beta (mse differences), timesteps and noise shared by the pair."""
-    p = policy()
+    p = policy("sd")
     pictures = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i)) for i in range(4)]
     groups = [Group(PROMPTS[0], tuple(pictures[:2])), Group(PROMPTS[1], tuple(pictures[2:]))]
     draw = p.draw(groups, 7)
@@ -150,7 +146,7 @@ def test_likelihood_is_the_loss_of_diffusion_dpo() -> None:
 
 
 def test_gradient_through_all_steps_is_plain_autograd_and_through_the_last_one_sees_its_input_as_constant() -> None:
-    p = policy()
+    p = policy("sd")
     options = Denoising(steps=3, guidance=2.0, eta=0.0)
     weights = [w for w in p.denoiser.parameters() if w.ndim == 4][:3]
     start = p.noise(2, 4)
@@ -174,7 +170,7 @@ def test_gradient_through_all_steps_is_plain_autograd_and_through_the_last_one_s
 
 
 def test_stopping_early_decodes_the_predicted_picture() -> None:
-    p = policy()
+    p = policy("sd")
     options = Denoising(steps=4, guidance=1.0, eta=0.0)
     schedule, condition = p.schedule(4), p.condition(PROMPTS)
     x = p.sample(PROMPTS, 1, options, seed=4).actions.latents[:, 2]
@@ -190,9 +186,9 @@ def test_embeddings_that_are_forgotten_come_back_the_same(monkeypatch: pytest.Mo
     from accord.policies.diffusion import model
 
     texts = ["a cat", "a person", "a red hat"]
-    wanted = policy().condition([*texts, "a cat"]).tensors["encoder_hidden_states"]
+    wanted = policy("sd").condition([*texts, "a cat"]).tensors["encoder_hidden_states"]
     monkeypatch.setattr(model, "REMEMBERED", 1)
-    p = policy()
+    p = policy("sd")
     for _ in range(2):
         assert torch.equal(p.condition([*texts, "a cat"]).tensors["encoder_hidden_states"], wanted)
         assert len(p._conditions) == 1
@@ -237,7 +233,7 @@ def test_a_saved_lora_opens_in_diffusers_and_the_base_is_the_model_before(family
 
 
 def test_frozen_now_stays_as_it_is() -> None:
-    p = policy()
+    p = policy("sd")
     frozen = p.freeze("now")
     drawn = p.sample(PROMPTS, 1, SDE, seed=1)
     before = p.logprobs(drawn).detach()
@@ -276,7 +272,7 @@ def test_the_rollout_algorithm_of_text_follows_the_reward_of_pictures() -> None:
 
 
 def test_supervised_training_on_pictures_lowers_the_denoising_error() -> None:
-    p = policy()
+    p = policy("sd")
     picture = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
     rows = [Example(prompt="a cat", completion=picture)] * 8
     run = fit(Supervised(p), rows, steps=30, batch_size=8, lr=3e-3, progress=False)
@@ -293,6 +289,6 @@ def test_clear_words_for_what_cannot_work(tmp_path: Any) -> None:
     with pytest.raises(ModelError, match="can't load a diffusers pipeline"):
         DiffusionPolicy.load(tmp_path)
     with pytest.raises(ModelError, match="can't read the picture"):
-        policy().pictures.latents([str(tmp_path / "no.png")])
+        policy("sd").pictures.latents([str(tmp_path / "no.png")])
     with pytest.raises(ModelError, match="no training path for the scheduler"):
         Schedule.of(diffusers.UniPCMultistepScheduler(), 4)

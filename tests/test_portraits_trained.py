@@ -18,6 +18,7 @@ from accord.worlds.portraits.gold import estimate, gold
 from accord.worlds.portraits.people import People
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.render import render
+from accord.worlds.portraits.twins import build_transformer, flow_pipeline
 
 N = 48
 PEOPLE = People.draw(N, 4_242)
@@ -123,3 +124,17 @@ def test_the_consistency_twin_draws_in_four_steps_what_its_teacher_does_not() ->
     plain = policy().sample(asked, 1, four, seed=2).completions
     golds = [float(gold(prompts=asked, completions=x).values.mean()) for x in (short, plain)]
     assert golds[0] > golds[1]
+
+
+def test_flow_twin_reads_prompts_as_the_generator_does_and_draws_what_its_pipeline_draws() -> None:
+    like = pipeline()
+    twin = flow_pipeline(build_transformer(), like)
+    ids = like.tokenizer(TRUE[:4], padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        own, other = (p.text_encoder(ids, output_hidden_states=True) for p in (like, twin))
+    assert torch.equal(own.hidden_states[-2], other.hidden_states[-2])
+    assert torch.allclose(own.pooler_output, other.text_embeds)
+    start = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    drawn = DiffusionPolicy(twin, "twin").sample(TRUE[:2], 1, Denoising(steps=3, guidance=2.0, eta=0.0), start=start)
+    images = twin(TRUE[:2], num_inference_steps=3, guidance_scale=2.0, latents=start, output_type="pt").images
+    assert torch.allclose(torch.stack(drawn.completions), images, atol=1e-4)

@@ -1,16 +1,12 @@
-"""InPO, AlignProp's truncations, joint streams, ID-Aligner and reward preference: properties from their papers."""
+"""InPO, AlignProp's truncations, joint streams and ID-Aligner: properties from their papers."""
 
 import math
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-import tiny_pipelines
-from accord import losses
 from accord.algorithms import (
     AlignProp,
     DiffusionDPO,
@@ -19,63 +15,25 @@ from accord.algorithms import (
     InPO,
     Joint,
     ReFL,
-    RewardPreference,
     Stream,
-    SubjectPair,
     Supervised,
-    subject_pairs,
 )
 from accord.algorithms.backprop import kept_steps
 from accord.engine import Rows, Step, fit
 from accord.engine.seeds import generator
-from accord.errors import ConfigError, FeedbackError
+from accord.errors import ConfigError
 from accord.feedback import Comparison, Example, with_picture
 from accord.identity import CallableEncoder, IdentityConsistency
-from accord.losses import LogProbs
-from accord.policies.diffusion import Denoising, DiffusionPolicy
-from accord.rewards import combine, score
+from accord.policies.diffusion import Denoising
+from accord.rewards import combine
+from tiny_pipelines import FAMILIES, contrast, gradient, near, nudge, picture, policy
 
 PROMPTS = ["a red cat", "a person"]
 ODE = Denoising(steps=4, guidance=1.0, eta=0.0)
 
 
-def policy(family: str = "sd3", lora: int | None = None) -> DiffusionPolicy:
-    p = DiffusionPolicy(tiny_pipelines.pipeline(family), family).eval()
-    if lora:
-        torch.manual_seed(0)
-        p.add_lora(lora)
-    return p
-
-
-def picture(seed: int) -> Tensor:
-    return torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed))
-
-
-def contrast(*, prompts: Any, completions: Any, **columns: Any) -> Tensor:
-    images = completions if isinstance(completions, Tensor) else torch.stack(list(completions))
-    return images[:, :, :8].mean((1, 2, 3)) - images[:, :, 8:].mean((1, 2, 3))
-
-
 def colours(images: Tensor) -> Tensor:
     return images.mean((2, 3)) - 0.4
-
-
-def gradient(algorithm: Any, experience: Any) -> Tensor:
-    weights = [w for w in algorithm.policy.parameters() if w.requires_grad]
-    found = torch.autograd.grad(algorithm(experience).sum, weights, allow_unused=True)
-    return torch.cat([g.flatten() for g in found if g is not None])
-
-
-def near(a: Tensor, b: Tensor, to: float = 1e-4) -> bool:
-    return float((a - b).norm()) < to * float(a.norm())
-
-
-def nudge(p: DiffusionPolicy, by: float = 1e-2) -> None:
-    g = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for w in p.parameters():
-            if w.requires_grad:
-                w.add_(by * torch.randn(w.shape, generator=g))
 
 
 def comparisons(n: int = 2) -> Rows:
@@ -85,7 +43,7 @@ def comparisons(n: int = 2) -> Rows:
 # InPO
 
 
-@pytest.mark.parametrize("family", tiny_pipelines.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_inpo_is_diffusion_dpo_at_its_own_latents(family: str) -> None:
     p = policy(family, lora=2)
     ours, plain = InPO(p, beta=100.0, levels=3), DiffusionDPO(p, beta=100.0)
@@ -261,99 +219,3 @@ def test_streams_must_fit_together() -> None:
     again = own.experience(Rows(examples()[:3]), Step(0, 0))
     assert len(pieces) == 3
     assert torch.equal(gradient(own, pieces), gradient(own, again))
-
-
-# Reward preference with harmonic rewards
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0, 1))
-def test_harmonic_mean(image: float, text: float, share: float) -> None:
-    def mean(i: float, t: float, w: float) -> float:
-        both = combine({"i": lambda **_: [i], "t": lambda **_: [t]}, "harmonic", weights={"i": w, "t": 1 - w})
-        return float(score(both, prompts=["x"], completions=["y"]).values)
-
-    r = mean(image, text, share)
-    assert min(image, text) - 1e-6 <= r <= max(image, text) + 1e-6
-    assert r <= share * image + (1 - share) * text + 1e-6
-    assert mean(image, text, 0.0) == pytest.approx(text, rel=1e-6)
-    assert mean(image, text, 1.0) == pytest.approx(image, rel=1e-6)
-    assert mean(min(1.0, image + 0.1), text, share) >= r - 1e-6
-    if share < 0.999:
-        assert mean(image, 0.0, share) < 1e-4
-
-
-def test_harmonic_weights_are_shares() -> None:
-    with pytest.raises(ConfigError, match="together 1"):
-        combine({"a": contrast, "b": contrast}, "harmonic", weights={"a": 1.0, "b": 1.0})
-
-
-def pairs(wins: float = 1.0) -> list[SubjectPair]:
-    made = [Example(prompt=PROMPTS[1], completion=picture(10 + i)) for i in range(2)]
-    return [SubjectPair(r, g, wins) for r, g in zip(examples()[:2], made, strict=True)]
-
-
-def test_reward_preference_starts_at_log_2_with_opposite_gradients_for_opposite_labels() -> None:
-    p = policy("sd", lora=2)
-    with torch.no_grad():  # off the start of LoRA, where half of the gradients vanish
-        for n, w in p.named_parameters():
-            if "lora_B" in n:
-                w.normal_(std=0.1, generator=torch.Generator().manual_seed(len(n)))
-    algorithm = RewardPreference(p, base=p.freeze("now"))
-    sides = [algorithm.experience(Rows(pairs(w)), Step(0, 0)) for w in (1.0, 0.0)]
-    loss = algorithm(sides[0])
-    assert loss.metrics["preference"].value == pytest.approx(math.log(2), rel=1e-5)
-    assert loss.metrics["margin"].value == pytest.approx(0, abs=1e-6)
-    plain = gradient(RewardPreference(p, preference=0.0, base=p.freeze("now")), sides[0])
-    won, lost = (gradient(algorithm, s) - plain for s in sides)
-    assert float(won.norm()) > 0
-    assert near(won, -lost, to=1e-3)
-
-
-def test_expected_label_loss_is_least_at_the_reward_gap() -> None:
-    gap = 0.13
-    d = torch.linspace(-1, 1, 2001)
-    loss = losses.pairwise(d, float(torch.sigmoid(torch.tensor(gap))))
-    assert float(d[loss.argmin()]) == pytest.approx(gap, abs=1e-3)
-
-
-def test_reward_preference_is_diffusion_dpo_with_twice_its_beta() -> None:
-    """One prompt, one noise, sure labels."""
-    p = policy("sd", lora=2)
-    algorithm = RewardPreference(p, beta=30.0)
-    sides = algorithm.experience(Rows(pairs()), Step(0, 0))
-    shared = type(sides.reference)(sides.generated.rows, sides.generated.groups, sides.reference.draw, None)
-    generated = type(shared)(
-        shared.rows, shared.groups, shared.draw, algorithm._base[0].likelihood(shared.groups, shared.draw).policy
-    )
-    sides = type(sides)(sides.reference, generated, sides.labels)
-    nudge(p)
-    mine, other = (
-        LogProbs(p.likelihood(s.groups, s.draw).policy, torch.ones(2), s.reference.flatten())
-        for s in (sides.reference, generated)
-    )  # type: ignore[union-attr]
-    wanted = losses.dpo(mine, other, beta=60.0)
-    assert algorithm(sides).metrics["preference"].value == pytest.approx(float(wanted.mean()), rel=1e-4)
-
-
-def test_labels_are_as_frequent_as_they_are_probable() -> None:
-    p = policy("sd", lora=2)
-    algorithm = RewardPreference(p)
-    rows = Rows([pairs(0.3)[0]] * 8)
-    drawn = torch.cat([algorithm.experience(rows, Step(i, 0)).labels for i in range(60)])
-    assert float(drawn.mean()) == pytest.approx(0.3, abs=0.07)
-    with pytest.raises(FeedbackError, match="SubjectPair"):
-        algorithm.experience(Rows(examples()), Step(0, 0))
-
-
-def test_subject_pairs_are_labelled_by_the_reward_for_the_generated_prompt() -> None:
-    def reward(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        assert prompts == [PROMPTS[1]] * len(prompts)
-        return [float(c.mean()) for c in completions]
-
-    made = [Example(prompt=PROMPTS[1], completion=picture(10 + i)) for i in range(3)]
-    found = subject_pairs(examples()[:2], made, reward)
-
-    for i, pair in enumerate(found):
-        gap = float(picture(i % 2).mean() - picture(10 + i).mean())
-        assert pair.wins == pytest.approx(1 / (1 + math.exp(-gap)), rel=1e-5)

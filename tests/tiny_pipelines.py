@@ -15,6 +15,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from accord.policies.diffusion import DiffusionPolicy
@@ -73,9 +74,43 @@ def folder(family: str, where: str) -> Path:
     return path
 
 
-def policy(family: str = "sd3") -> DiffusionPolicy:
-    return DiffusionPolicy(pipeline(family), family).eval()
+def policy(family: str = "sd3", *, lora: int | None = None, **config: Any) -> DiffusionPolicy:
+    made = DiffusionPolicy(pipeline(family, **config), family).eval()
+    if lora:
+        torch.manual_seed(0)
+        made.add_lora(lora)
+    return made
+
+
+def picture(seed: int) -> Tensor:
+    return torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 def brightness(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
     return [float(c.mean()) for c in completions]
+
+
+def contrast(*, prompts: Any, completions: Any, **columns: Any) -> Tensor:
+    """Upper half brighter than the lower: with gradient."""
+    images = completions if isinstance(completions, Tensor) else torch.stack(list(completions))
+    return images[:, :, :8].mean((1, 2, 3)) - images[:, :, 8:].mean((1, 2, 3))
+
+
+def gradient(algorithm: Any, experience: Any) -> Tensor:
+    """Of all weights that train, as one vector."""
+    weights = [w for w in algorithm.policy.parameters() if w.requires_grad]
+    found = torch.autograd.grad(algorithm(experience).sum, weights, allow_unused=True)
+    return torch.cat([g.flatten() for g in found if g is not None])
+
+
+def near(a: Tensor, b: Tensor, to: float = 1e-4) -> bool:
+    """Equal but for rounding, as whole vectors."""
+    return float((a - b).norm()) < to * float(a.norm())
+
+
+def nudge(p: DiffusionPolicy, by: float = 1e-2) -> None:
+    g = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for w in p.parameters():
+            if w.requires_grad:
+                w.add_(by * torch.randn(w.shape, generator=g))

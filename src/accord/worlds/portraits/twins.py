@@ -31,9 +31,10 @@ def flow_pipeline(transformer: Any, like: Any) -> Any:
     config = copy.deepcopy(like.text_encoder.config)
     config.projection_dim = WIDTH
     encoder = CLIPTextModelWithProjection(config)
-    encoder.load_state_dict(like.text_encoder.state_dict(), strict=False)
+    encoder.text_model.load_state_dict(getattr(like.text_encoder, "text_model", like.text_encoder).state_dict())
     with torch.no_grad():
         encoder.text_projection.weight.copy_(torch.eye(WIDTH))
+    like.vae.register_to_config(shift_factor=0.0)  # that class adds it to latents
     return StableDiffusion3Pipeline(transformer, FlowMatchEulerDiscreteScheduler(), like.vae, encoder, like.tokenizer,
                                     encoder, like.tokenizer, None, None)  # fmt: skip
 
