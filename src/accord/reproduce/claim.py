@@ -42,6 +42,8 @@ class Claim:
             treatment again with other randomness).
         equal: arms that get the same steps and samples; a treatment among them may use at most 1.1 times the compute of
             its control (a control may use more: a hacked policy rambles).
+        seeds: how many, counted from `first_seed`; a claim that was made anew after its seeds had been seen takes fresh ones
+            (tuning, where there is any, uses seeds from 1000 on).
         collapses: for a claim on hacking, the plain arm whose gold must fall below the base's.
         settings: whatever else was fixed in advance (budgets, grids).
     """
@@ -52,6 +54,7 @@ class Claim:
     arms: tuple[str, ...]
     equal: tuple[str, ...]
     seeds: int = 5
+    first_seed: int = 100
     collapses: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
 

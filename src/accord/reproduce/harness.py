@@ -23,9 +23,6 @@ from accord.reproduce import systems
 from accord.reproduce.claim import Claim, Measures
 from accord.reproduce.verdict import judge
 
-FIRST_SEED = 100
-"""Verdicts use seeds 100, 101, …; tuning, where there is any, uses seeds from 1000 on."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -65,7 +62,7 @@ def reproduce_one(name: str, *, seeds: int | None = None, to: Path | None = None
     count = claim.seeds if seeds is None else seeds
     if count < 1:
         raise ConfigError(f"seeds must be at least 1, but is {count}")
-    numbers = list(range(FIRST_SEED, FIRST_SEED + count))
+    numbers = list(range(claim.first_seed, claim.first_seed + count))
     kept = cache_folder() / "reproduce" / f"{name}-{claim.hash}"
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in claim.arms}
     for seed in numbers:
