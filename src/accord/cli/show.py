@@ -31,10 +31,8 @@ def methods(kind: str | None = None, json: bool = False) -> None:
     for column in ("no", "name", "what", "kind", "modality", "status", "reproduction"):
         table.add_column(column, no_wrap=column != "what")
     for m in rows:
-        row = m.row()
-        table.add_row(
-            f"{m.number:02}", m.name, m.short, m.kind, str(row["modality"]), m.status, str(row["reproduction"] or "")
-        )
+        found = m.reproduction or ("no verdict" if m.status == "working" else "")
+        table.add_row(f"{m.number:02}", m.name, m.short, m.kind, str(m.row()["modality"]), m.status, found)
     Console(width=None if Console().is_terminal else 160).print(table)
 
 
