@@ -108,6 +108,27 @@ def ours_memory(folder: Path, k: int, *, recompute: bool) -> dict[str, Any]:
     return {"seconds": seconds, "before_mb": before}
 
 
+def ours_world(folder: Path) -> dict[str, Any]:
+    """What one step of the portraits world takes: 16 rows through its U-Net and its decoder and back, 32 whole samples."""
+    from accord import DiffusionPolicy
+    from accord.policies.diffusion import Denoising
+
+    policy = DiffusionPolicy.load(folder)
+    rows = policy.condition(PROMPTS * 2)
+
+    def unet() -> None:
+        policy.predict(noise(folder, 16), 500.0, rows).square().mean().backward()
+
+    def decoder() -> None:
+        policy.pictures.decode(noise(folder, 16).requires_grad_()).mean().backward()
+
+    def sample() -> None:
+        policy.sample(PROMPTS * 4, 1, Denoising(steps=20, guidance=GUIDANCE))
+
+    found = {step.__name__: statistics.median(timed(step)) for step in (unet, decoder, sample)}
+    return {"seconds": list(found.values()), "parts": found}
+
+
 def ours_dpo(folder: Path) -> dict[str, Any]:
     from accord.algorithms import DiffusionDPO
     from accord.engine import Rows, Step
@@ -256,6 +277,7 @@ def main() -> None:
         "ddpo-step/ours": ours_ddpo, "ddpo-step/peer": peer_ddpo,
         "diffusion-dpo-step/ours": ours_dpo, "diffusion-dpo-step/peer": peer_dpo,
         **{f"backprop-memory/{k}": lambda f, k=k: ours_memory(f, k, recompute=True) for k in (1, 2, 5, 10, 20)},
+        "world-speed/ours": ours_world,
         "backprop-memory/plain": lambda f: ours_memory(f, STEPS, recompute=False),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

@@ -19,9 +19,14 @@ GOALS: dict[str, tuple[float | None, float | None]] = {
     "dpo-step": (3.5, 0.45), "dpo-step-equal": (2.5, 0.6), "dpo-step-checkpointed": (None, None),
     "grpo-step": (3.5, 0.5), "reward-step": (2.0, None), "score-16": (3.0, None), "matmul-share": (None, None),
     "reward-backprop-step": (1.5, 0.6), "ddpo-step": (1.5, 0.6), "diffusion-dpo-step": (None, None),
-    "backprop-memory": (None, None),
+    "backprop-memory": (None, None), "world-speed": (None, None),
 }  # fmt: skip
 PICTURES = ("reward-backprop-step", "ddpo-step", "diffusion-dpo-step")
+WORLD = {
+    "unet": ("16 pictures through the U-Net, forward and backward", 0.1), "decoder": ("16 pictures through the decoder, forward and backward", 0.13),
+    "sample": ("32 pictures of 20 steps with guidance", 5.0),
+}  # fmt: skip
+"""Parts of the portraits world, and in how many seconds each should be done."""
 MEMORY = ("1", "2", "5", "10", "20", "plain")
 SETTINGS = {
     "dpo-step": "ragged rows, reference computed in each step on both sides, no checkpointing",
@@ -34,6 +39,7 @@ SETTINGS = {
     "ddpo-step": "8 pictures, LoRA of rank 4, one epoch",
     "diffusion-dpo-step": "8 pairs of latents against the loss of diffusers' research script; LoRA of rank 4",
     "backprop-memory": "reward backprop through the last k of 20 steps, 16 pictures, against plain autograd over all",
+    "world-speed": "parts of the portraits world",
     "matmul-share": "useful operations of dpo-step against the fastest matmul measured in the same process",
 }
 
@@ -49,6 +55,8 @@ def side(work: str, which: str, folder: str | None = None) -> dict[str, Any]:
 
 
 def picture_row(work: str, folder: str) -> dict[str, Any]:
+    if work == "world-speed":
+        return {"work": work, "parts": side(work, "ours", folder)["parts"], "cpu": cpu(), "settings": SETTINGS[work]}
     if work == "backprop-memory":
         found = {k: side(work, k, folder) for k in MEMORY}
         grown = {
@@ -75,7 +83,7 @@ def against(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any]:
 
 
 def row(work: str) -> dict[str, Any]:
-    if work in (*PICTURES, "backprop-memory"):
+    if work in (*PICTURES, "backprop-memory", "world-speed"):
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(
                 [sys.executable, str(HERE / "pictures.py"), "any", "build", folder], check=True, capture_output=True
@@ -113,7 +121,7 @@ def render(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for r in rows:
-        if "k" in r:
+        if "k" in r or "parts" in r:
             continue
         speed, memory = GOALS[r["work"]]
         if "share" in r:
@@ -133,6 +141,9 @@ def render(rows: list[dict[str, Any]]) -> str:
                 f"| {'20, nothing recomputed' if k == 'plain' else k} | {v['s']:.2f} | {v['mb']} |"
                 for k, v in r["k"].items()
             ]
+        if "parts" in r:
+            lines += ["", "## Speed of the world of portraits", "", "| what | seconds | goal |", "|---|---|---|"]
+            lines += [f"| {WORLD[k][0]} | {v:.2f} | {WORLD[k][1]} |" for k, v in r["parts"].items()]
     return "\n".join([*lines, "", f"Machine: {rows[0]['cpu']}.", ""])
 
 

@@ -20,7 +20,7 @@ from accord.worlds.portraits.distort import twisted
 from accord.worlds.portraits.generator import adapted, pipeline
 from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
-from accord.worlds.portraits.prompts import prompts
+from accord.worlds.portraits.prompts import fulfilled, prompts
 from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader, Structure
 from accord.worlds.portraits.readers import Reader, read_people, residual
 from accord.worlds.portraits.render import render
@@ -106,7 +106,8 @@ def of_generator(kind: Any, *, n: int = 300) -> dict[str, float]:
         ])  # fmt: skip
         said = gold.gold(prompts=asked, completions=images)
         valid = said.aspects["valid"].bool()
-        found |= {f"{name}/fulfilled": float(said.aspects["prompt"].mean()),
+        met, wanted = fulfilled(asked, gold.estimate(images).people.attributes)
+        found |= {f"{name}/fulfilled, valid or not": float(met[wanted].float().mean()), f"{name}/fulfilled": float(said.aspects["prompt"].mean()),
                   f"{name}/fulfilled where valid": float(said.aspects["prompt"][valid].mean()), f"{name}/valid": float(valid.float().mean()),
                   f"{name}/proxy": float(PromptReader()(prompts=asked, completions=images).values.mean())}  # fmt: skip
     return found
