@@ -23,7 +23,7 @@ def portraits() -> None:
         "trained on; the pictures below are the first that were drawn, not chosen ones.", "",
     ]  # fmt: skip
     names = {"gold": "The gold: an independent estimator", "proxies": "The proxies, on reconstructions",
-             "unet": "The generator (20 steps, eta 1, guidance 2)", "flow": "Its flow-matching twin (20 steps, guidance 3)",
+             "unet": "The generator (20 steps, eta 1, guidance 2)", "flow": "Its flow-matching twin (20 steps, eta 1, guidance 3)",
              "consistency": "Its consistency twin (4 steps)",
              "adapter": "Its image adapter: one picture of a person in the prompt"}  # fmt: skip
     for part, title in names.items():

@@ -15,6 +15,7 @@ from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Measures
 from accord.rewards import Reward, Scores, score
+from accord.search import best_of_n
 from accord.worlds.annotators import Population
 from accord.worlds.portraits import People, policy, prompts, read_prompt, render
 from accord.worlds.portraits.feedback import population
@@ -63,14 +64,17 @@ def named(texts: Sequence[str], name: str = "sks person") -> list[str]:
     return [", ".join([f"a {name}", *t.split(", ")[1:]]) for t in texts]
 
 
-def drawn(trained: DiffusionPolicy, texts: Sequence[Any], seed: int, sampling: Denoising) -> Tensor:
-    """One picture of each prompt."""
+def drawn(trained: DiffusionPolicy, texts: Sequence[Any], seed: int, sampling: Denoising, *, judge: Reward = gold,
+          tries: int = 1) -> Tensor:  # fmt: skip
+    """One picture of each prompt: of so many tries the one that the judge likes best."""
     with metered():
         parts = [
-            trained.sample(list(texts[i : i + 32]), 1, sampling, seed=derive(seed, i, purpose="tests")).completions
+            best_of_n(trained, judge, texts[i : i + 32], tries, sampling, seed=derive(seed, i, purpose="tests"))[0]
+            if tries > 1
+            else trained.sample(list(texts[i : i + 32]), 1, sampling, seed=derive(seed, i, purpose="tests"))
             for i in range(0, len(texts), 32)
         ]
-    return torch.stack([c for part in parts for c in part])
+    return torch.stack([c for part in parts for c in part.completions])
 
 
 def quality(texts: Sequence[Any], images: Tensor, proxy: Reward | None = None, person: Tensor | None = None,
@@ -97,10 +101,15 @@ def held_out(
     sampling: Denoising = SAMPLING,
     proxy: Reward | None = None,
     n: int = TESTS,
+    tries: int = 1,
 ) -> Measures:
-    """Quality on held-out prompts of the seed, by its taste."""
-    texts = asked(n, seed, "test")
-    return quality(texts, drawn(trained, texts, seed, sampling), proxy, judge=Tasteful(gold, seed))
+    """Quality on held-out prompts of the seed, by its taste.
+
+    Args:
+        tries: of so many pictures of each prompt the one that gold likes best is shown; for oracles.
+    """
+    texts, judge = asked(n, seed, "test"), Tasteful(gold, seed)
+    return quality(texts, drawn(trained, texts, seed, sampling, judge=judge, tries=tries), proxy, judge=judge)
 
 
 def train(

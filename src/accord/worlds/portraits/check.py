@@ -28,7 +28,7 @@ from accord.worlds.portraits.render import render
 SEED, PICTURES = 31_337, 1_000
 SAMPLING = {
     "unet": Denoising(steps=20, guidance=2.0, eta=1.0),
-    "flow": Denoising(steps=20, guidance=3.0, eta=0.0),
+    "flow": Denoising(steps=20, guidance=3.0, eta=1.0),
     "consistency": Denoising(steps=4, guidance=1.0, eta=0.0),
 }
 
