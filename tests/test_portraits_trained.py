@@ -16,7 +16,7 @@ from accord.worlds.portraits.distort import spoilt, twisted
 from accord.worlds.portraits.generator import adapted
 from accord.worlds.portraits.gold import estimate, gold
 from accord.worlds.portraits.people import People
-from accord.worlds.portraits.prompts import describe
+from accord.worlds.portraits.prompts import describe, fulfilled
 from accord.worlds.portraits.render import render
 from accord.worlds.portraits.twins import build_transformer, flow_pipeline
 
@@ -138,3 +138,13 @@ def test_flow_twin_reads_prompts_as_the_generator_does_and_draws_what_its_pipeli
     drawn = DiffusionPolicy(twin, "twin").sample(TRUE[:2], 1, Denoising(steps=3, guidance=2.0, eta=0.0), start=start)
     images = twin(TRUE[:2], num_inference_steps=3, guidance_scale=2.0, latents=start, output_type="pt").images
     assert torch.allclose(torch.stack(drawn.completions), images, atol=1e-4)
+
+
+def test_flow_twin_draws_what_prompts_ask() -> None:
+    asked = prompts(24, 99)
+    drawn = policy("flow").sample(asked, 1, Denoising(steps=20, guidance=3.0, eta=1.0), seed=1).completions
+    read = estimate(torch.stack(drawn)).people.attributes
+    met, wished = fulfilled(asked, read)
+    others, theirs = fulfilled(asked[1:] + asked[:1], read)
+    assert float(met[wished].float().mean()) > 0.8
+    assert float(met[wished].float().mean()) > float(others[theirs].float().mean()) + 0.2
