@@ -144,8 +144,8 @@ def pairs(seed: int, n: int, *, noise: float = 0.1) -> list[Comparison]:
 
 
 def people(seed: int, noise: float) -> Population:
-    """Twenty people who share the seed's taste."""
-    return population(20, seed=seed, noise=noise, judge=Tasteful(gold, seed))
+    """Twenty people who share the seed's taste and are sure of what they see: their errors are the noise."""
+    return population(20, seed=seed, noise=noise, judge=Tasteful(gold, seed), certainty=4.0)
 
 
 class GoldGradient:

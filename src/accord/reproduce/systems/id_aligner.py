@@ -10,13 +10,14 @@ from accord.feedback import Example, with_picture
 from accord.identity import IdentityConsistency, reference_vector
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.portraits import SAMPLING, asked, drawn, named, oracle, quality, subject, train
-from accord.rewards import Reward, combine
+from accord.rewards import Reward, Scores, combine
 from accord.worlds.portraits import PortraitFaces, PromptReader, Structure, policy
 from accord.worlds.portraits.generator import adapted
+from accord.worlds.portraits.gold import gold
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.train import portraits_of
 
-REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, LAST = 5, 40, 8, 3e-4, 1e-3, 1
+REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, LAST, TESTS = 5, 40, 8, 3e-4, 3e-4, 1, 128
 WARM, WARM_LR = 150, 1e-3
 """Denoising on the references with which every LoRA begins."""
 DEAR = 7
@@ -51,7 +52,9 @@ CLAIM = Claim(
         ("batch", str(BATCH)),
         ("lr", f"{LR} / {ADAPTER_LR}"),
         ("aesthetics", "0.4 prompt + 1.0 structure"),
+        ("tests", f"{TESTS} pictures"),
     ),
+    first_seed=200,
 )  # fmt: skip
 
 
@@ -94,7 +97,7 @@ def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> M
             recompute=False,
         )
         train(algorithm, rows, seed, steps=STEPS, **options)
-    return tests(trained, named(asked(48, seed, "test")), seed, person)
+    return measure(trained, named(asked(TESTS, seed, "test")), seed, person, tries=4 if arm == "oracle" else 1)
 
 
 def adapter(arm: str, seed: int, person: Tensor, pictures: Tensor) -> Measures:
@@ -126,8 +129,11 @@ def adapter(arm: str, seed: int, person: Tensor, pictures: Tensor) -> Measures:
         train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR)
     with torch.no_grad():
         vector = encoder(pictures[:1])[0][0]
-    return tests(trained, [with_picture(t, vector) for t in asked(48, seed, "test")], seed, person)
+    return measure(trained, [with_picture(t, vector) for t in asked(TESTS, seed, "test")], seed, person)
 
 
-def tests(trained: Any, texts: list[Any], seed: int, person: Tensor) -> Measures:
-    return quality(texts, drawn(trained, texts, seed, SAMPLING), person=person)
+def measure(trained: Any, texts: list[Any], seed: int, person: Tensor, tries: int = 1) -> Measures:
+    def judge(*, prompts: Any, **columns: Any) -> Scores:
+        return gold(prompts=prompts, person=[person] * len(prompts), **columns)
+
+    return quality(texts, drawn(trained, texts, seed, SAMPLING, judge=judge, tries=tries), person=person)

@@ -11,14 +11,16 @@ WEIGHTS = {a: 12 * w for a, w in ASPECTS.items() if a != "identity"}
 
 
 def population(n: int = 20, *, seed: int = 0, noise: float = 0.0, position: float = 0.0, groups: int = 1,
-               spread: float = 0.3, bias: dict[str, float] | None = None, judge: Gold = gold) -> Population:  # fmt: skip
+               spread: float = 0.3, bias: dict[str, float] | None = None, judge: Gold = gold, certainty: float = 1.0) -> Population:  # fmt: skip
     """n people who compare pictures of a prompt; `bias` towards a spurious feature ("brightness", "contrast") in log-odds.
 
     Args:
         judge: what they hold privately, the gold of portraits or one that wants more than prompts say.
+        certainty: multiplies the log-odds; at 1 a wish more of four is liked in three verdicts of four.
     """
+    weights = {a: certainty * w for a, w in WEIGHTS.items()}
     people = Annotator.draw(
-        n, WEIGHTS, seed=seed, bias=bias or {}, noise=noise, position=position, groups=groups, spread=spread
+        n, weights, seed=seed, bias=bias or {}, noise=noise, position=position, groups=groups, spread=spread
     )
     return Population(people, judge, spurious)
 
