@@ -1,9 +1,7 @@
 """The loop: experience, minibatches, gradient, step; and all that must not be written twice."""
 
 import contextlib
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from accord.engine import checkpoint
 from accord.engine.algorithm import Algorithm, Loss, Mean, Rows, Step
+from accord.engine.leaving import CtrlC, leave_group_at_exit
 from accord.engine.memory import keep_freed_memory
 from accord.engine.progress import Progress
 from accord.engine.run import Recorder, Run, save_tensors, write_json
@@ -62,6 +61,8 @@ class _Loop:
         except ValueError as error:
             raise ConfigError(f"trackers={list(options.trackers)}: {error}") from error
         ranks = self.accelerator.num_processes
+        if ranks > 1:
+            leave_group_at_exit()
         if options.batch_size % ranks:
             raise ConfigError(f"batch_size {options.batch_size} can't be shared evenly by {ranks} processes")
         if resume and out is None:
@@ -90,7 +91,7 @@ class _Loop:
         }
         self.record.describe(**describe, status="running", steps=self.steps)
         show = self.o.progress and self.accelerator.is_main_process
-        with _CtrlC() as stop, Progress(self.steps, self.done, enabled=show) as bar:
+        with CtrlC() as stop, Progress(self.steps, self.done, enabled=show) as bar:
             if self.done == 0:
                 self._evaluate()
             while self.done < self.steps:
@@ -267,26 +268,6 @@ class _Loop:
             self.best.load(extra["best"])
         self.record.rewind(step)
         return step
-
-
-class _CtrlC:
-    """The first Ctrl-C asks the loop to stop after the step, the second stops at once."""
-
-    def __enter__(self) -> "_CtrlC":
-        self.asked = False
-        self._old = None
-        if threading.current_thread() is threading.main_thread():
-            self._old = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def __exit__(self, *_: object) -> None:
-        if self._old is not None:
-            signal.signal(signal.SIGINT, self._old)
 
 
 def _save_batch(folder: Path, piece: Any) -> None:
