@@ -40,6 +40,23 @@ def test_a_micro_batch_has_the_gradient_of_its_part() -> None:
         assert torch.allclose(w, a + b, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_what_is_computed_again_comes_in_parts_and_changes_nothing(guidance: float) -> None:
+    p, sampling = policy(), Denoising(steps=3, guidance=guidance, eta=1.0)
+    found, seen = [], []
+    p.denoiser.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])) if torch.is_grad_enabled() else None)
+    for at_once, recompute in ((None, False), (None, True), (3, True)):
+        p.at_once = at_once
+        seen.clear()
+        pictures = p.denoise_with_grad(PROMPTS, sampling, grad=2, seed=5, recompute=recompute)
+        weights = [w for w in p.parameters() if w.ndim == 2]
+        grads = torch.autograd.grad(contrast(prompts=PROMPTS, completions=pictures).sum(), weights, allow_unused=True)
+        found.append([pictures, *(g for g in grads if g is not None)])
+        assert max(seen) == (3 if at_once else 4) * (2 if guidance > 1 else 1)
+    for other in found[1:]:
+        assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(found[0], other, strict=True))
+
+
 def test_refl_at_the_last_step_alone_is_draft_1() -> None:
     """Where the path ends in pure signal the last step's result is its predicted picture."""
     p = policy()

@@ -1,5 +1,5 @@
-"""Parts of Llama-like layers done leaner: what is cheap to make again is not kept for the backward pass, and a product
-with few rows runs the way round that CPUs are fast at.
+"""Layers done leaner: what is cheap to make again is not kept for the backward pass, a LoRA is added to its weights where
+that is less work than adding up outputs, and a product with few rows runs the way round that CPUs are fast at.
 
 The numbers are those of the modules they stand in for; only when autograd or autocast would need more do those run.
 """
@@ -14,34 +14,39 @@ NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
 MLPS = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
 
 
+WIDE = {torch.float32, torch.float64}
+"""Dtypes in which a weight holds the little that a LoRA adds to it; narrower ones would round it away."""
 FEW = 32
 """Up to so many rows ``W x^T`` is faster on a CPU than ``x W^T`` (1.6 times at 16 rows, with MKL)."""
 
 
 def lean(model: nn.Module) -> None:
-    """Make RMSNorms and gated MLPs of the Llama kind keep fewer activations, and linear layers decode faster.
+    """Make RMSNorms, gated MLPs of the Llama kind and LoRAs keep fewer activations, and linear layers decode faster.
 
     Modules change their class, not their attributes: copies, adapters and saved files see nothing of it.
     """
     for module in model.modules():
         kind = type(module)
         if kind.__name__ in NORMS:
-            module.__class__ = _lean(kind, _norm)
+            swap(module, _norm)
         elif kind.__name__ in MLPS and type(module.act_fn).__name__.startswith("SiLU"):
-            module.__class__ = _lean(kind, _mlp)
+            swap(module, _mlp)
         elif kind is nn.Linear:
-            module.__class__ = _lean(kind, _linear)
+            swap(module, _linear)
+        elif kind.__name__ == "Linear" and kind.__module__.startswith("peft.tuners.lora"):
+            swap(module, _lora)
 
 
 _LEAN: dict[type, Any] = {}
 
 
-def _lean(kind: type, forward: Any) -> Any:
-    """The subclass of a module's class with another forward, made once."""
+def swap(module: Any, forward: Any) -> None:
+    """Give a module another forward by a subclass of its class, made once; its own is there as `plain`."""
+    kind = type(module)
     if kind not in _LEAN:
-        members = {"forward": forward, "plain": kind.forward, "__module__": __name__}  # type: ignore[attr-defined]
+        members = {"forward": forward, "plain": kind.forward, "__module__": __name__}
         _LEAN[kind] = type(f"Lean{kind.__name__}", (kind,), members)
-    return _LEAN[kind]
+    module.__class__ = _LEAN[kind]
 
 
 def _linear(self: Any, x: Tensor) -> Tensor:
@@ -71,6 +76,49 @@ def _mlp(self: Any, x: Tensor) -> Tensor:
     ):
         return self.plain(x)  # an adapter sits on the projection, or dtypes are not ours to choose
     return _GatedDown.apply(self.gate_proj(x), self.up_proj(x), down.weight)
+
+
+def _lora(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    base, on = self.base_layer, [a for a in self.active_adapters if a in self.lora_A]
+    if (
+        self.disable_adapters
+        or self.merged
+        or len(on) != 1
+        or args
+        or kwargs
+        or self.lora_variant
+        or self.lora_bias[on[0]]
+        or (self.training and isinstance(self.lora_dropout[on[0]], nn.Dropout))
+        or type(base) not in (nn.Linear, _LEAN.get(nn.Linear))
+        or base.weight.requires_grad
+        or x[..., 0].numel() < x.shape[-1]  # making W + s B A would be the greater work
+        or not {x.dtype, base.weight.dtype, self.lora_A[on[0]].weight.dtype} <= WIDE
+        or torch.is_autocast_enabled(x.device.type)
+    ):
+        return self.plain(x, *args, **kwargs)
+    a, b, scale = self.lora_A[on[0]].weight, self.lora_B[on[0]].weight, self.scaling[on[0]]
+    if not torch.is_grad_enabled():
+        return linear(x, torch.addmm(base.weight, b, a, alpha=scale), base.bias)
+    return _LoRA.apply(x, base.weight, base.bias, a, b, scale)
+
+
+class _LoRA(torch.autograd.Function):
+    """``(W + s B A) x``: one product for as many rows as there are; keeps x alone. W and its bias are frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale = scale
+        return linear(x, torch.addmm(weight, b, a, alpha=scale), bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, a, b = ctx.saved_tensors
+        rows, grads = x.flatten(0, -2), grad.flatten(0, -2)
+        grad_x = grad @ torch.addmm(weight, b, a, alpha=ctx.scale) if ctx.needs_input_grad[0] else None
+        grad_a = ctx.scale * ((grads @ b).T @ rows) if ctx.needs_input_grad[3] else None
+        grad_b = ctx.scale * (grads.T @ (rows @ a.T)) if ctx.needs_input_grad[4] else None
+        return grad_x, None, None, grad_a, grad_b, None
 
 
 class _RMSNorm(torch.autograd.Function):

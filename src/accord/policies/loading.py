@@ -41,7 +41,9 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device
         model, tokeniser = load_model(base, dtype=dtype, device=device, auto_class=auto_class, **options)
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(model, path, is_trainable=True), tokeniser
+        adapted = PeftModel.from_pretrained(model, path, is_trainable=True)
+        lean(adapted)
+        return adapted, tokeniser
     try:
         config = AutoConfig.from_pretrained(path)
         if config.model_type in TESTED:

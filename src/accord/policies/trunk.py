@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from accord.errors import ConfigError
 from accord.policies.attention import NAME
 from accord.policies.base import Group, Rollouts
+from accord.policies.fused import lean
 from accord.policies.meter import count
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
@@ -75,6 +76,7 @@ class Trunk(nn.Module):
                 raise ConfigError(f"lora is a rank, at least 1, but got {lora} (leave it out to train every weight)")
             lora = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", task_type=task)
         self.model = get_peft_model(self.model, lora)
+        lean(self.model)
 
     def checkpoint_activations(self) -> None:
         """Keep one hidden state a layer instead of all activations: less memory, a third more compute."""

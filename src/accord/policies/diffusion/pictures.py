@@ -11,6 +11,9 @@ from torch import Tensor
 from accord.errors import ModelError
 from accord.policies.meter import count_call
 
+PART = 16
+"""So many pictures at a time go through the decoder, or have their activations made again."""
+
 
 class Autoencoder:
     """A diffusers VAE between pictures in [0, 1] and latents at the denoiser's scale."""
@@ -21,6 +24,11 @@ class Autoencoder:
 
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
         """Pictures in [0, 1], with gradient (clamped only in value: the gradient passes)."""
+        if torch.is_grad_enabled() and latents.requires_grad:
+            return self._decode(latents)
+        return torch.cat([self._decode(part) for part in latents.split(PART)])
+
+    def _decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
         scaled = (latents / self.vae.config.scaling_factor + self.shift).to(self.vae.dtype)
         count_call(
             self.vae.decoder,

@@ -1,13 +1,13 @@
 """Latent diffusion behind the face of a policy: a sample is an episode of Gaussian denoising steps."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from accord.engine.seeds import generator
 from accord.errors import ConfigError
@@ -16,8 +16,10 @@ from accord.policies.base import Group, Prompt, Rollouts
 from accord.policies.diffusion.actions import FLOOR, Denoising, Draw, LatentActions, gaussian_logprob
 from accord.policies.diffusion.condition import Condition
 from accord.policies.diffusion.model import LatentDiffusion
+from accord.policies.diffusion.pictures import PART
 from accord.policies.diffusion.schedule import Schedule, training_levels
 from accord.policies.frozen import FrozenPolicy
+from accord.policies.recompute import recomputed
 
 
 class DiffusionPolicy(LatentDiffusion):
@@ -27,7 +29,8 @@ class DiffusionPolicy(LatentDiffusion):
 
     Attributes:
         at_once: of more than so many (picture, step) pairs in `logprobs` with gradient, activations are not kept but
-            computed again; None keeps all.
+            computed again, so many at a time; None keeps all. What `denoise_with_grad` computes again comes in such
+            parts too (of 16 pictures, if None).
     """
 
     sampling_kind = Denoising
@@ -98,8 +101,7 @@ class DiffusionPolicy(LatentDiffusion):
             return gaussian_logprob(latents[row, i + 1], mean, std, average=sampling.average)
 
         parts = torch.arange(len(rows), device=self.device).split(size)
-        again = torch.is_grad_enabled() and len(parts) > 1
-        found = [checkpoint(density, p, use_reentrant=False) if again else density(p) for p in parts]
+        found = [self._again(density, p) if len(parts) > 1 else density(p) for p in parts]
         out = latents.new_zeros(rollouts.mask.shape)
         return out.index_put((rows, steps), torch.cat(found)) if found else out
 
@@ -141,7 +143,8 @@ class DiffusionPolicy(LatentDiffusion):
                 the latent's own path stays (AlignProp's released code).
             stop: number of the last step; its predicted clean latent is decoded (ReFL). None runs to the end.
             start: noise to start from (may require grad); None draws it.
-            recompute: keep one latent a step instead of the denoiser's activations.
+            recompute: keep one latent a step instead of activations, and make them again for some pictures at a time: what
+                it takes beyond latents grows neither with the steps nor with the pictures.
         """
         schedule, condition = self.schedule(sampling.steps), self.condition(prompts)
         last = len(schedule) - 1 if stop is None else stop
@@ -152,15 +155,20 @@ class DiffusionPolicy(LatentDiffusion):
             raise ConfigError(f"grad={grad} names no steps within 0 to {last}")
         x = self.noise(len(prompts), seed) if start is None else start.to(self.device)
 
-        def predict(x: Tensor, t: float) -> Tensor:
-            return self.predict(x, t, condition, sampling.guidance)
+        def predict(x: Tensor, *, t: float, rows: Tensor) -> Tensor:
+            return self.predict(x, t, condition.select(rows), sampling.guidance)
 
+        everyone = torch.arange(len(x))
+        parts = everyone.split(self.at_once or PART)
         for i in range(last + 1):
             t = float(schedule.timesteps[i])
             keep = i in counted
             with torch.set_grad_enabled(keep or (not cut and x.requires_grad)):
                 with torch.set_grad_enabled(keep):
-                    output = checkpoint(predict, x, t, use_reentrant=False) if recompute and keep else predict(x, t)
+                    if recompute and keep:
+                        output = torch.cat([self._again(partial(predict, t=t, rows=p), x[p]) for p in parts])
+                    else:
+                        output = predict(x, t=t, rows=everyone)
                 if i == last:
                     x = (
                         schedule.picture(x, output, i)
@@ -170,7 +178,13 @@ class DiffusionPolicy(LatentDiffusion):
                     break
                 mean, std = schedule.step(x, output, i, sampling.eta)
                 x = mean + std * self.noise(len(x), seed, i, purpose="step") if std else mean
-        return self.pictures.decode(x)
+        if not recompute:
+            return self.pictures.decode(x)
+        return torch.cat([self._again(self.pictures.decode, x[p]) for p in parts])
+
+    def _again(self, f: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """f of these, made again for the backward pass."""
+        return recomputed(f, list(self.parameters()), *inputs)
 
     def freeze(self, which: str = "base") -> FrozenPolicy:
         """A frozen twin: "base" (adapters off where there are any, else a copy as it is), "now" (a copy), or a folder."""
