@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -193,15 +194,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r" / "run.json").read_text())["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("kind", ["dpo", "ppo"])
+@pytest.mark.parametrize("kind", ["dpo", "ppo", "backprop"])
 def test_two_processes_take_the_step_of_one(kind: str, tmp_path: Path) -> None:
-    """Ragged rows; PPO trains two models. The only difference left is the order of summation."""
+    """Ragged rows; PPO trains two models, backprop passes through one several times. The only difference left is the order of summation."""
     script = [str(SCRIPTS / "two_processes.py"), kind]
     alone = subprocess.run(
         [sys.executable, *script, str(tmp_path / "one")], capture_output=True, text=True, timeout=240
     )
     assert alone.returncode == 0, alone.stderr[-2000:]
-    port = 20000 + os.getpid() % 20000 + (kind == "ppo")
+    with socket.socket() as probe:  # two tests of one moment must not meet at one port
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]  # fmt: skip
     both = subprocess.run([sys.executable, *launch, *script, str(tmp_path / "two")], capture_output=True, text=True,

@@ -1,6 +1,6 @@
 """One step of an algorithm, alone or under `accelerate launch`; rank 0 writes the trained weights.
 
-usage: two_processes.py (dpo | ppo) OUT
+usage: two_processes.py (dpo | ppo | backprop) OUT
 """
 
 import os
@@ -30,7 +30,27 @@ def longest(*, prompts, completions, **columns):  # type: ignore[no-untyped-def]
     return [float(len(c.split()) + len(p.split())) for p, c in zip(prompts, completions, strict=True)]
 
 
-if kind == "dpo":
+if kind == "backprop":
+    import dataclasses
+
+    from accord.algorithms import RewardBackprop
+    from accord.policies.diffusion import Denoising
+
+    sys.path.append(str(Path(__file__).parents[1]))
+    import tiny_pipelines
+
+    data = ["a red cat", "a person with a hat", "a blue hat", "a cat"]
+
+    class Seeded(RewardBackprop):
+        """Noise that depends on the prompt alone."""
+
+        def experience(self, batch, step):  # type: ignore[no-untyped-def]
+            asked = super().experience(batch, step)
+            return dataclasses.replace(asked, seeds=[data.index(p) for p in asked.prompts])
+
+    sampling = Denoising(steps=3, guidance=2.0, eta=0.0)
+    algorithm = Seeded(tiny_pipelines.policy(lora=2), tiny_pipelines.contrast, sampling=sampling, grad=2)
+elif kind == "dpo":
     words = [
         "i admire you .",
         "the answer is 5 . thank you for asking .",
