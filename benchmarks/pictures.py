@@ -21,8 +21,9 @@ import torch
 
 ROWS: dict[str, Any] = json.loads((Path(__file__).parent / "rows.json").read_text())["pictures"]
 BATCH, STEPS, GUIDANCE, RUNS = ROWS["batch"], ROWS["steps"], ROWS["guidance"], ROWS["runs"]
-PROMPTS = ["a person smiling", "a person with glasses", "somebody in a red shirt", "a portrait of a person", "a face",
-           "a person in a blue hat", "a person looking sad", "a picture of a person"]  # fmt: skip
+ASKED = ["a person smiling", "a person with glasses", "somebody in a red shirt", "a portrait of a person", "a face",
+         "a person in a blue hat", "a person looking sad", "a picture of a person"]  # fmt: skip
+PROMPTS = [ASKED[i % len(ASKED)] for i in range(BATCH)]
 
 
 def contrast(images: torch.Tensor) -> torch.Tensor:
@@ -71,11 +72,12 @@ def ours_backprop(folder: Path) -> dict[str, Any]:
     sampling = Denoising(steps=STEPS, guidance=GUIDANCE, eta=0.0)
     with torch.no_grad():
         values = contrast(policy.denoise_with_grad(PROMPTS, sampling, grad=1, start=noise(folder)))
-    algorithm = AlignProp(policy, lambda *, prompts, completions, **_: contrast(completions), sampling=sampling)
+    algorithm = AlignProp(policy, lambda *, prompts, completions, **_: contrast(completions), sampling=sampling,
+                          truncation=ROWS["grad"])  # fmt: skip
     return {"seconds": ours_fit(algorithm, PROMPTS), "logprobs": values.tolist()}
 
 
-def ours_ddpo(folder: Path) -> dict[str, Any]:
+def ours_ddpo(folder: Path, at_once: int = BATCH) -> dict[str, Any]:
     from accord.algorithms import DDPO
     from accord.policies.diffusion import Denoising
 
@@ -86,7 +88,7 @@ def ours_ddpo(folder: Path) -> dict[str, Any]:
     algorithm = DDPO(policy, lambda *, prompts, completions, **_: contrast(torch.stack(list(completions))), sampling=sampling,
                      steps_at_once=ROWS["steps_at_once"])  # fmt: skip
     return {
-        "seconds": ours_fit(algorithm, PROMPTS, micro_batch_size=BATCH),
+        "seconds": ours_fit(algorithm, PROMPTS, micro_batch_size=at_once),
         "logprobs": contrast(torch.stack(drawn)).tolist(),
     }
 
@@ -98,11 +100,11 @@ def ours_memory(folder: Path, k: int, *, recompute: bool) -> dict[str, Any]:
     sampling = Denoising(steps=STEPS, guidance=1.0, eta=0.0)
 
     def step() -> None:
-        images = policy.denoise_with_grad(PROMPTS * 2, sampling, grad=k, recompute=recompute)
+        images = policy.denoise_with_grad(ASKED * 2, sampling, grad=k, recompute=recompute)
         contrast(images).sum().backward()
 
     with torch.no_grad():
-        policy.sample(PROMPTS * 2, 1, sampling)  # what sampling alone takes is there before
+        policy.sample(ASKED * 2, 1, sampling)  # what sampling alone takes is there before
     before = peak()
     seconds = timed(step)
     return {"seconds": seconds, "before_mb": before}
@@ -114,7 +116,7 @@ def ours_world(folder: Path) -> dict[str, Any]:
     from accord.policies.diffusion import Denoising
 
     policy = DiffusionPolicy.load(folder)
-    rows = policy.condition(PROMPTS * 2)
+    rows = policy.condition(ASKED * 2)
 
     def unet() -> None:
         policy.predict(noise(folder, 16), 500.0, rows).square().mean().backward()
@@ -123,7 +125,7 @@ def ours_world(folder: Path) -> dict[str, Any]:
         policy.pictures.decode(noise(folder, 16).requires_grad_()).mean().backward()
 
     def sample() -> None:
-        policy.sample(PROMPTS * 4, 1, Denoising(steps=20, guidance=GUIDANCE))
+        policy.sample(ASKED * 4, 1, Denoising(steps=20, guidance=GUIDANCE))
 
     found = {step.__name__: statistics.median(timed(step)) for step in (unet, decoder, sample)}
     return {"seconds": list(found.values()), "parts": found}
@@ -175,11 +177,11 @@ def peer_pipeline(folder: Path) -> Any:
     return DefaultDDPOStableDiffusionPipeline(str(folder), use_lora=True)
 
 
-_ASKED = itertools.cycle(PROMPTS)
+_NEXT = itertools.cycle(PROMPTS)
 
 
 def prompt() -> tuple[str, dict[str, Any]]:
-    return next(_ASKED), {}
+    return next(_NEXT), {}
 
 
 def peer_values(pipe: Any, folder: Path) -> list[float]:
@@ -199,20 +201,20 @@ def peer_backprop(folder: Path) -> dict[str, Any]:
     pipe = peer_pipeline(folder)
     values = peer_values(pipe, folder)
     config = AlignPropConfig(mixed_precision="no", sample_num_steps=STEPS, sample_eta=0.0, sample_guidance_scale=GUIDANCE, train_batch_size=BATCH,
-                             train_gradient_accumulation_steps=1, truncated_backprop_rand=True, truncated_rand_backprop_minmax=(0, STEPS),
+                             train_gradient_accumulation_steps=1, truncated_backprop_rand=False, truncated_backprop_timestep=STEPS - ROWS["grad"],
                              save_freq=10**6, num_epochs=1)  # fmt: skip
     trainer = AlignPropTrainer(config, lambda images, prompts, metadata: (contrast(images), {}), prompt, pipe)
     pipe.sd_pipeline.set_progress_bar_config(disable=True)
     return {"seconds": timed(lambda: trainer.step(0, 0)), "logprobs": values}
 
 
-def peer_ddpo(folder: Path) -> dict[str, Any]:
+def peer_ddpo(folder: Path, at_once: int = BATCH) -> dict[str, Any]:
     from trl import DDPOConfig, DDPOTrainer
 
     pipe = peer_pipeline(folder)
     values = peer_values(pipe, folder)
     config = DDPOConfig(mixed_precision="no", sample_num_steps=STEPS, sample_eta=1.0, sample_guidance_scale=GUIDANCE, sample_batch_size=BATCH,
-                        sample_num_batches_per_epoch=1, train_batch_size=BATCH, train_gradient_accumulation_steps=1,
+                        sample_num_batches_per_epoch=1, train_batch_size=at_once, train_gradient_accumulation_steps=BATCH // at_once,
                         per_prompt_stat_tracking=True, save_freq=10**6, num_epochs=1)  # fmt: skip
     trainer = DDPOTrainer(config, lambda images, prompts, metadata: (contrast(images.float()), {}), prompt, pipe)
     pipe.sd_pipeline.set_progress_bar_config(disable=True)
@@ -275,6 +277,7 @@ def main() -> None:
     works: dict[str, Callable[[Path], dict[str, Any]]] = {
         "reward-backprop-step/ours": ours_backprop, "reward-backprop-step/peer": peer_backprop,
         "ddpo-step/ours": ours_ddpo, "ddpo-step/peer": peer_ddpo,
+        "ddpo-step-parts/ours": lambda f: ours_ddpo(f, ROWS["part"]), "ddpo-step-parts/peer": lambda f: peer_ddpo(f, ROWS["part"]),
         "diffusion-dpo-step/ours": ours_dpo, "diffusion-dpo-step/peer": peer_dpo,
         **{f"backprop-memory/{k}": lambda f, k=k: ours_memory(f, k, recompute=True) for k in (1, 2, 5, 10, 20)},
         "world-speed/ours": ours_world,

@@ -18,10 +18,10 @@ PEER = Path(os.environ.get("ACCORD_PEER", HERE.parent / ".venv-peer" / "bin" / "
 GOALS: dict[str, tuple[float | None, float | None]] = {
     "dpo-step": (3.5, 0.45), "dpo-step-equal": (2.5, 0.6), "dpo-step-checkpointed": (None, None),
     "grpo-step": (3.5, 0.5), "reward-step": (2.0, None), "score-16": (3.0, None), "matmul-share": (None, None),
-    "reward-backprop-step": (1.5, 0.6), "ddpo-step": (1.5, 0.6), "diffusion-dpo-step": (None, None),
+    "reward-backprop-step": (1.5, 0.6), "ddpo-step": (1.5, 0.6), "ddpo-step-parts": (None, None), "diffusion-dpo-step": (None, None),
     "backprop-memory": (None, None), "world-speed": (None, None),
 }  # fmt: skip
-PICTURES = ("reward-backprop-step", "ddpo-step", "diffusion-dpo-step")
+PICTURES = ("reward-backprop-step", "ddpo-step", "ddpo-step-parts", "diffusion-dpo-step")
 WORLD = {
     "unet": ("16 pictures through the U-Net, forward and backward", 0.1), "decoder": ("16 pictures through the decoder, forward and backward", 0.13),
     "sample": ("32 pictures of 20 steps with guidance", 5.0),
@@ -35,9 +35,10 @@ SETTINGS = {
     "grpo-step": "2 prompts x 8 answers x 48 tokens, KL 0.04, no checkpointing",
     "reward-step": "ragged pairs, no checkpointing",
     "score-16": "16 answers of 50 tokens to one prompt of 300; the peer scores one padded batch",
-    "reward-backprop-step": "AlignProp, 8 pictures, random truncation, LoRA of rank 4",
-    "ddpo-step": "8 pictures, LoRA of rank 4, one epoch",
-    "diffusion-dpo-step": "8 pairs of latents against the loss of diffusers' research script; LoRA of rank 4",
+    "reward-backprop-step": "AlignProp through the last 10 of 20 steps, 32 pictures, guidance, LoRA of rank 4, activations made again on both sides",
+    "ddpo-step": "32 pictures, 20 steps, guidance, LoRA of rank 4, one epoch, the whole batch at once",
+    "ddpo-step-parts": "as ddpo-step, 16 pictures at a time on both sides",
+    "diffusion-dpo-step": "32 pairs of latents against the loss of diffusers' research script; LoRA of rank 4",
     "backprop-memory": "reward backprop through the last k of 20 steps, 16 pictures, against plain autograd over all",
     "world-speed": "parts of the portraits world",
     "matmul-share": "useful operations of dpo-step against the fastest matmul measured in the same process",

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.algorithms import AlignProp, DRaFT, ReFL, RewardBackprop
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError, RewardError
 from accord.policies.diffusion import Denoising
+from accord.policies.recompute import recomputed
 from accord.rewards import Scores
 from accord.search import noise_optimise, norm_log_density
 from tiny_pipelines import contrast, policy
@@ -42,7 +45,10 @@ def test_a_micro_batch_has_the_gradient_of_its_part() -> None:
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_what_is_computed_again_comes_in_parts_and_changes_nothing(guidance: float) -> None:
-    p, sampling = policy(), Denoising(steps=3, guidance=guidance, eta=1.0)
+    p, sampling = policy("sd").train(), Denoising(steps=3, guidance=guidance, eta=1.0)
+    for m in p.modules():
+        if isinstance(m, torch.nn.Dropout):
+            m.p = 0.5  # pictures are drawn without, and so are their activations
     found, seen = [], []
     p.denoiser.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])) if torch.is_grad_enabled() else None)
     for at_once, recompute in ((None, False), (None, True), (3, True)):
@@ -55,6 +61,24 @@ def test_what_is_computed_again_comes_in_parts_and_changes_nothing(guidance: flo
         assert max(seen) == (3 if at_once else 4) * (2 if guidance > 1 else 1)
     for other in found[1:]:
         assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(found[0], other, strict=True))
+
+
+@given(rows=st.integers(1, 7), size=st.integers(1, 8), wants_x=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_recomputed_is_the_function_itself_with_its_gradient(rows: int, size: int, wants_x: bool) -> None:
+    torch.manual_seed(rows)
+    w, unused, b = torch.randn(3, 2, requires_grad=True), torch.randn(2, requires_grad=True), torch.randn(rows, 2)
+    x = torch.randn(rows, 3, requires_grad=wants_x)
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        ours = recomputed(lambda x, rows: torch.tanh(x @ w + b[rows]), [w, unused], x, size)
+    assert len(kept) == 1
+    assert kept[0].data_ptr() == x.data_ptr()
+    wanted = [w, unused, *([x] if wants_x else [])]
+    pairs = [torch.autograd.grad(y.pow(2).sum(), wanted, allow_unused=True) for y in (ours, torch.tanh(x @ w + b))]
+    for got, should in zip(*pairs, strict=True):
+        assert (got is None) == (should is None)
+        assert got is None or torch.allclose(got, should, atol=1e-5)
 
 
 def test_refl_at_the_last_step_alone_is_draft_1() -> None:

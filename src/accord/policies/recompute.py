@@ -5,45 +5,54 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import checkpoint
+from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(f: Callable[..., Tensor], weights: Sequence[Tensor], *inputs: Tensor) -> Tensor:
-    """``f(*inputs)``, of which only the inputs are kept: the backward pass computes it once more.
+def recomputed(f: Callable[[Tensor, Tensor], Tensor], weights: Sequence[Tensor], x: Tensor, size: int) -> Tensor:
+    """``f(x, rows)``, of which only x is kept: the backward pass computes it once more, for so many rows at a time.
 
     Unlike `torch.utils.checkpoint` it leaves no trace of f's operations until then: thousands of their small nodes would lie
     between large tensors and fragment the heap (on a CPU 20 MB a denoising step, ten times what is kept). In several
     processes torch's own way is taken, for the sake of hooks that put sharded weights together.
 
     Args:
-        weights: whatever trains and f depends on beside its inputs.
+        f: without random numbers; gives a row for each of its first argument's, and is told by the second where in x they stand.
+        weights: whatever trains and f depends on beside x.
     """
+    rows = torch.arange(len(x), device=x.device)
     if not torch.is_grad_enabled():
-        return f(*inputs)
+        return f(x, rows)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return checkpoint.checkpoint(f, *inputs, use_reentrant=False)
-    return _Recomputed.apply(f, len(inputs), *inputs, *(w for w in weights if w.requires_grad))
+        return torch.cat(
+            [checkpoint(f, x[r], r, use_reentrant=False, preserve_rng_state=False) for r in rows.split(size)]
+        )
+    return _Recomputed.apply(f, rows, size, x, *(w for w in weights if w.requires_grad))
 
 
 class _Recomputed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, f: Callable[..., Tensor], n: int, *tensors: Tensor) -> Tensor:
-        ctx.f, ctx.n, ctx.weights = f, n, tensors[n:]
-        ctx.save_for_backward(*tensors[:n])
-        kind = next((t.device.type for t in tensors), "cpu")
+    def forward(
+        ctx: Any, f: Callable[[Tensor, Tensor], Tensor], rows: Tensor, size: int, x: Tensor, *weights: Tensor
+    ) -> Tensor:
+        ctx.f, ctx.parts, ctx.weights = f, rows.split(size), weights
+        ctx.save_for_backward(x)
+        kind = x.device.type
         ctx.autocast = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
-        ctx.random = checkpoint.get_device_states(*tensors), torch.get_rng_state()
-        return f(*tensors[:n])
+        return f(x, rows)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (devices, states), cpu = ctx.random
+        (x,) = ctx.saved_tensors
         kind, dtype, enabled = ctx.autocast
-        inputs = [t.detach().requires_grad_(t.requires_grad) for t in ctx.saved_tensors]
-        with torch.random.fork_rng(devices), torch.enable_grad(), torch.autocast(kind, dtype, enabled=enabled):
-            torch.set_rng_state(cpu)
-            checkpoint.set_device_states(devices, states)
-            out = ctx.f(*inputs)
-        wanted = [t for t in (*inputs, *ctx.weights) if t.requires_grad]
-        found = iter(torch.autograd.grad(out, wanted, grad, allow_unused=True))
-        return None, None, *(next(found) if t.requires_grad else None for t in (*inputs, *ctx.weights))
+        of_x = torch.zeros_like(x) if ctx.needs_input_grad[3] else None
+        of_weights: list[Tensor | None] = [None] * len(ctx.weights)
+        for rows in ctx.parts:
+            part = x[rows].detach().requires_grad_(of_x is not None)
+            with torch.enable_grad(), torch.autocast(kind, dtype, enabled=enabled):
+                out = ctx.f(part, rows)
+            wanted = [*ctx.weights, *([part] if of_x is not None else [])]
+            found = list(torch.autograd.grad(out, wanted, grad[rows], allow_unused=True))
+            if of_x is not None:
+                of_x[rows] = found.pop()
+            of_weights = [b if a is None else a if b is None else a + b for a, b in zip(of_weights, found, strict=True)]
+        return None, None, None, of_x, *of_weights

@@ -1,7 +1,8 @@
 """Latent diffusion behind the face of a policy: a sample is an episode of Gaussian denoising steps."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -54,23 +55,21 @@ class DiffusionPolicy(LatentDiffusion):
         """
         if not prompts:
             raise ConfigError("sample() wants at least one prompt")
-        was_training = self.training
-        self.eval()
         group = torch.arange(len(prompts)).repeat_interleave(n)
         condition = self.condition([prompts[g] for g in group.tolist()])
         schedule = self.schedule(sampling.steps)
         x = self._start(len(prompts), n, sampling, seed) if start is None else start.to(self.device)
         path, logprobs, counted = [x], [], []
-        for i in range(len(schedule)):
-            mean, std = self._step(schedule, x, i, condition, sampling)
-            z = self.noise(len(x), seed, i, purpose="step") if std else torch.zeros_like(mean)
-            x = mean + std * z
-            path.append(x)
-            logprobs.append(
-                gaussian_logprob(x, mean, std, average=sampling.average) if std > FLOOR else x.new_zeros(len(x))
-            )
-            counted.append(std > FLOOR)
-        self.train(was_training)
+        with self._settled():
+            for i in range(len(schedule)):
+                mean, std = self._step(schedule, x, i, condition, sampling)
+                z = self.noise(len(x), seed, i, purpose="step") if std else torch.zeros_like(mean)
+                x = mean + std * z
+                path.append(x)
+                logprobs.append(
+                    gaussian_logprob(x, mean, std, average=sampling.average) if std > FLOOR else x.new_zeros(len(x))
+                )
+                counted.append(std > FLOOR)
         images = self.pictures.decode(x).cpu()
         steps = torch.tensor(counted)
         return Rollouts(
@@ -92,16 +91,19 @@ class DiffusionPolicy(LatentDiffusion):
         rows, steps = rollouts.mask.to(self.device).nonzero(as_tuple=True)
         size = self.at_once or max(1, len(rows))
 
-        def density(part: Tensor) -> Tensor:
-            row, i = rows[part], steps[part]
-            output = self.predict(
-                latents[row, i], schedule.timesteps.to(i.device)[i], condition.select(row), sampling.guidance
-            )
-            mean, std = schedule.step(latents[row, i], output, i, sampling.eta)
+        def density(x: Tensor, pairs: Tensor) -> Tensor:
+            row, i = rows[pairs], steps[pairs]
+            t = schedule.timesteps.to(i.device)[i]
+            mean, std = schedule.step(x, self.predict(x, t, condition.select(row), sampling.guidance), i, sampling.eta)
             return gaussian_logprob(latents[row, i + 1], mean, std, average=sampling.average)
 
+        def part(pairs: Tensor) -> Tensor:
+            x = latents[rows[pairs], steps[pairs]]
+            return density(x, pairs) if len(parts) == 1 else self._again(lambda x, r: density(x, pairs[r]), x, size)
+
         parts = torch.arange(len(rows), device=self.device).split(size)
-        found = [self._again(density, p) if len(parts) > 1 else density(p) for p in parts]
+        with self._settled():
+            found = [part(pairs) for pairs in parts]
         out = latents.new_zeros(rollouts.mask.shape)
         return out.index_put((rows, steps), torch.cat(found)) if found else out
 
@@ -155,20 +157,17 @@ class DiffusionPolicy(LatentDiffusion):
             raise ConfigError(f"grad={grad} names no steps within 0 to {last}")
         x = self.noise(len(prompts), seed) if start is None else start.to(self.device)
 
-        def predict(x: Tensor, *, t: float, rows: Tensor) -> Tensor:
+        def predict(x: Tensor, rows: Tensor, *, t: float) -> Tensor:
             return self.predict(x, t, condition.select(rows), sampling.guidance)
 
-        everyone = torch.arange(len(x))
-        parts = everyone.split(self.at_once or PART)
+        everyone, size = torch.arange(len(x), device=self.device), self.at_once or PART
         for i in range(last + 1):
             t = float(schedule.timesteps[i])
             keep = i in counted
             with torch.set_grad_enabled(keep or (not cut and x.requires_grad)):
-                with torch.set_grad_enabled(keep):
-                    if recompute and keep:
-                        output = torch.cat([self._again(partial(predict, t=t, rows=p), x[p]) for p in parts])
-                    else:
-                        output = predict(x, t=t, rows=everyone)
+                with torch.set_grad_enabled(keep), self._settled():
+                    guess = partial(predict, t=t)
+                    output = self._again(guess, x, size) if recompute else guess(x, everyone)
                 if i == last:
                     x = (
                         schedule.picture(x, output, i)
@@ -180,11 +179,26 @@ class DiffusionPolicy(LatentDiffusion):
                 x = mean + std * self.noise(len(x), seed, i, purpose="step") if std else mean
         if not recompute:
             return self.pictures.decode(x)
-        return torch.cat([self._again(self.pictures.decode, x[p]) for p in parts])
+        return recomputed(lambda x, rows: self.pictures.decode(x), (), x, size)
 
-    def _again(self, f: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """f of these, made again for the backward pass."""
-        return recomputed(f, list(self.parameters()), *inputs)
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Without dropout: pictures are drawn, and their steps' log-probs taken, of one and the same policy."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+    def _again(self, f: Callable[[Tensor, Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+        """f of these rows, made again for the backward pass."""
+
+        def settled(x: Tensor, rows: Tensor) -> Tensor:
+            with self._settled():
+                return f(x, rows)
+
+        return recomputed(settled, list(self.parameters()), x, size)
 
     def freeze(self, which: str = "base") -> FrozenPolicy:
         """A frozen twin: "base" (adapters off where there are any, else a copy as it is), "now" (a copy), or a folder."""

@@ -96,11 +96,14 @@ def unet(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
 
 
 def flow(run: Path, out: Path, *, steps: int, seed: int = 0) -> None:
-    """The flow twin's transformer, on the same latents and the U-Net's text encoder."""
-    like = pipeline("unet", out)
+    """The flow twin's transformer, on the same latents and the U-Net's text encoder; goes on from one that is there."""
+    like, lr = pipeline("unet", out), 1e-3
     transformer = build_transformer(seed)
+    if (out / "flow").is_dir():
+        transformer = type(transformer).from_pretrained(out / "flow", dtype=torch.float32)
+        seed, lr = seed + 1, 6e-4
     policy = DiffusionPolicy(flow_pipeline(transformer, like), "flow")
-    fit(Supervised(policy), pictures(like, run, seed), steps=steps, batch_size=64, lr=1e-3, schedule="cosine", warmup=0.02,
+    fit(Supervised(policy), pictures(like, run, 0), steps=steps, batch_size=64, lr=lr, schedule="cosine", warmup=0.02,
         ema=0.999, seed=seed, out=run, resume=True, checkpoint_every=250)  # fmt: skip
     transformer.half().save_pretrained(out / "flow")
 
