@@ -154,8 +154,8 @@ def value_and_gradients(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]
 
 
 @pytest.mark.parametrize("rows", [3, 50])
-@pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"lora_bias": True}])
-def test_a_lean_lora_is_the_plain_one(rows: int, options: dict[str, bool]) -> None:
+@pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"lora_bias": True}, {"bias": "lora_only"}])
+def test_a_lean_lora_is_the_plain_one(rows: int, options: dict[str, object]) -> None:
     """Whichever way it goes: by the weights, where rows are many, or by the outputs; and for LoRAs of other kinds."""
     lean, plain = adapted(**options)
     x = torch.randn(2, rows, 8, dtype=torch.float64)

@@ -79,27 +79,28 @@ def _mlp(self: Any, x: Tensor) -> Tensor:
 
 
 def _lora(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    base, on = self.base_layer, [a for a in self.active_adapters if a in self.lora_A]
-    if (
-        self.disable_adapters
-        or self.merged
-        or len(on) != 1
-        or args
-        or kwargs
-        or self.lora_variant
-        or self.lora_bias[on[0]]
-        or (self.training and isinstance(self.lora_dropout[on[0]], nn.Dropout))
-        or type(base) not in (nn.Linear, _LEAN.get(nn.Linear))
-        or base.weight.requires_grad
-        or x[..., 0].numel() < x.shape[-1]  # making W + s B A would be the greater work
-        or not {x.dtype, base.weight.dtype, self.lora_A[on[0]].weight.dtype} <= WIDE
-        or torch.is_autocast_enabled(x.device.type)
-    ):
+    name = None if args or kwargs else _to_add(self, x)
+    if name is None:
         return self.plain(x, *args, **kwargs)
-    a, b, scale = self.lora_A[on[0]].weight, self.lora_B[on[0]].weight, self.scaling[on[0]]
+    base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
     if not torch.is_grad_enabled():
-        return linear(x, torch.addmm(base.weight, b, a, alpha=scale), base.bias)
-    return _LoRA.apply(x, base.weight, base.bias, a, b, scale)
+        return linear(x, torch.addmm(base.weight, b, a, alpha=self.scaling[name]), base.bias)
+    return _LoRA.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+
+
+def _to_add(self: Any, x: Tensor) -> str | None:
+    """The one plain adapter over frozen weights that can be added to them, and with gain."""
+    on = [a for a in self.active_adapters if a in self.lora_A]
+    if self.disable_adapters or self.merged or self.lora_variant or len(on) != 1:
+        return None
+    base, name = self.base_layer, on[0]
+    plain = type(base) in (nn.Linear, _LEAN.get(nn.Linear)) and not any(p.requires_grad for p in base.parameters())
+    drops = self.training and isinstance(self.lora_dropout[name], nn.Dropout)
+    if not plain or drops or self.lora_bias[name] or torch.is_autocast_enabled(x.device.type):
+        return None
+    wide = {x.dtype, base.weight.dtype, self.lora_A[name].weight.dtype} <= WIDE
+    many = x[..., 0].numel() >= x.shape[-1]  # else to make W + s B A is the greater work
+    return name if wide and many else None
 
 
 class _LoRA(torch.autograd.Function):
