@@ -26,9 +26,11 @@ def portraits() -> None:
              "unet": "The generator (20 steps, eta 1, guidance 2)", "flow": "Its flow-matching twin (20 steps, eta 1, guidance 3)",
              "consistency": "Its consistency twin (4 steps)",
              "adapter": "Its image adapter: one picture of a person in the prompt"}  # fmt: skip
+    history = {"flow": "Its weights come from three runs of `train flow`: 5000 steps (with a text encoder that was random by mistake), 3000, and "
+                       "7500 that went on from there; one run from scratch would give others."}  # fmt: skip
     for part, title in names.items():
         if part in found:
-            lines += [f"## {title}", ""]
+            lines += [f"## {title}", "", *([history[part], ""] if part in history else [])]
             lines += [f"![samples](results/portraits-{part}.png)", ""] * (
                 HERE / "results" / f"portraits-{part}.png"
             ).is_file()
