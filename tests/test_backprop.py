@@ -63,6 +63,22 @@ def test_what_is_computed_again_comes_in_parts_and_changes_nothing(guidance: flo
         assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(found[0], other, strict=True))
 
 
+def test_a_step_that_is_made_again_keeps_a_latent() -> None:
+    p = policy("sd")
+
+    def kept(steps: int, recompute: bool) -> int:
+        sizes: dict[int, int] = {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: sizes.update({t.data_ptr(): t.numel()}) or t, lambda t: t
+        ):
+            p.denoise_with_grad(PROMPTS, ODE, grad=steps, recompute=recompute)
+        return sum(size for place, size in sizes.items() if place not in {w.data_ptr() for w in p.parameters()})
+
+    latents = len(PROMPTS) * math.prod(p.latent_shape)
+    assert kept(4, True) - kept(1, True) <= 3 * latents
+    assert kept(4, False) - kept(1, False) > 100 * latents
+
+
 @given(rows=st.integers(1, 7), size=st.integers(1, 8), wants_x=st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_recomputed_is_the_function_itself_with_its_gradient(rows: int, size: int, wants_x: bool) -> None:
