@@ -27,7 +27,7 @@ def portraits() -> None:
              "consistency": "Its consistency twin (4 steps)",
              "adapter": "Its image adapter: one picture of a person in the prompt"}  # fmt: skip
     history = {"flow": "Its weights come from three runs of `train flow`: 5000 steps (with a text encoder that was random by mistake), 3000, and "
-                       "7500 that went on from there; one run from scratch would give others."}  # fmt: skip
+                       "6300 that went on from there; one run from scratch would give others."}  # fmt: skip
     for part, title in names.items():
         if part in found:
             lines += [f"## {title}", "", *([history[part], ""] if part in history else [])]
