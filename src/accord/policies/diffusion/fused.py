@@ -15,7 +15,7 @@ from accord.policies import fused
 def lean(model: nn.Module) -> None:
     """Make residual blocks, gated layers and frozen convolutions keep fewer activations, and LoRAs as `fused.lean` does.
 
-    A VAE's decoder keeps two fifths of what it kept, a U-Net with LoRA three quarters.
+    Of the portraits' parts the decoder keeps a third of what it kept, the U-Net with LoRA two thirds.
     """
     fused.lean(model)
     for module in model.modules():
