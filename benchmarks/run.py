@@ -115,7 +115,7 @@ def render(rows: list[dict[str, Any]]) -> str:
     """docs/benchmarks.md."""
     lines = [
         "# Benchmarks", "",
-        "Made by `make bench` from `benchmarks/results.json`: SmolLM2-135M, and the portraits world's U-Net with random weights, in float32, both sides in "
+        "Made by `make bench` from `benchmarks/results.json`: SmolLM2-135M, and the portraits world's U-Net with random weights, in float32, both sides of a row in "
         "one run on one machine, each in a process of its own, medians of whole steps. Ratios above 1 in speed and below 1 in memory are in accord's favour. "
         "Parity is the largest difference of a token-mean log-prob (or of a reward). [Notes](benchmark-notes.md) say what stands in the way of the goals that are missed.", "",
         "| work | settings | ours s | peer s | speed | goal | memory | goal | parity |",
@@ -145,7 +145,11 @@ def render(rows: list[dict[str, Any]]) -> str:
         if "parts" in r:
             lines += ["", "## Speed of the world of portraits", "", "| what | seconds | goal |", "|---|---|---|"]
             lines += [f"| {WORLD[k][0]} | {v:.2f} | {WORLD[k][1]} |" for k, v in r["parts"].items()]
-    return "\n".join([*lines, "", f"Machine: {rows[0]['cpu']}.", ""])
+    machines: dict[str, list[str]] = {}
+    for r in rows:
+        machines.setdefault(r["cpu"], []).append(r["work"])
+    lines += ["", *(f"Measured on {cpu}: {', '.join(works)}.\n" for cpu, works in machines.items())]
+    return "\n".join(lines)
 
 
 def main() -> None:

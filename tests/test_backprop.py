@@ -97,6 +97,16 @@ def test_recomputed_is_the_function_itself_with_its_gradient(rows: int, size: in
         assert got is None or torch.allclose(got, should, atol=1e-5)
 
 
+@pytest.mark.parametrize("computed", [False, True])
+def test_what_trains_unknown_to_recomputed_is_refused_not_forgotten(computed: bool) -> None:
+    """A learned word in the prompt, say: its gradient would be lost without a word."""
+    leaf = torch.randn(2, requires_grad=True)
+    hidden = leaf.exp() if computed else leaf
+    out = recomputed(lambda x, rows: x * hidden, [], torch.randn(3, 2, requires_grad=True), 2)
+    with pytest.raises(ConfigError, match="recompute=False"):
+        out.sum().backward()
+
+
 def test_refl_at_the_last_step_alone_is_draft_1() -> None:
     """Where the path ends in pure signal the last step's result is its predicted picture."""
     p = policy()

@@ -11,7 +11,7 @@ from accord.worlds.portraits import PromptReader, policy
 
 PAIRS, STEPS, BATCH, LR, TESTS = 300, 120, 8, 1e-3, 192
 DPO_BETA, BETA = 200.0, 50.0
-"""The best of 50, 200, 1000 and 5000 for each, by gold on tuning seeds 1000 and 1001."""
+"""By gold on tuning seeds 1000 and 1001, of 50, 200, 1000 and 5000 for Diffusion-DPO, of 50, 200 and 1000 for InPO; not all on both."""
 COSTLIER = 3.2
 """What an InPO update costs in Diffusion-DPO's, inversion and all: measured by the meter on tuning seed 1000."""
 
