@@ -1,8 +1,8 @@
 """A policy that never changes: what log-ratios compare with."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,11 @@ class FrozenPolicy:
                 yield self._policy
             finally:
                 self._policy.train(was_training)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """As a module's: `Aside` moves it."""
+        self._policy._apply(fn, recurse)
+        return self
 
     def sample(self, *args: Any, **kwargs: Any) -> Rollouts:
         with self._frozen() as policy:

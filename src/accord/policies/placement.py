@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, Self
+from itertools import chain
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from accord.errors import ConfigError
 
 Device = str | torch.device
 Dtype = str | torch.dtype
+Part = TypeVar("Part")
 
 
 def device_of(device: Device = "auto") -> torch.device:
@@ -76,3 +78,10 @@ class Aside(nn.Module):
             if hasattr(part, "_apply"):
                 part._apply(fn)
         return self
+
+
+def beside(part: Part, x: Tensor) -> Part:
+    """A frozen network brought to the device of what it is to read, in its own precision; any other thing as it is."""
+    if isinstance(part, nn.Module) and any(w.device != x.device for w in chain(part.parameters(), part.buffers())):
+        part.to(x.device)
+    return part
