@@ -150,6 +150,23 @@ def new_folder(path: Path) -> Iterator[Path]:
             raise
 
 
+@contextlib.contextmanager
+def added_to(path: Path) -> Iterator[Path]:
+    """A folder for files that go to `path` once all are written, over those of the same name; others there stay."""
+    part = path.with_name(f".{path.name}.part")
+    with disk(path):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            for file in sorted(p for p in part.rglob("*") if p.is_file()):
+                place = path / file.relative_to(part)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, place)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file; a full disk is one line, not a traceback."""
     try:

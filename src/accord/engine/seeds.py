@@ -1,9 +1,11 @@
 """Every random number is derived from (seed, step, row, purpose): resume is exact, parallel runs are comparable."""
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -18,10 +20,31 @@ def generator(seed: int, *where: int, purpose: str = "") -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *where, purpose=purpose))
 
 
+def seed_everything(seed: int, *where: int, purpose: str = "") -> None:
+    """Put the global generators (torch's, NumPy's, Python's) at the derived seed: for what draws from them unasked."""
+    derived = derive(seed, *where, purpose=purpose)
+    torch.manual_seed(derived)
+    np.random.seed(derived % 2**32)
+    random.seed(derived)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Whatever is drawn from the global generators inside, outside nothing is seen of it."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    numpy, python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        np.random.set_state(numpy)
+        random.setstate(python)
+
+
 @contextmanager
 def seeded(seed: int, *where: int, purpose: str = "") -> Iterator[None]:
-    """Inside, first weights and whatever else draws from torch's global generator come from the derived seed; outside
+    """Inside, first weights and whatever else draws from the global generators come from the derived seed; outside
     nothing is seen of it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, *where, purpose=purpose))
+    with undisturbed():
+        seed_everything(seed, *where, purpose=purpose)
         yield
