@@ -1,24 +1,30 @@
 """What people or judges said: records, and readers for the shapes in which people keep them."""
 
-from accord.feedback.reading import Feedback, read, stream
+from accord.feedback.messages import (
+    Message,
+    Prompt,
+    is_picture,
+    picture_key,
+    pictures_of,
+    prompt_key,
+    text_of,
+    text_of_completion,
+    with_picture,
+)
+from accord.feedback.reading import Feedback, read, rows_of, stream
 from accord.feedback.records import (
     Comparison,
     Example,
     Label,
-    Message,
-    Prompt,
     Provenance,
     Ranking,
     Rating,
     Record,
     Task,
+    columns_of,
     comparisons_of,
-    picture_key,
-    pictures_of,
-    prompt_key,
-    text_of,
-    with_picture,
 )
+from accord.feedback.turns import as_conversation
 
 __all__ = [
     "Comparison",
@@ -32,12 +38,17 @@ __all__ = [
     "Rating",
     "Record",
     "Task",
+    "as_conversation",
+    "columns_of",
     "comparisons_of",
+    "is_picture",
     "picture_key",
     "pictures_of",
     "prompt_key",
     "read",
+    "rows_of",
     "stream",
     "text_of",
+    "text_of_completion",
     "with_picture",
 ]

@@ -1,10 +1,6 @@
 """Reading feedback from what people have: files, hub datasets, objects in memory. A bad record is named exactly."""
 
-import csv
-import gzip
 import hashlib
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,20 +8,29 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
-from accord.errors import FeedbackError
-from accord.feedback.records import AnyRecord, Comparison, Ranking, Record, comparisons_of, prompt_key
-from accord.feedback.shapes import BadField, record_of
+from accord.errors import ConfigError, FeedbackError
+from accord.feedback.fields import BadField, plain, short
+from accord.feedback.formats import SUFFIXES, Cells, Row, file_rows, hub_rows, without_nones
+from accord.feedback.messages import prompt_key
+from accord.feedback.records import AnyRecord, Comparison, Ranking, Record, columns_of, comparisons_of
+from accord.feedback.shapes import record_of
+from accord.feedback.turns import conversation
 
 R = TypeVar("R", bound=Record)
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)
 class Feedback(Sequence[AnyRecord]):
-    """Records in order, and what was skipped on the way."""
+    """Records in order, and what was skipped on the way.
+
+    Attributes:
+        skipped: one line for each malformed record that was left out.
+        places: where each record stands in its source ("line 3"), where that is known.
+    """
 
     records: tuple[AnyRecord, ...]
     skipped: tuple[str, ...] = field(default=())
+    places: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -74,17 +79,17 @@ def read(source: Any, *, columns: Mapping[str, str] | None = None, skip_bad: boo
             (``org/name`` or ``org/name:split``), a `datasets` object, or any iterable of rows or records.
         columns: for each field accord should find, the name of the column that holds it.
         skip_bad: leave malformed records out (they are listed in `skipped`) instead of raising.
-        limit: read at most so many records.
+        limit: read at most so many records, at least 1.
 
     Raises:
         FeedbackError: names the file, line and field of the first malformed record.
     """
     skipped: list[str] = []
-    records = tuple(stream(source, columns=columns, skipped=skipped if skip_bad else None, limit=limit))
-    if not records:
+    found = list(_read(source, columns, skipped if skip_bad else None, limit))
+    if not found:
         why = f"all {len(skipped)} records are malformed, the first: {skipped[0]}" if skipped else "it is empty"
         raise FeedbackError(f"no feedback in {_name(source)}: {why}")
-    return Feedback(records, tuple(skipped))
+    return Feedback(tuple(r for _, r in found), tuple(skipped), tuple(w for w, _ in found))
 
 
 def stream(source: Any, *, columns: Mapping[str, str] | None = None, skipped: list[str] | None = None,
@@ -94,10 +99,52 @@ def stream(source: Any, *, columns: Mapping[str, str] | None = None, skipped: li
     Args:
         skipped: a list that takes the messages of malformed records; None raises at the first.
     """
+    return (record for _, record in _read(source, columns, skipped, limit))
+
+
+def rows_of(source: Any) -> list[Any]:
+    """What a caller gave as data, as rows to train on: the one door for all of it.
+
+    A path or hub name is read. Rows of named fields (those of a `datasets` object too) become records; records, texts,
+    conversations and rows of other kinds stay as they are. All records get the same columns, None where one lacks it.
+
+    Raises:
+        FeedbackError: something in it is no row; the message names which.
+    """
+    if isinstance(source, str | Path):
+        rows: list[Any] = list(read(source))
+    else:
+        rows = [_row(where, row, _name(source)) for where, row in _rows(source)]
+    names = columns_of(rows).keys()
+    return [_with_columns(row, names) if isinstance(row, Record) else row for row in rows]
+
+
+def _row(where: str, row: Any, name: str) -> Any:
+    if row is None or isinstance(row, bool | int | float | bytes):
+        raise FeedbackError(f"{name}, {where}: wants a record, a prompt or a row of named fields, but is {short(row)}")
+    if not isinstance(row, Mapping | list):
+        return row
+    if isinstance(row, Mapping) and "content" in row and "role" in row and "prompt" not in row:
+        raise FeedbackError(f"{name} is one conversation, not rows: put it into a list, [[{{'role': …}}, …]]")
+    try:
+        return _record(row, None) if isinstance(row, Mapping) else conversation(plain(row, "prompt"), "prompt")
+    except (BadField, ValidationError) as error:
+        raise FeedbackError(f"{name}, {where}: {_explain(error)}") from None
+
+
+def _with_columns(record: Record, names: Iterable[str]) -> Record:
+    if record.columns.keys() == names:
+        return record
+    return record.model_copy(update={"columns": {k: record.columns.get(k) for k in names}})
+
+
+def _read(source: Any, columns: Mapping[str, str] | None, skipped: list[str] | None,
+          limit: int | None) -> Iterator[tuple[str, AnyRecord]]:  # fmt: skip
+    """Records with where they stand."""
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit must be at least 1, but is {limit}")
     name, count = _name(source), 0
     for where, row in _rows(source):
-        if limit is not None and count >= limit:
-            return
         try:
             record = _record(row, columns)
         except (BadField, ValidationError) as error:
@@ -106,8 +153,10 @@ def stream(source: Any, *, columns: Mapping[str, str] | None = None, skipped: li
                 raise FeedbackError(f"{message} (--skip-bad leaves such records out)") from None
             skipped.append(message)
             continue
+        yield where, record
         count += 1
-        yield record
+        if count == limit:
+            return
 
 
 def _record(row: Any, columns: Mapping[str, str] | None) -> AnyRecord:
@@ -115,128 +164,56 @@ def _record(row: Any, columns: Mapping[str, str] | None) -> AnyRecord:
         return row  # type: ignore[return-value]
     if isinstance(row, BadField):
         raise row
-    if not isinstance(row, Mapping):
-        raise BadField("", f"a record wants named fields, but is a {type(row).__name__}")
+    if not isinstance(row, Mapping) or not all(isinstance(k, str) for k in row):
+        raise BadField("", f"wants named fields, but is a {type(row).__name__}: {short(row)}")
+    named: dict[str, Any] = dict(row)
     if columns:
         for target, column in columns.items():
             if column not in row:
                 raise BadField(column, f"is missing (asked for as {target}); the row has {sorted(row)}")
         taken = set(columns.values())
-        row = {**{k: v for k, v in row.items() if k not in taken}, **{t: row[c] for t, c in columns.items()}}
-    return record_of(row)
+        named = {**{k: v for k, v in row.items() if k not in taken}, **{t: row[c] for t, c in columns.items()}}
+    if isinstance(row, Cells):
+        named = Cells(named).values_by_field()
+    return record_of({plain(k, "a name"): plain(v, k) for k, v in named.items()})
 
 
-def _rows(source: Any) -> Iterator[tuple[str, Any]]:
+def _rows(source: Any) -> Iterator[Row]:
     """Every row with words for where it stands."""
     if isinstance(source, str | Path):
-        path = Path(source)
-        kind = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
-        if path.is_file():
-            yield from _file_rows(path, kind)
-        elif kind in SUFFIXES or path.is_absolute() or str(source).startswith("."):
-            raise FeedbackError(f"no file at {source}: check the path")
-        else:
-            yield from _hub_rows(str(source))
-    elif isinstance(source, Iterable):
+        yield from _named_rows(source)
+    elif isinstance(source, Mapping):
+        raise FeedbackError(
+            f"the {type(source).__name__} is no list of rows: give one of its parts, {sorted(map(str, source))}"
+        )
+    elif isinstance(source, Iterable) or hasattr(source, "__getitem__"):
+        arrow = type(source).__module__.startswith("datasets.")
         for i, row in enumerate(source):
-            yield f"record {i + 1}", row
+            yield f"record {i + 1}", without_nones(row) if arrow else row
     else:
         raise FeedbackError(f"can't read feedback from a {type(source).__name__}: give a path, a dataset or rows")
 
 
-def _file_rows(path: Path, kind: str) -> Iterator[tuple[str, Any]]:
-    if kind == ".parquet":
-        yield from _parquet_rows(path)
-        return
-    if kind not in SUFFIXES:
-        raise FeedbackError(
-            f"{path}: can't tell its format from {kind or 'no ending'}; wanted {', '.join(SUFFIXES)} (or .gz of these)"
-        )
+def _named_rows(source: str | Path) -> Iterator[Row]:
+    path = Path(source)
+    kind = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
     try:
-        opened: Any = (  # closed by the with below
-            gzip.open(path, "rt", encoding="utf-8")  # noqa: SIM115
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8", newline="")
-        )
-        with opened as lines:
-            if kind == ".jsonl":
-                yield from _json_lines(lines)
-            elif kind == ".json":
-                yield from _json_rows(path, lines)
-            else:
-                rows = csv.DictReader(lines, delimiter="\t" if kind == ".tsv" else ",")
-                for row in rows:
-                    yield f"line {rows.line_num}", {k: _cell(v) for k, v in row.items() if k is not None}
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise FeedbackError(f"{path} can't be read as UTF-8 text: {error}") from error
-
-
-def _json_lines(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield f"line {number}", json.loads(line)
-            except json.JSONDecodeError as error:
-                yield f"line {number}", BadField("", f"is not JSON: {error.msg} at column {error.colno}")
-
-
-def _json_rows(path: Path, lines: io.TextIOBase) -> Iterator[tuple[str, Any]]:
-    try:
-        whole = json.load(lines)
-    except json.JSONDecodeError as error:
-        raise FeedbackError(f"{path}, line {error.lineno}: is not JSON: {error.msg}") from None
-    if isinstance(whole, Mapping):
-        lists = [v for v in whole.values() if isinstance(v, list)]
-        whole = lists[0] if len(lists) == 1 else [whole]
-    for i, row in enumerate(whole):
-        yield f"record {i + 1}", row
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.ParquetFile(path)
-        number = 0
-        for batch in table.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
-    except pyarrow.ArrowException as error:
-        raise FeedbackError(f"{path} is not a parquet file: {error}") from error
-
-
-def _hub_rows(name: str) -> Iterator[tuple[str, Any]]:
-    import datasets
-
-    repository, _, split = name.partition(":")
-    try:
-        rows = datasets.load_dataset(repository, split=split or "train", streaming=True)
-        for i, row in enumerate(rows):
-            yield f"row {i + 1}", row
-    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise FeedbackError(f"no file and no hub dataset called {name}: {first}") from error
-
-
-def _cell(text: str | None) -> Any:
-    """A CSV cell: JSON where it is some (messages, numbers, true), else the text; empty is missing."""
-    if text is None or text == "":
-        return None
-    if text[0] in "[{" or text in ("true", "false"):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError:
-            return text
-    return text
+        there = path.is_file()
+    except OSError as error:
+        raise FeedbackError(f"can't read {short(str(source))}: {error.strerror or error}") from error
+    if there:
+        yield from file_rows(path, kind)
+    elif kind in SUFFIXES or path.is_absolute() or str(source).startswith("."):
+        raise FeedbackError(f"no file at {source}: check the path")
+    else:
+        yield from hub_rows(str(source))
 
 
 def _explain(error: BadField | ValidationError) -> str:
     if isinstance(error, BadField):
         return str(error)
     first = error.errors()[0]
-    return f"field {'.'.join(map(str, first['loc'])) or 'record'!r}: {first['msg']}"
+    return f"field {'.'.join(map(str, first['loc'])) or 'record'!r}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _split_key(record: AnyRecord, by: str) -> str:

@@ -1,38 +1,32 @@
 """Feedback as records: what a person or a judge said about completions of a prompt."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from torch import Tensor
-from typing_extensions import TypedDict
 
-
-class Message(TypedDict):
-    """One turn of a conversation: text, or parts as transformers knows them.
-
-    A part is ``{"type": "text", "text": …}`` or ``{"type": "image", "image": path or tensor [3, H, W] in [0, 1]}``.
-    """
-
-    role: str
-    content: str | list[dict[str, Any]]
-
-
-Prompt = str | list[Message]
-"""A text to be continued, or the turns of a conversation that wants an answer."""
+from accord.feedback.messages import (
+    Message,
+    Prompt,
+    is_picture,
+)
 
 Text = Annotated[str, Field(strict=True)]
 
 
-def _text_or_picture(value: Any) -> Any:
-    if not isinstance(value, str | Tensor):
-        raise ValueError(f"should be text, or a picture as its file's path or a tensor, not a {type(value).__name__}")
+def _completion(value: Any) -> Any:
+    turn = isinstance(value, Mapping) and value.get("role") == "assistant" and "content" in value
+    if not isinstance(value, str) and not turn and not is_picture(value):
+        raise ValueError(
+            "should be text, an assistant's message, or a picture as its file's path or a tensor, not a "
+            f"{type(value).__name__}"
+        )
     return value
 
 
-Completion = Annotated[Any, BeforeValidator(_text_or_picture)]
-"""What a generator put out: text; or a picture, by its path or as a tensor [3, H, W] in [0, 1]."""
+Completion = Annotated[Any, BeforeValidator(_completion)]
+"""What a generator put out: text; an assistant's turn as a message, where it holds more than text (tool calls, reasoning);
+or a picture, by its path, as PIL's or as a tensor [3, H, W] in [0, 1]."""
 
 
 class Provenance(BaseModel):
@@ -48,7 +42,7 @@ class Provenance(BaseModel):
 class Record(BaseModel):
     """What every record has: a prompt, perhaps who judged it and under which principle, and further columns."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompt: Text | list[Message]
     annotator: str | None = None
@@ -154,44 +148,7 @@ def comparisons_of(ranking: Ranking, *, min_gap: float = 0.0, neighbours_only: b
     return made
 
 
-def with_picture(text: str, *pictures: Any) -> list[Message]:
-    """A prompt of a text and pictures to go by (a person's face, a subject)."""
-    parts = [{"type": "image", "image": p} for p in pictures]
-    return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
-
-
-def text_of(prompt: Prompt) -> str:
-    """What a prompt says: its text, or that of its last turn."""
-    if isinstance(prompt, str):
-        return prompt
-    content = prompt[-1]["content"]
-    return content if isinstance(content, str) else " ".join(p["text"] for p in content if p.get("type") == "text")
-
-
-def pictures_of(prompt: Prompt) -> list[Any]:
-    """The pictures that a prompt shows, in order."""
-    if isinstance(prompt, str):
-        return []
-    parts = [p for m in prompt if not isinstance(m["content"], str) for p in m["content"]]
-    return [p["image"] for p in parts if p.get("type") == "image"]
-
-
-def prompt_key(prompt: Prompt | Sequence[Message]) -> str:
-    """A prompt as one string, equal exactly for equal prompts."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\x1e".join(f"{m['role']}\x1f{_content_key(m['content'])}" for m in prompt)
-
-
-def _content_key(content: str | list[dict[str, Any]]) -> str:
-    if isinstance(content, str):
-        return content
-    return "\x1d".join(f"{k}\x1c{picture_key(v)}" for part in content for k, v in sorted(part.items()))
-
-
-def picture_key(picture: Any) -> str:
-    """A path as it is, a tensor by a hash of its numbers."""
-    if not isinstance(picture, Tensor):
-        return str(picture)
-    data = picture.detach().cpu().float().contiguous().numpy().tobytes()
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def columns_of(records: Sequence[Any]) -> dict[str, list[Any]]:
+    """The columns that any of these rows has, None where one lacks it; rows that are no records have none."""
+    columns = [r.columns if isinstance(r, Record) else {} for r in records]
+    return {k: [c.get(k) for c in columns] for k in sorted(set().union(*columns))}

@@ -5,72 +5,50 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from accord.feedback.records import (
-    AnyRecord,
-    Comparison,
-    Example,
-    Label,
-    Message,
-    Prompt,
-    Ranking,
-    Rating,
-    Task,
-    text_of,
-)
+from accord.feedback.fields import BadField, label, named_numbers, number, numbers
+from accord.feedback.messages import Prompt, prompt_key
+from accord.feedback.records import AnyRecord, Comparison, Example, Label, Ranking, Rating, Task
+from accord.feedback.turns import TURN, answer, conversation, spoken, transcript, with_tools
 
 ASPECTS_HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-TURN = re.compile(r"\n\n(Human|Assistant): ?")
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
-
-
-class BadField(ValueError):
-    """A field that is missing or not what its shape wants."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"field {field!r}: {problem}")
 
 
 def record_of(row: Mapping[str, Any]) -> AnyRecord:
-    """The record that a row holds; raises BadField where a field is missing or of the wrong type.
+    """The record that a row of plain data holds; raises BadField where a field is missing or of the wrong type.
 
     Knows TRL's shapes (standard and conversational, explicit and implicit prompt), ShareGPT rankings, Anthropic HH
     transcripts, HelpSteer ratings, UltraFeedback answers, and accord's own field names.
     """
-    fields = set(row)
-    if "chosen" in fields or "rejected" in fields:
-        return _comparison(row)
-    if "label" in fields and "completion" in fields:
-        if not isinstance(row["label"], bool | int) or row["label"] not in (0, 1):
-            raise BadField("label", f"wants true or false, but is {row['label']!r}")
-        return Label(
-            prompt=_prompt(row), completion=_answer(row, "completion"), label=bool(row["label"]), **_rest(row, "label")
+    # A table of several shapes has all their columns: what tells a row's shape are those that it fills.
+    full = {k for k, v in row.items() if v is not None}
+    make = _shape(full, whole=True) or _shape(set(row), whole=False)
+    if make is None:
+        raise BadField(
+            "prompt",
+            f"the row has only {sorted(row)}; wanted chosen and rejected, or prompt with completion/completions, or "
+            "messages (rename with --columns.chosen=… and the like)",
         )
+    return with_tools(make(row))
+
+
+def _shape(fields: set[str], *, whole: bool) -> Any:
+    """The reader of the shape that has these fields; where not `whole`, one of a pair's two sides is enough."""
+    pair = {"chosen", "rejected"}
+    if fields >= pair if whole else fields & pair:
+        return _comparison
+    if fields >= {"label", "completion"}:
+        return _label
     if "completions" in fields:
-        return _ultrafeedback(row) if _is_ultrafeedback(row) else _ranking(row)
+        return _several
     if "response" in fields and fields & set(ASPECTS_HELPSTEER):
-        aspects = {a: _number(row, a) for a in ASPECTS_HELPSTEER if row.get(a) is not None}
-        return Rating(
-            prompt=_prompt(row),
-            completion=_answer(row, "response"),
-            aspects=aspects,
-            **_rest(row, "response", *aspects),
-        )
+        return _helpsteer
     if "completion" in fields and fields & {"aspects", "rating", "score"}:
-        return _rating(row)
+        return _rating
     if "messages" in fields:
-        messages = _messages(row["messages"], "messages")
-        if messages[-1]["role"] != "assistant":
-            return Task(prompt=messages, **_rest(row, "messages"))
-        return Example(prompt=messages[:-1], completion=messages[-1]["content"], **_rest(row, "messages"))
-    if "completion" in fields:
-        return Example(prompt=_prompt(row), completion=_answer(row, "completion"), **_rest(row))
-    if "prompt" in fields:
-        return Task(prompt=_prompt(row), **_rest(row))
-    raise BadField(
-        "prompt",
-        f"the row has only {sorted(fields)}; wanted chosen and rejected, or prompt with completion/completions, or "
-        "messages (rename with --columns.chosen=… and the like)",
-    )
+        return _dialogue
+    if whole:  # what is left has no field of its own by which to tell that another is missing
+        return None
+    return _example if "completion" in fields else _task if "prompt" in fields else None
 
 
 def _comparison(row: Mapping[str, Any]) -> Comparison:
@@ -78,18 +56,14 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
         if row.get(name) is None:
             raise BadField(name, "is missing")
     chosen, rejected = row["chosen"], row["rejected"]
-    strength = row.get("strength", row.get("margin"))
-    if strength is None and row.get("score_chosen") is not None and row.get("score_rejected") is not None:
-        strength = max(0.0, _number(row, "score_chosen") - _number(row, "score_rejected"))
     rest = _rest(row, "chosen", "rejected", "strength", "margin", "aspects", "conversations")
-    rest |= {"strength": strength, "aspects": row.get("aspects") or {}}
-    if "conversations" in row:
-        prompt: Prompt = _messages(row["conversations"], "conversations")
-        return Comparison(prompt=prompt, chosen=_answer(row, "chosen"), rejected=_answer(row, "rejected"), **rest)
-    if "prompt" in row:
-        return Comparison(prompt=_prompt(row), chosen=_answer(row, "chosen"), rejected=_answer(row, "rejected"), **rest)
+    rest |= {"strength": _strength(row), "aspects": named_numbers(row.get("aspects") or {}, "aspects")}
+    turns = row.get("conversations")
+    if turns is not None or row.get("prompt") is not None:
+        prompt = _prompt(row) if turns is None else conversation(turns, "conversations")
+        return Comparison(prompt=prompt, chosen=answer(chosen, "chosen"), rejected=answer(rejected, "rejected"), **rest)
     if isinstance(chosen, list) and isinstance(rejected, list):
-        a, b = _messages(chosen, "chosen"), _messages(rejected, "rejected")
+        a, b = conversation(chosen, "chosen"), conversation(rejected, "rejected")
     elif isinstance(chosen, str) and isinstance(rejected, str) and TURN.match(chosen) and TURN.match(rejected):
         a, b = transcript(chosen, "chosen"), transcript(rejected, "rejected")
     elif isinstance(chosen, str) and isinstance(rejected, str):
@@ -99,139 +73,132 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
             shared = shared[: len(shared) - len(re.search(r"\S*$", shared).group())]  # type: ignore[union-attr]
         return Comparison(prompt=shared, chosen=chosen[len(shared) :], rejected=rejected[len(shared) :], **rest)
     else:
-        raise BadField("chosen", f"and rejected differ in type: {type(chosen).__name__} and {type(rejected).__name__}")
-    if a[:-1] != b[:-1] or not a[:-1]:
+        raise BadField("prompt", "is missing, and chosen and rejected are not two texts or two conversations")
+    if not a[:-1] or prompt_key(a[:-1]) != prompt_key(b[:-1]):
         raise BadField("rejected", "its conversation differs from the chosen one before the last answer")
-    return Comparison(prompt=a[:-1], chosen=a[-1]["content"], rejected=b[-1]["content"], **rest)
+    return Comparison(prompt=a[:-1], chosen=spoken(a[-1], "chosen"), rejected=spoken(b[-1], "rejected"), **rest)
 
 
-def transcript(text: str, field: str) -> list[Message]:
-    """The turns of an Anthropic HH transcript (``\\n\\nHuman: … \\n\\nAssistant: …``)."""
-    parts = TURN.split(text)
-    if parts[0].strip() or len(parts) < 3:
-        raise BadField(field, "is not a transcript of Human and Assistant turns")
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return [Message(role=roles[r], content=t.strip()) for r, t in zip(parts[1::2], parts[2::2], strict=True)]
+def _strength(row: Mapping[str, Any]) -> float | None:
+    for name in ("strength", "margin"):
+        if row.get(name) is not None:
+            return number(row[name], name)
+    better, worse = "score_chosen", "score_rejected"
+    if row.get(better) is None or row.get(worse) is None:
+        return None
+    return max(0.0, number(row[better], better) - number(row[worse], worse))
+
+
+def _label(row: Mapping[str, Any]) -> Label:
+    good = label(row["label"], "label")
+    return Label(prompt=_prompt(row), completion=_answer(row, "completion"), label=good, **_rest(row, "label"))
+
+
+def _several(row: Mapping[str, Any]) -> Ranking:
+    given = row["completions"]
+    if not isinstance(given, list) or len(given) < 2:
+        raise BadField("completions", "wants a list of at least two answers")
+    return _ultrafeedback(row) if isinstance(given[0], Mapping) and "response" in given[0] else _ranking(row)
 
 
 def _ranking(row: Mapping[str, Any]) -> Ranking:
-    texts: Any = row["completions"]
-    scores: Any = row.get("scores")
-    if not isinstance(texts, list) or len(texts) < 2 or not all(isinstance(t, str) for t in texts):
-        raise BadField("completions", "wants a list of at least two texts")
-    ranks = row.get("ranks")
-    if scores is None and ranks is not None:
-        scores = [-float(r) for r in ranks]
-    if scores is not None:
-        if len(scores) != len(texts):
-            raise BadField(
-                "scores" if ranks is None else "ranks", f"has {len(scores)} values for {len(texts)} completions"
-            )
-        order = sorted(range(len(texts)), key=lambda i: -scores[i])
-        texts, scores = [texts[i] for i in order], [float(scores[i]) for i in order]
-    return Ranking(
-        prompt=_prompt(row), completions=texts, scores=scores, **_rest(row, "completions", "scores", "ranks")
-    )
-
-
-def _is_ultrafeedback(row: Mapping[str, Any]) -> bool:
-    first = row["completions"][0] if isinstance(row["completions"], list) and row["completions"] else None
-    return isinstance(first, Mapping) and "response" in first
+    found = [answer(c, "completions") for c in row["completions"]]
+    name = "scores" if row.get("scores") is not None else "ranks"
+    scores: list[float] | None = None
+    if row.get(name) is not None:
+        scores = numbers(row[name], name)
+        if len(scores) != len(found):
+            raise BadField(name, f"has {len(scores)} values for {len(found)} completions")
+        if name == "ranks":
+            scores = [-s for s in scores]
+        order = sorted(range(len(found)), key=scores.__getitem__, reverse=True)
+        found, scores = [found[i] for i in order], [scores[i] for i in order]
+    rest = _rest(row, "completions", "scores", "ranks")
+    return Ranking(prompt=_prompt(row), completions=found, scores=scores, **rest)
 
 
 def _ultrafeedback(row: Mapping[str, Any]) -> Ranking:
-    scored = []
-    for i, answer in enumerate(row["completions"]):
-        score = answer.get("overall_score", answer.get("fine-grained_score"))
-        if score is None:
-            given = [_rated(a) for a in (answer.get("annotations") or {}).values()]
-            known = [g for g in given if g is not None]
-            if not known:
-                raise BadField("completions", f"answer {i} has neither overall_score nor annotations")
-            score = sum(known) / len(known)
-        if not isinstance(answer.get("response"), str):
-            raise BadField("completions", f"answer {i} has no response text")
-        scored.append((float(score), answer["response"]))
-    if len(scored) < 2:
-        raise BadField("completions", "wants at least two answers")
-    scored.sort(key=lambda s: -s[0])
-    prompt = row.get("instruction", row.get("prompt"))
+    scored = sorted((_scored(a, i) for i, a in enumerate(row["completions"])), key=lambda s: -s[0])
+    prompt = row["instruction"] if isinstance(row.get("instruction"), str) else row.get("prompt")
     if not isinstance(prompt, str):
         raise BadField("instruction", "is missing")
     return Ranking(prompt=prompt, completions=[t for _, t in scored], scores=[s for s, _ in scored],
                    **_rest(row, "completions", "instruction"))  # fmt: skip
 
 
-def _rated(annotation: Any) -> float | None:
-    rating = annotation.get("Rating") if isinstance(annotation, Mapping) else None
-    try:
-        return float(rating)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
+def _scored(given: Any, i: int) -> tuple[float, str]:
+    """One answer of UltraFeedback with its score, or the mean of its ratings."""
+    if not isinstance(given, Mapping) or not isinstance(given.get("response"), str):
+        raise BadField("completions", f"answer {i} has no response text")
+    for name in ("overall_score", "fine-grained_score"):
+        if given.get(name) is not None:
+            return number(given[name], f"completions.{i}.{name}"), given["response"]
+    annotations = given.get("annotations")
+    ratings = (
+        [a.get("Rating") for a in annotations.values() if isinstance(a, Mapping)]
+        if isinstance(annotations, Mapping)
+        else []
+    )
+    known = [number(r, f"completions.{i}.annotations") for r in ratings if r not in (None, "N/A")]
+    if not known:
+        raise BadField("completions", f"answer {i} has neither overall_score nor annotations with a Rating")
+    return sum(known) / len(known), given["response"]
+
+
+def _helpsteer(row: Mapping[str, Any]) -> Rating:
+    aspects = {a: number(row[a], a) for a in ASPECTS_HELPSTEER if row.get(a) is not None}
+    rest = _rest(row, "response", *aspects)
+    return Rating(prompt=_prompt(row), completion=_answer(row, "response"), aspects=aspects, **rest)
 
 
 def _rating(row: Mapping[str, Any]) -> Rating:
-    if row.get("aspects"):
-        aspects = {str(k): float(v) for k, v in row["aspects"].items() if v is not None}
-    else:
-        name = "rating" if "rating" in row else "score"
-        aspects = {"overall": _number(row, name)}
-    return Rating(
-        prompt=_prompt(row),
-        completion=_answer(row, "completion"),
-        aspects=aspects,
-        **_rest(row, "aspects", "rating", "score"),
-    )
+    name = next((n for n in ("aspects", "rating", "score") if row.get(n) is not None), None)
+    if name is None:
+        raise BadField(next(n for n in ("aspects", "rating", "score") if n in row), "is missing")
+    aspects = named_numbers(row[name], name) if name == "aspects" else {"overall": number(row[name], name)}
+    rest = _rest(row, "aspects", "rating", "score")
+    return Rating(prompt=_prompt(row), completion=_answer(row, "completion"), aspects=aspects, **rest)
+
+
+def _dialogue(row: Mapping[str, Any]) -> Task | Example:
+    turns = conversation(row["messages"], "messages")
+    if turns[-1]["role"] != "assistant":
+        return Task(prompt=turns, **_rest(row, "messages"))
+    return Example(prompt=turns[:-1], completion=spoken(turns[-1], "messages"), **_rest(row, "messages"))
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    return Example(prompt=_prompt(row), completion=_answer(row, "completion"), **_rest(row))
+
+
+def _task(row: Mapping[str, Any]) -> Task:
+    return Task(prompt=_prompt(row), **_rest(row))
 
 
 def _prompt(row: Mapping[str, Any]) -> Prompt:
     prompt = row.get("prompt")
-    if isinstance(prompt, str):
-        return prompt
     if prompt is None:
         raise BadField("prompt", "is missing")
-    return _messages(prompt, "prompt")
+    return prompt if isinstance(prompt, str) else conversation(prompt, "prompt")
 
 
-def _answer(row: Mapping[str, Any], field: str) -> str:
-    """A completion: a text, a message, or a list holding one assistant's message."""
-    value = row[field]
-    if isinstance(value, str):
-        return value
-    turns = _messages([value] if isinstance(value, Mapping) else value, field)
-    if len(turns) != 1:
-        raise BadField(field, f"wants one assistant's turn after the prompt, but has {len(turns)}")
-    return text_of(turns)
-
-
-def _messages(value: Any, field: str) -> list[Message]:
-    if not isinstance(value, list) or not value:
-        raise BadField(field, f"wants a text or a list of messages, but is {_short(value)}")
-    turns = []
-    for i, m in enumerate(value):
-        role, content = (
-            (m.get("role", m.get("from")), m.get("content", m.get("value"))) if isinstance(m, Mapping) else (None, None)
-        )
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise BadField(field, f"message {i} wants role and content as text, but is {_short(m)}")
-        turns.append(Message(role=SHAREGPT_ROLES.get(role, role), content=content))
-    return turns
-
-
-def _number(row: Mapping[str, Any], field: str) -> float:
-    try:
-        return float(row[field])
-    except (TypeError, ValueError):
-        raise BadField(field, f"wants a number, but is {_short(row[field])}") from None
+def _answer(row: Mapping[str, Any], field: str) -> Any:
+    if row.get(field) is None:
+        raise BadField(field, "is missing")
+    return answer(row[field], field)
 
 
 def _rest(row: Mapping[str, Any], *used: str) -> dict[str, Any]:
     """Annotator and context, and every column that the shape itself did not use."""
-    known = {"prompt", "completion", "annotator", "context", "provenance", "columns", *used}
-    named = {k: row[k] for k in ("annotator", "context", "provenance") if row.get(k) is not None}
-    return {**named, "columns": {**(row.get("columns") or {}), **{k: v for k, v in row.items() if k not in known}}}
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    named: dict[str, Any] = {}
+    if row.get("annotator") is not None:
+        named["annotator"] = str(row["annotator"])
+    if row.get("context") is None or isinstance(row["context"], str):  # a data set's own kind of context is a column
+        named["context"] = row.get("context")
+    if row.get("provenance") is not None:
+        named["provenance"] = row["provenance"]
+    own = row.get("columns") or {}
+    if not isinstance(own, Mapping):
+        raise BadField("columns", f"wants names with values, but is {own!r}")
+    known = {"prompt", "completion", "columns", "annotator", "provenance", *used, *named}
+    return {**named, "columns": {**own, **{k: v for k, v in row.items() if k not in known}}}
