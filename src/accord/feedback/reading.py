@@ -120,7 +120,7 @@ def rows_of(source: Any) -> list[Any]:
 
 
 def _row(where: str, row: Any, name: str) -> Any:
-    if row is None or isinstance(row, bool | int | float | bytes):
+    if row is None or isinstance(row, bool | bytes):  # a number may be all that an algorithm needs to make a row itself
         raise FeedbackError(f"{name}, {where}: wants a record, a prompt or a row of named fields, but is {short(row)}")
     if not isinstance(row, Mapping | list):
         return row
