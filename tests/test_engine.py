@@ -293,8 +293,10 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     train(out=tmp_path / "r")
     other = Line()
     other.line = nn.Linear(1, 2).double()
+    with pytest.raises(RunError, match="model.line: "):
+        fit(other, DATA, steps=9, batch_size=12, lr=0.05, out=tmp_path / "r", resume=True, progress=False)
     with pytest.raises(RunError, match="another model"):
-        fit(other, DATA, steps=9, batch_size=12, out=tmp_path / "r", resume=True, progress=False)
+        fit(other, DATA, steps=9, batch_size=12, lr=0.05, out=tmp_path / "r", resume="anyway", progress=False)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Several algorithms on one policy at once: in each step a batch from every one's own data, one gradient of their weighted sum."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.engine import Loss, Mean, Rows, Step, derive, generator
-from accord.errors import ConfigError
+from accord.engine import Learner, Loss, Mean, Rows, Step, check_rows, derive, generator
+from accord.engine.origin import rows_fingerprint
+from accord.errors import ConfigError, FeedbackError
+from accord.feedback import rows_of
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,21 @@ class Stream:
     """One of the algorithms.
 
     Attributes:
-        data: rows of its own; None takes the rows that `fit` deals out. weight: of its mean loss in the sum.
+        data: rows of its own, as `fit` takes them; None takes the rows that `fit` deals out.
+        weight: of its mean loss in the sum.
     """
 
     algorithm: Any
     weight: float = 1.0
-    data: Sequence[Any] | None = None
+    data: Any = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise ConfigError(f"a stream's weight must be a number, but is {self.weight}")
+        if self.data is not None:
+            object.__setattr__(self, "data", rows_of(self.data))
+            if not len(self.data):
+                raise ConfigError("a stream has no rows to train on: leave its data out, or give some")
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Pieces:
         return Pieces({name: part.select(rows) for name, part in self.parts.items()})
 
 
-class Joint(nn.Module):
+class Joint(Learner):
     """``sum_i w_i * mean loss_i``, for algorithms that train the same policy.
 
     The first stream sees the same randomness as it would alone, so with the others' weights at 0 it runs bit for bit as alone.
@@ -61,6 +73,21 @@ class Joint(nn.Module):
         for stream in self.streams.values():
             found |= stream.algorithm.trainables
         return found
+
+    def check(self, rows: Sequence[Any]) -> None:
+        """Every stream's rows must be such as its algorithm learns from."""
+        for name, stream in self.streams.items():
+            try:
+                check_rows(stream.algorithm, rows if stream.data is None else stream.data)
+            except FeedbackError as error:
+                raise FeedbackError(f"stream {name}: {error}") from error
+
+    def settings(self) -> dict[str, Any]:
+        return {"class": "Joint", **{n: self._settings(s) for n, s in self.streams.items()}}
+
+    def _settings(self, stream: Stream) -> dict[str, Any]:
+        own = None if stream.data is None else rows_fingerprint(stream.data)
+        return {"algorithm": stream.algorithm.settings(), "weight": stream.weight, "data": own}
 
     def experience(self, batch: Rows, step: Step) -> Pieces:
         parts = {}

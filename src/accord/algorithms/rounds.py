@@ -1,13 +1,17 @@
 """Rounds: build feedback with the policies there are by now, fit, repeat."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accord.engine import Algorithm, Run, Training, derive, fit
-from accord.engine.checkpoint import latest, load_weights
-from accord.errors import ConfigError
+from accord.engine.checkpoint import latest
+from accord.engine.fit import Resume
+from accord.engine.origin import differences, options_of
+from accord.engine.weights import put_final
+from accord.errors import ConfigError, RunError
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,17 @@ Build = Callable[[Round], tuple[Algorithm, Sequence[Any]]]
 
 
 def rounds(count: int, policy: Any, build: Build, training: Training, *, out: str | Path | None = None,
-           resume: bool = False, evaluate: Callable[[int], dict[str, float]] | None = None) -> list[Run]:  # fmt: skip
+           resume: Resume = False, evaluate: Callable[[int], dict[str, float]] | None = None) -> list[Run]:  # fmt: skip
     """Run `count` rounds; each calls ``build(round)`` for an algorithm on `policy` and its data, and fits it.
 
     Args:
         training: options of every round; round r trains with its own derived seed.
         out: folder that gets one run a round (round-0, round-1, …).
-        resume: finished rounds are loaded instead of run again, a broken one goes on.
+        resume: finished rounds are loaded instead of run again, a broken one goes on; "anyway" even with other options or
+            if what `build` makes is not the same again (see `fit`).
+
+    Raises:
+        RunError: a round in `out` was run with other options.
     """
     if count < 1:
         raise ConfigError(f"rounds: count must be at least 1, but is {count}")
@@ -45,13 +53,27 @@ def rounds(count: int, policy: Any, build: Build, training: Training, *, out: st
     for number in range(count):
         snapshots.append(policy.freeze("now"))
         folder = None if out is None else Path(out) / f"round-{number}"
-        done = folder is not None and resume and (folder / "run.json").is_file() and Run.open(folder)
-        if done and done.info["status"] == "finished" and (path := latest(done.folder)):  # type: ignore[arg-type]
-            load_weights(path / "policy.safetensors", policy)
-            runs.append(done)
-            continue
         seed = derive(training.seed, number, purpose="round") % 2**31
-        algorithm, data = build(Round(number, seed, policy, tuple(snapshots)))
         options = Training(**{**vars(training), "seed": seed})
-        runs.append(fit(algorithm, data, options, out=folder, resume=resume and folder is not None, evaluate=evaluate))
+        if folder is not None and resume and (done := _finished(folder, options, anyway=resume == "anyway")):
+            run, path = done
+            put_final(path, {"policy": policy})
+            runs.append(run)
+            continue
+        algorithm, data = build(Round(number, seed, policy, tuple(snapshots)))
+        runs.append(fit(algorithm, data, options, out=folder, resume=folder is not None and resume, evaluate=evaluate))
     return runs
+
+
+def _finished(folder: Path, options: Training, *, anyway: bool) -> tuple[Run, Path] | None:
+    """A round that is done, and its last checkpoint."""
+    if not (folder / "run.json").is_file():
+        return None
+    run, path = Run.open(folder), latest(folder)
+    told = run.info
+    if path is None or told.get("status") != "finished":
+        return None
+    old = {k: v for k, v in told["training"].items() if k in options_of(options)}
+    if not anyway and (odd := differences(old, json.loads(json.dumps(options_of(options))))):
+        raise RunError(f"{folder} was run with other options: {'; '.join(odd)}; give those, or resume anyway")
+    return run, path

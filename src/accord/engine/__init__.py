@@ -1,9 +1,26 @@
 """`fit()`: the one training loop. It knows algorithms only by what `Algorithm` asks of them."""
 
-from accord.engine.algorithm import Algorithm, Learner, Loss, Mean, Rows, Step
+from accord.engine.algorithm import Algorithm, Learner, Loss, Mean, Rows, Step, check_rows
 from accord.engine.fit import fit
+from accord.engine.processes import gather, on_main, wait_for_all
 from accord.engine.run import Run
 from accord.engine.seeds import derive, generator
 from accord.engine.training import Training
 
-__all__ = ["Algorithm", "Learner", "Loss", "Mean", "Rows", "Run", "Step", "Training", "derive", "fit", "generator"]
+__all__ = [
+    "Algorithm",
+    "Learner",
+    "Loss",
+    "Mean",
+    "Rows",
+    "Run",
+    "Step",
+    "Training",
+    "check_rows",
+    "derive",
+    "fit",
+    "gather",
+    "generator",
+    "on_main",
+    "wait_for_all",
+]

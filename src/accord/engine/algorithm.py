@@ -1,12 +1,15 @@
 """What the loop and an algorithm say to each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from accord.engine.settings import settings_of
+from accord.errors import FeedbackError
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,12 @@ class Mean:
     @property
     def value(self) -> float:
         return self.sum / self.weight if self.weight else 0.0
+
+
+def add(total: dict[str, Mean], more: Mapping[str, Mean]) -> None:
+    """Take more means into a total, name by name."""
+    for name, mean in more.items():
+        total[name] = total[name] + mean if name in total else mean
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,9 @@ class Algorithm(Protocol):
 
     `trainables` names the models that train, one optimiser each. `experience` turns a batch of data into rows
     (without gradient; offline data are their own experience). Calling it gives the loss of a minibatch.
+
+    It may also say which kinds of `rows` it learns from, `check` all of them before training starts (FeedbackError, with
+    the record's number), and name its `settings`; see `Learner`.
     """
 
     @property
@@ -98,7 +110,17 @@ class Algorithm(Protocol):
 
 
 class Learner(nn.Module):
-    """An algorithm whose data are their own experience and that remembers nothing but its models' weights."""
+    """An algorithm whose data are their own experience and that remembers nothing but its models' weights.
+
+    Attributes:
+        rows: classes of which every row must be one; none where any will do.
+    """
+
+    rows: tuple[type, ...] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """Its options as JSON can say them: noted in run.json, and compared when a run goes on."""
+        return settings_of(self)
 
     def experience(self, batch: Rows, step: Step) -> Any:
         return batch
@@ -108,3 +130,18 @@ class Learner(nn.Module):
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """There is nothing to load."""
+
+
+def check_rows(algorithm: Any, rows: Sequence[Any]) -> None:
+    """Raise FeedbackError, with its number, for a row that the algorithm can't learn from."""
+    kinds = getattr(algorithm, "rows", ())
+    if kinds:
+        for i, row in enumerate(rows, 1):
+            if not isinstance(row, kinds):
+                plain = {str: "text", list: "conversation"}
+                found, *wanted = (plain.get(k, k.__name__) for k in (type(row), *kinds))
+                raise FeedbackError(
+                    f"record {i} is a {found}, but {type(algorithm).__name__} learns from {' or '.join(wanted)}"
+                )
+    if hasattr(algorithm, "check"):
+        algorithm.check(rows)

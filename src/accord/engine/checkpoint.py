@@ -1,14 +1,15 @@
 """Checkpoints from which a run continues bit for bit: weights, optimisers, averages, the algorithm's own state."""
 
-import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from accord.engine.run import load_tensors, new_folder, save_tensors, write_json
+from accord.engine.run import load_tensors, new_folder, read_json, save_tensors, write_json
 from accord.errors import RunError
 
 
@@ -28,28 +29,51 @@ def save(folder: Path, step: int, models: dict[str, nn.Module], optimizers: dict
         for name, tensors in extra.items():
             if tensors:
                 save_tensors(part / f"{name}.extra.safetensors", tensors)
-        write_json(part / "state.json", {"step": step})
+        write_json(part / "state.json", {"step": step, "files": sorted(p.name for p in part.glob("*.safetensors"))})
     if not best:
-        for old in sorted((folder / "checkpoints").glob("step-*"))[:-keep]:
+        for old in _complete(folder)[:-keep]:
             shutil.rmtree(old)
     return path
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run."""
-    found = sorted((folder / "checkpoints").glob("step-*"))
+    """The newest complete checkpoint of a run; one that a kill left half written lies under another name."""
+    found = _complete(folder)
     return found[-1] if found else None
 
 
+def _complete(folder: Path) -> list[Path]:
+    found = (p for p in (folder / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d+", p.name))
+    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
+
+
+def check(path: Path) -> int:
+    """The step of a checkpoint whose files are all there and whole.
+
+    Raises:
+        RunError: one is missing or cut.
+    """
+    mend = f"delete {path} to go on from the checkpoint before it (from the start, if there is none)"
+    state = read_json(path / "state.json", mend=mend)
+    try:
+        for name in state.get("files", []):
+            with safe_open(path / name, "pt"):  # reads no more than where the tensors lie
+                pass
+        return int(state["step"])
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"can't read {path / name}: {error}; {mend}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path / 'state.json'} doesn't say the step; {mend}") from error
+
+
 def load(path: Path, models: dict[str, nn.Module],
-         optimizers: dict[str, torch.optim.Optimizer]) -> tuple[int, dict[str, dict[str, Tensor]]]:  # fmt: skip
-    """Put a checkpoint back; returns its step and the extra state by name."""
+         optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    """Put a checkpoint (that `check` found whole) back; returns the extra state by name."""
     for name, model in models.items():
         load_weights(path / f"{name}.safetensors", model)
     for name, optimizer in optimizers.items():
         _unflatten(optimizer, load_tensors(path / f"{name}.optimizer.safetensors"))
-    extra = {p.name.removesuffix(".extra.safetensors"): load_tensors(p) for p in path.glob("*.extra.safetensors")}
-    return json.loads((path / "state.json").read_text())["step"], extra
+    return {p.name.removesuffix(".extra.safetensors"): load_tensors(p) for p in path.glob("*.extra.safetensors")}
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

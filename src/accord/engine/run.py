@@ -33,28 +33,28 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """Read a run back; raises RunError where there is none."""
+        """Read a run back; raises RunError where there is none, or its files are damaged."""
         path = Path(folder)
         if not (path / "run.json").is_file():
             raise RunError(f"{folder} is not a run: it has no run.json (give the folder that was passed as --out)")
-        lines = {
-            name: [json.loads(line) for line in (path / name).read_text().splitlines()]
-            if (path / name).is_file()
-            else []
-            for name in ("metrics.jsonl", "evaluations.jsonl")
-        }
-        return cls(path, lines["metrics.jsonl"], lines["evaluations.jsonl"])
+        return cls(path, *(_rows(path / name) for name in ("metrics.jsonl", "evaluations.jsonl")))
 
     def column(self, name: str) -> list[float]:
         return [m[name] for m in self.metrics if name in m]
 
     @property
     def info(self) -> dict[str, Any]:
-        return json.loads((self.folder / "run.json").read_text()) if self.folder else {}
+        """What run.json says."""
+        mend = "put it back from a copy, or go on without it by --resume anyway"
+        return read_json(self.folder / "run.json", mend=mend) if self.folder else {}
 
 
 class Recorder:
-    """Writes a run as it goes; a folder of None keeps everything in memory."""
+    """Writes a run as it goes; a folder of None keeps everything in memory.
+
+    Raises:
+        RunError: the folder holds a run, and this one doesn't go on with it.
+    """
 
     def __init__(self, folder: str | Path | None, *, resume: bool, main: bool) -> None:
         self.run = Run(Path(folder) if folder is not None else None)
@@ -62,10 +62,10 @@ class Recorder:
         if self.run.folder is None:
             return
         path = self.run.folder
-        if resume and (path / "run.json").is_file():
-            old = Run.open(path)
-            self.run.metrics, self.run.evaluations = old.metrics, old.evaluations
-        elif (path / "metrics.jsonl").is_file() and (path / "metrics.jsonl").stat().st_size:
+        logs = [path / name for name in ("metrics.jsonl", "evaluations.jsonl")]
+        if resume:
+            self.run.metrics, self.run.evaluations = map(_rows, logs)
+        elif logs[0].is_file() and logs[0].stat().st_size:
             raise RunError(f"{path} already holds a run: go on with --resume, or give another --out")
         if main:
             with disk(path):
@@ -82,7 +82,8 @@ class Recorder:
         self.run.evaluations = [m for m in self.run.evaluations if m["step"] <= steps]
         if self._writes and self.run.folder is not None:
             for name, rows in (("metrics.jsonl", self.run.metrics), ("evaluations.jsonl", self.run.evaluations)):
-                write_text(self.run.folder / name, "".join(json.dumps(r) + "\n" for r in rows))
+                if rows or (self.run.folder / name).is_file():
+                    write_text(self.run.folder / name, "".join(json.dumps(r) + "\n" for r in rows))
 
     def log(self, row: dict[str, Any]) -> None:
         self.run.metrics.append(row)
@@ -176,7 +177,37 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    return load_file(path)
+    """Read a safetensors file; raises RunError where it is missing or damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"can't read {path}: {error}; put it back from a copy, or make it again") from error
+
+
+def read_json(path: Path, *, mend: str) -> dict[str, Any]:
+    """Read a JSON object; raises RunError, which says how to `mend` it, where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"can't read {path}: {error}; {mend}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} holds a {type(found).__name__} where an object is wanted; {mend}")
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a log; the last one is left out if a kill cut it short."""
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    rows = []
+    for i, line in enumerate(lines):
+        try:
+            rows.append(json.loads(line))
+            rows[-1]["step"]
+        except (ValueError, TypeError, KeyError) as error:
+            if i + 1 < len(lines):
+                raise RunError(f"{path}, line {i + 1} is damaged: {error}; delete that line") from error
+            return rows[:i]
+    return rows
 
 
 def versions() -> dict[str, str]:

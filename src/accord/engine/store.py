@@ -56,6 +56,17 @@ class Store:
             except sqlite3.Error as error:
                 raise RunError(f"can't write to {self._file}: {error}; free some room") from error
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers that are in memory, as a checkpoint keeps them; `take` puts them back."""
+        if not self._memory:
+            return {}
+        keys = torch.frombuffer(bytearray(b"".join(self._memory)), dtype=torch.uint8).reshape(len(self._memory), -1)
+        return {"keys": keys, "values": torch.stack(list(self._memory.values()))}
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        if "keys" in tensors:
+            self._memory |= {bytes(k.tolist()): v for k, v in zip(tensors["keys"], tensors["values"], strict=True)}
+
     def _open(self) -> sqlite3.Connection:
         assert self._file is not None
         return sqlite3.connect(self._file, timeout=60)

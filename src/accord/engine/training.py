@@ -1,10 +1,14 @@
 """The options of a run, checked before anything is loaded."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from accord.errors import ConfigError
+
+Schedule = Literal["constant", "linear", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -13,13 +17,14 @@ class Training:
 
     Attributes:
         steps: experiences to gather; None counts them from `epochs`.
-        epochs: passes over the data, where `steps` is not given.
+        epochs: passes over the data, where `steps` is not given; above 0.
         batch_size: rows (pairs, prompts) of one experience, over all processes.
         minibatches: optimiser steps an experience is cut into.
         inner_epochs: passes over one experience.
         micro_batch_size: rows in one forward pass, None for the whole minibatch; never changes the gradient.
         lr: peak learning rate; `lr_of` sets another for a named trainable (a critic).
         schedule: shape after the warm-up, whose length is `warmup` (share of all optimiser steps, in [0, 1)).
+        weight_decay: at least 0. betas: of AdamW's averages, each in [0, 1).
         max_grad_norm: clip the norm of each trainable's gradient; 0 switches it off.
         ema: decay in (0, 1) of a running average of the weights, which evaluation and the finished run then use.
         checkpoint_every: steps between checkpoints, 0 for one at the end. keep: how many stay on disk.
@@ -27,6 +32,9 @@ class Training:
         select: name of the evaluation's measure by which the best weights are chosen: the run ends with them, and their
             checkpoint is kept beside the last ones.
         trackers: names accelerate knows (tensorboard, wandb, …); metrics.jsonl is always written.
+
+    Raises:
+        ConfigError: an option is of the wrong kind or out of its range.
     """
 
     steps: int | None = None
@@ -37,7 +45,7 @@ class Training:
     micro_batch_size: int | None = None
     lr: float = 1e-5
     lr_of: dict[str, float] = field(default_factory=dict)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     warmup: float = 0.0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -53,18 +61,52 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "minibatches", "inner_epochs", "keep"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, but is {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"steps must be at least 1, but is {self.steps}")
-        if self.micro_batch_size is not None and self.micro_batch_size < 1:
-            raise ConfigError(f"micro_batch_size must be at least 1, but is {self.micro_batch_size}")
-        if self.lr <= 0 or not 0 <= self.warmup < 1:
-            raise ConfigError(f"lr must be above 0 and warmup in [0, 1), but they are {self.lr} and {self.warmup}")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ConfigError(f"ema is a decay between 0 and 1, but is {self.ema}")
+            _whole(name, getattr(self, name), least=1)
+        for name in ("steps", "micro_batch_size"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), least=1)
+        for name in ("checkpoint_every", "evaluate_every"):
+            _whole(name, getattr(self, name), least=0)
+        _whole("seed", self.seed)
+        for name in ("epochs", "lr"):
+            _number(name, getattr(self, name), "above 0", lambda x: x > 0)
+        for name in ("weight_decay", "max_grad_norm"):
+            _number(name, getattr(self, name), "at least 0", lambda x: x >= 0)
+        _number("warmup", self.warmup, "in [0, 1)", lambda x: 0 <= x < 1)
+        if self.ema is not None:
+            _number("ema", self.ema, "a decay between 0 and 1", lambda x: 0 < x < 1)
+        self._check_collections()
         if self.minibatches > self.batch_size:
             raise ConfigError(f"{self.minibatches} minibatches can't be cut from a batch of {self.batch_size}")
+
+    def _check_collections(self) -> None:
+        _kind("lr_of", self.lr_of, dict, "a learning rate for each named trainable")
+        for name, lr in self.lr_of.items():
+            _number(f"lr_of[{name!r}]", lr, "at least 0", lambda x: x >= 0)
+        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
+            raise ConfigError(f"betas must be two numbers, but is {self.betas!r}")
+        for beta in self.betas:
+            _number("each of betas", beta, "in [0, 1)", lambda x: 0 <= x < 1)
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(f"schedule={self.schedule!r} is not one of {', '.join(get_args(Schedule))}")
+        if self.select is not None:
+            _kind("select", self.select, str, "the name of a measure")
+        _kind("trackers", self.trackers, list | tuple, "a list of names")
+        for name in self.trackers:
+            _kind("each of trackers", name, str, "a name")
+        _kind("progress", self.progress, bool, "true or false")
+
+    @classmethod
+    def of(cls, given: "Training | None", options: dict[str, Any]) -> "Training":
+        """Options as they reach `fit`: whole, or by name."""
+        if given is not None and options:
+            raise ConfigError("give either a Training or single options to fit(), not both")
+        known = [f.name for f in fields(cls)]
+        odd = [name for name in options if name not in known]
+        if odd:
+            raise ConfigError(f"fit() has no option {odd[0]!r}; it has {', '.join(known)}")
+        _kind("training", given, cls | None, "a Training")
+        return given or cls(**options)
 
     def count_steps(self, rows: int) -> int:
         """Experiences in the run over this many rows."""
@@ -79,3 +121,20 @@ class Training:
         if self.schedule == "linear":
             return left
         return 0.5 * (1 - math.cos(math.pi * left)) if self.schedule == "cosine" else 1.0
+
+
+def _whole(name: str, value: Any, least: float = -math.inf) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name} must be a whole number, but is {value!r}")
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}, but is {value}")
+
+
+def _number(name: str, value: Any, wanted: str, within: Any) -> None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not (math.isfinite(value) and within(value)):
+        raise ConfigError(f"{name} must be a number {wanted}, but is {value!r}")
+
+
+def _kind(name: str, value: Any, kind: Any, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be {wanted}, but is {value!r}")

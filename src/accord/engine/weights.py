@@ -1,15 +1,38 @@
 """Weights that a run keeps beside the live ones: their running average, and those that an evaluation liked best."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from accord.engine import checkpoint
+from accord.engine.run import load_tensors
 from accord.errors import ConfigError
 
 
 def live(models: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
     """All that trains, by name of model and weight."""
     return {f"{m}.{n}": p for m, model in models.items() for n, p in checkpoint.trained(model).items()}
+
+
+def put_final(path: Path, models: dict[str, nn.Module]) -> None:
+    """Give models the weights with which a run ended, from its last checkpoint: the best, else the average, else the live ones.
+
+    Raises:
+        RunError: a file is damaged, or another model's.
+    """
+    checkpoint.check(path)
+    for name, model in models.items():
+        checkpoint.load_weights(path / f"{name}.safetensors", model)
+    kept: dict[str, Tensor] = {}
+    for file in (path / f"{kind}.extra.safetensors" for kind in ("ema", "best")):
+        kept |= load_tensors(file) if file.is_file() else {}
+    with torch.no_grad():
+        for key, p in live(models).items():
+            if key in kept:
+                p.copy_(kept[key])
 
 
 class Average:
@@ -31,6 +54,15 @@ class Average:
             kept = p.detach().clone()
             p.copy_(self.shadow[key])
             self.shadow[key] = kept
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """The averages are the live weights inside."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.shadow)
