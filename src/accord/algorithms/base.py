@@ -42,6 +42,9 @@ class PolicyAlgorithm(Learner):
         draw: where the policy's likelihood looks, if not where the policy says: (policy, groups, seed) to a draw.
     """
 
+    rows: tuple[type, ...] = ()
+    """The records it learns from; any, if empty."""
+
     def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int], Any] | None = None) -> None:
         super().__init__()
         self.policy = policy
@@ -55,9 +58,11 @@ class PolicyAlgorithm(Learner):
         """The policy's draw for this step."""
         return self._draw(self.policy, groups, derive(step.seed, step.number, step.rank, purpose="draw"))
 
+    def group(self, row: Any) -> Group:
+        """A row's prompt, with those of its completions that the policy will be asked about; none where it samples its own."""
+        return Group(row.prompt if isinstance(row, Record) else row, ())
 
-def columns_of(batch: Rows) -> dict[str, list[Any]]:
-    """Columns that every record has."""
-    columns = [r.columns if isinstance(r, Record) else {} for r in batch]
-    shared = set(columns[0]).intersection(*columns[1:]) if columns else set()
-    return {k: [c[k] for c in columns] for k in sorted(shared)}
+    def check(self, rows: Sequence[Any]) -> None:
+        """Refuse rows that the policy can't take; see `Trunk.check`."""
+        if hasattr(self.policy, "check"):
+            self.policy.check([self.group(r) for r in rows])

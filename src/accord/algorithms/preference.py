@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from accord import losses
 from accord.algorithms.base import Given, PolicyAlgorithm
@@ -18,10 +18,13 @@ from accord.feedback import Comparison, Label, prompt_key
 from accord.losses import LogProbs
 from accord.policies.base import Group, Policy
 from accord.policies.diffusion import InvertedDraw
+from accord.policies.placement import Aside
 
 PairLoss = Callable[[LogProbs, LogProbs], Float[Tensor, "n"]]
 Named = Literal["dpo", "ipo", "simpo", "orpo", "rpo"]
+NAMED = ("dpo", "ipo", "simpo", "orpo", "rpo")
 REFERENCE_FREE = frozenset({"simpo", "orpo"})
+NOTHING = LogProbs(torch.zeros(1), torch.ones(1), torch.zeros(1))
 
 
 class Preference(PolicyAlgorithm):
@@ -37,18 +40,18 @@ class Preference(PolicyAlgorithm):
         draw: where a likelihood that is not exact looks; see `PolicyAlgorithm`.
     """
 
+    rows = (Comparison,)
+
     def __init__(self, policy: Any, loss: Named | PairLoss = "dpo", *, reference: Policy | Literal["base"] | None = "base",
                  store: str | Path | None = None, draw: Any = None, **options: Any) -> None:  # fmt: skip
         super().__init__(policy, draw)
-        if isinstance(loss, str):
-            if loss not in ("dpo", "ipo", "simpo", "orpo", "rpo"):
-                raise ConfigError(f"loss={loss!r} is not one of dpo, ipo, simpo, orpo, rpo")
-            if loss in REFERENCE_FREE:
-                reference = None
-            self.loss: PairLoss = partial(getattr(losses, loss), **options)
-        else:
-            self.loss = partial(loss, **options)
+        self.loss = pair_loss(loss, **options) if isinstance(loss, str) else partial(loss, **options)
+        if isinstance(loss, str) and loss in REFERENCE_FREE:
+            reference = None
         self.reference = _Reference(policy, reference, store) if reference is not None else None
+
+    def group(self, row: Comparison) -> Group:
+        return Group(row.prompt, (row.chosen, row.rejected))
 
     def experience(self, batch: Rows, step: Step) -> Given:
         wrong = next((r for r in batch if not isinstance(r, Comparison)), None)
@@ -56,9 +59,9 @@ class Preference(PolicyAlgorithm):
             raise FeedbackError(
                 f"a preference loss wants comparisons (chosen and rejected), not a {type(wrong).__name__}"
             )
-        groups = [Group(r.prompt, (r.chosen, r.rejected)) for r in batch]
+        groups = [self.group(r) for r in batch]
         draw = self.drawn(groups, step)
-        return Given(batch, groups, draw, self.reference(groups, draw) if self.reference else None)
+        return Given(batch, groups, draw, self.reference(groups, draw, step) if self.reference else None)
 
     def forward(self, pairs: Given) -> Loss:
         chosen, rejected = self.pair(pairs)
@@ -79,14 +82,32 @@ class Preference(PolicyAlgorithm):
 
         Without a reference both are the latter.
         """
-        self.policy.eval()
         found = []
         for i in range(0, len(comparisons), batch_size):
             c, r = self.pair(self.experience(Rows(comparisons[i : i + batch_size]), Step(0, 0)))
             likelihood = (c.mean - r.mean).cpu()
             found.append(((c.ratio - r.ratio).cpu() if c.reference is not None else likelihood, likelihood))
-        self.policy.train()
         return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+
+    def state(self) -> dict[str, Tensor]:
+        return self.reference.state() if self.reference else {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        if self.reference:
+            self.reference.load_state(state)
+
+
+def pair_loss(name: str, **options: Any) -> PairLoss:
+    """A loss of `accord.losses` by name with its options.
+
+    Raises:
+        ConfigError: there is no such loss or option, or an option lies outside its range.
+    """
+    if name not in NAMED:
+        raise ConfigError(f"loss={name!r} is not one of {', '.join(NAMED)}")
+    made = partial(getattr(losses, name), **options)
+    _try(name, lambda: made(NOTHING, NOTHING))
+    return made
 
 
 def DiffusionDPO(policy: Any, *, beta: float = 2000.0, **options: Any) -> Preference:
@@ -110,13 +131,19 @@ class KTO(PolicyAlgorithm):
     `micro_batch_size` makes it less noisy.
     """
 
+    rows = (Label,)
+
     def __init__(self, policy: Any, *, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0,
                  reference: Policy | Literal["base"] = "base", store: str | Path | None = None) -> None:  # fmt: skip
         super().__init__(policy)
         self.loss = partial(
             losses.kto, beta=beta, desirable_weight=desirable_weight, undesirable_weight=undesirable_weight
         )
+        _try("kto", lambda: self.loss(NOTHING, torch.tensor([True]), torch.tensor(0.0)))
         self.reference = _Reference(policy, reference, store)
+
+    def group(self, row: Label) -> Group:
+        return Group(row.prompt, (row.completion,))
 
     def experience(self, batch: Rows, step: Step) -> Given:
         if any(not isinstance(r, Label) for r in batch) or len(batch) < 2:
@@ -124,7 +151,13 @@ class KTO(PolicyAlgorithm):
         others = [batch[(i + 1) % len(batch)].completion for i in range(len(batch))]
         groups = [Group(r.prompt, (r.completion, o)) for r, o in zip(batch, others, strict=True)]
         draw = self.drawn(groups, step)
-        return Given(batch, groups, draw, self.reference(groups, draw))
+        return Given(batch, groups, draw, self.reference(groups, draw, step))
+
+    def state(self) -> dict[str, Tensor]:
+        return self.reference.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.reference.load_state(state)
 
     def forward(self, rows: Given) -> Loss:
         assert rows.reference is not None
@@ -139,30 +172,56 @@ class KTO(PolicyAlgorithm):
         })  # fmt: skip
 
 
-class _Reference:
-    """Log-probs of a frozen policy, each completion's computed once (and kept on disk, where a folder is given).
-
-    Not a module: its weights are nobody's to train.
-    """
+class _Reference(nn.Module):
+    """Log-probs of a frozen policy, each completion's computed once (and kept on disk, where a folder is given; else in
+    checkpoints, so that a run that goes on compares with the very same numbers)."""
 
     def __init__(self, policy: Any, reference: Policy | Literal["base"], folder: str | Path | None) -> None:
-        self.policy: Any = policy.freeze("base") if reference == "base" else reference
+        super().__init__()
+        self._policy = Aside(policy.freeze("base") if reference == "base" else reference)
         self._store = Store(folder, "reference-logprobs")
+        self._on_disk = folder is not None
         # Only what outlives the process must be told apart by its weights.
-        self._fingerprint = "" if folder is None else getattr(self.policy, "fingerprint", "")
+        self._fingerprint = getattr(self.policy, "fingerprint", "") if self._on_disk else ""
 
-    def __call__(self, groups: Sequence[Group], draw: Any = None) -> Float[Tensor, "g k"]:
+    @property
+    def policy(self) -> Any:
+        return self._policy[0]
+
+    def forward(self, groups: Sequence[Group], draw: Any, step: Step) -> Float[Tensor, "g k"]:
         if draw is not None:  # another draw, another value: nothing to keep
             return self.policy.likelihood(groups, draw).policy.cpu().reshape(len(groups), -1)
-        keys = [[Store.key(self._fingerprint, prompt_key(g.prompt), c) for c in g.completions] for g in groups]
+        keys = [[Store.key(self._fingerprint, k) for k in row] for row in self._keys(groups)]
         known = self._store.get(k for row in keys for k in row)
         todo = [i for i, row in enumerate(keys) if any(k not in known for k in row)]
+        fresh: dict[bytes, Tensor] = {}
         if todo:
             found = self.policy.likelihood([groups[i] for i in todo]).policy.cpu()
             fresh = {k: v.reshape(1) for k, v in zip((k for i in todo for k in keys[i]), found, strict=True)}
-            self._store.put(fresh)
-            known |= fresh
+        for part in [fresh] if self._on_disk else step.gather(fresh):
+            self._store.put(part)
+        known |= fresh
         return torch.stack([torch.cat([known[k] for k in row]) for row in keys])
+
+    def _keys(self, groups: Sequence[Group]) -> list[list[Any]]:
+        """What each value depends on beside the weights: for a language model its tokens, whatever template wrote them."""
+        if hasattr(self.policy, "keys"):
+            return self.policy.keys(groups)
+        return [[[prompt_key(g.prompt), c] for c in g.completions] for g in groups]
+
+    def state(self) -> dict[str, Tensor]:
+        return {} if self._on_disk else self._store.tensors()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self._store.take(state)
+
+
+def _try(name: str, call: Callable[[], Any]) -> None:
+    """Call a loss once on nothing, so that wrong options are refused before anything is loaded."""
+    try:
+        call()
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def _measures(c: LogProbs, r: LogProbs) -> dict[str, Mean]:

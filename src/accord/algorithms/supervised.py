@@ -12,8 +12,13 @@ from accord.policies.base import Group
 class Supervised(PolicyAlgorithm):
     """``-log pi(y|x)`` for each step of given completions: examples, or the chosen side of comparisons."""
 
+    rows = (Example, Comparison)
+
+    def group(self, row: Example | Comparison) -> Group:
+        return Group(row.prompt, (_target(row),))
+
     def experience(self, batch: Rows, step: Step) -> Given:
-        groups = [Group(r.prompt, (_target(r),)) for r in batch]
+        groups = [self.group(r) for r in batch]
         return Given(batch, groups, self.drawn(groups, step))
 
     def forward(self, rows: Given) -> Loss:

@@ -1,8 +1,8 @@
 """A policy that never changes: what log-ratios compare with."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,26 +14,39 @@ from accord.policies.base import Group, Rollouts
 
 
 class FrozenPolicy:
-    """The same face, without gradients; any policy with `without_adapter` and `weights` can be frozen."""
+    """The same face, without gradients; any policy with `without_adapter` and `weights` can be frozen.
 
-    def __init__(self, policy: Any, *, adapter_off: bool = False) -> None:
-        self._policy = policy
-        self._adapter_off = adapter_off
+    Args:
+        adapter_off: the weights under the policy's adapter are meant. weights: or these, by name, in place of its own.
+    """
+
+    def __init__(self, policy: Any, *, adapter_off: bool = False, weights: Mapping[str, Tensor] | None = None) -> None:
+        self._policy, self._adapter_off, self._weights = policy, adapter_off, dict(weights or {})
 
     @contextlib.contextmanager
     def _frozen(self) -> Iterator[Any]:
-        was_training = self._policy.training
-        with torch.no_grad(), self._policy.without_adapter() if self._adapter_off else contextlib.nullcontext():
-            self._policy.eval()
-            try:
-                yield self._policy
-            finally:
-                self._policy.train(was_training)
+        with torch.no_grad(), self._policy.without_adapter() if self._adapter_off else self._exchanged():
+            yield self._policy
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """As a module's: `Aside` moves it."""
-        self._policy._apply(fn, recurse)
-        return self
+    @contextlib.contextmanager
+    def _exchanged(self) -> Iterator[None]:
+        """With our weights in the place of the policy's own."""
+        live = {n: p for n, p in self._policy.named_parameters() if n in self._weights} if self._weights else {}
+        own = {n: p.data for n, p in live.items()}
+        for n, p in live.items():
+            p.data = self._weights[n]
+        try:
+            yield
+        finally:
+            for n, p in live.items():
+                p.data = own[n]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Follow the policy to a device or precision; see `Aside`."""
+        if self._weights:
+            self._weights = {n: fn(w) for n, w in self._weights.items()}
+        elif not self._adapter_off:
+            self._policy._apply(fn)
 
     def sample(self, *args: Any, **kwargs: Any) -> Rollouts:
         with self._frozen() as policy:
@@ -54,13 +67,18 @@ class FrozenPolicy:
         with self._frozen() as policy:
             return policy.likelihood(groups, draw)
 
+    def keys(self, groups: Sequence[Group]) -> list[list[Any]]:
+        """What tells each completion's likelihood apart; see `LanguagePolicy.keys`."""
+        return self._policy.keys(groups)
+
     def freeze(self, which: str = "now") -> "FrozenPolicy":
         return self
 
     @property
     def fingerprint(self) -> str:
         """A hash of the weights that are in use."""
-        return f"{fingerprint(self._policy.weights(adapter=not self._adapter_off))}:{self._adapter_off}"
+        with self._frozen() as policy:
+            return f"{fingerprint(policy.weights(adapter=not self._adapter_off))}:{self._adapter_off}"
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return iter(())

@@ -10,38 +10,37 @@ CHUNK = 128
 
 
 def token_logprobs(hidden: Float[Tensor, "r d"], weight: Float[Tensor, "v d"], target: Int[Tensor, "r"], *,
-                   bias: Float[Tensor, "v"] | None = None, temperature: float = 1.0,
+                   bias: Float[Tensor, "v"] | None = None, temperature: float = 1.0, scale: float = 1.0,
                    softcap: float | None = None) -> Float[Tensor, "r"]:  # fmt: skip
-    """``log softmax(cap(W h + b) / temperature)[target]`` in float32, for one target a row.
+    """``log softmax(cap(scale (W h + b)) / temperature)[target]`` in float32, for one target a row.
 
     The logits are made again in the backward pass, chunk by chunk; memory is one chunk of them.
     """
-    return _TokenLogProbs.apply(hidden, weight, bias, target, temperature, softcap)
+    return _TokenLogProbs.apply(hidden, weight, bias, target, temperature, scale, softcap)
 
 
 def _logits(
-    h: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None
+    h: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, scale: float, cap: float | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Float32 logits at temperature 1/scale, and the soft cap's slope where there is one."""
+    """Float32 logits at a temperature, and the soft cap's slope where there is one."""
     z = torch.nn.functional.linear(h, weight, bias).float()
-    slope = None
-    if cap is not None:
-        t = torch.tanh(z / cap)
-        z, slope = cap * t, 1 - t.square()
-    return (z.mul_(scale) if scale != 1 else z), slope
+    if cap is None:
+        return (z.mul_(scale / temperature) if scale != temperature else z), None
+    t = torch.tanh(z * (scale / cap))
+    return (cap / temperature) * t, 1 - t.square()
 
 
 class _TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor,
-                temperature: float, softcap: float | None) -> Tensor:  # fmt: skip
+                temperature: float, scale: float, softcap: float | None) -> Tensor:  # fmt: skip
         out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         for s in range(0, len(hidden), CHUNK):
             rows = slice(s, s + CHUNK)
-            z, _ = _logits(hidden[rows], weight, bias, 1 / temperature, softcap)
+            z, _ = _logits(hidden[rows], weight, bias, temperature, scale, softcap)
             out[rows] = z.gather(-1, target[rows, None])[:, 0] - z.logsumexp(-1)
         ctx.save_for_backward(hidden, weight, bias, target)
-        ctx.scale, ctx.softcap = 1 / temperature, softcap
+        ctx.temperature, ctx.scale, ctx.softcap = temperature, scale, softcap
         return out
 
     @staticmethod
@@ -55,8 +54,8 @@ class _TokenLogProbs(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias) if wants_bias else None
         for s in range(0, len(hidden), CHUNK):
             rows = slice(s, s + CHUNK)
-            h, g = hidden[rows], -grad[rows, None] * ctx.scale
-            z, slope = _logits(h, weight, bias, ctx.scale, ctx.softcap)
+            h, g = hidden[rows], -grad[rows, None] * (ctx.scale / ctx.temperature)
+            z, slope = _logits(h, weight, bias, ctx.temperature, ctx.scale, ctx.softcap)
             # -d logp / d logits = softmax - onehot; the upstream gradient g enters on the narrow side of each product.
             d = torch.softmax(z, -1, out=z)
             d.scatter_add_(1, target[rows, None], d.new_full((1, 1), -1.0).expand(len(h), 1))
@@ -70,4 +69,4 @@ class _TokenLogProbs(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias += (d * g.to(d.dtype)).sum(0)
         grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
-        return grad_hidden, grad_weight, grad_bias, None, None, None
+        return grad_hidden, grad_weight, grad_bias, None, None, None, None

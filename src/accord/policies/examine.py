@@ -1,0 +1,168 @@
+"""A model is tried on a few tokens before it is used: what it samples must be as likely as what training computes.
+
+The measure is the class's own logits for a plain text. Where the fast way through a model (one packed row, its head taken
+apart) says something else, a slower one is taken; where none agrees the model is refused, in one line.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from accord.errors import ModelError
+from accord.policies.base import Sampling
+from accord.policies.generate import generate
+from accord.policies.tree import TokenTree
+
+log = logging.getLogger(__name__)
+
+ROWS: tuple[tuple[int, list[int]], ...] = ((5, [4, 3]), (2, [3]))
+"""Tokens of each prompt that is tried, and of its completions."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a class does between its last hidden states and its logits: ``cap tanh(scale (W h + b) / cap)``."""
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+@torch.no_grad()
+def examine(policy: Any) -> None:
+    """Choose a policy's way through its model.
+
+    Raises:
+        ModelError: there is none by which accord could train it.
+    """
+    kind = type(policy.core).__name__
+    try:
+        groups = _groups(policy)
+        truth = [own_logprobs(policy, p, c) for p, cs in groups for c in cs]
+        ahead = _looks_ahead(policy, *groups[0])
+        measured = _head(policy, groups[0][0])
+    except Exception as error:
+        raise ModelError(f"{policy.name}: {kind} is no language model that reads plain text: {_line(error)}") from error
+    if ahead:
+        raise ModelError(
+            f"{policy.name}: {kind} sees what comes after a token (is_decoder=False?): it is no causal language model"
+        )
+    tree, asked = TokenTree.pack(groups), policy.packs
+    said = ""
+    for packs in (True, False) if asked else (False,):
+        for head in dict.fromkeys((measured, None)):
+            policy.packs, policy.head = packs, head
+            try:
+                found = [row[: len(t)] for row, t in zip(_trained(policy, tree), truth, strict=True)]
+                said = _differs(policy, found, truth)
+            except Exception as error:
+                said = _line(error)
+            if not said:
+                _examine_sampling(policy, [p for p, _ in groups])
+                return _say(policy, kind)
+    raise ModelError(
+        f"{policy.name}: {kind} can't be trained here: its log-probs, computed apart from its own logits, differ ({said})"
+    )
+
+
+@torch.enable_grad()
+def _trained(policy: Any, tree: TokenTree) -> Float[Tensor, "n t"]:
+    """Log-probs as training computes them, their gradient (of some small weight near the entrance) included."""
+    scored = policy.score_tree(tree)
+    weights = [p for p in policy.parameters() if p.requires_grad]
+    if weights:
+        early = min(weights[: max(4, len(weights) // 3)], key=Tensor.numel)
+        torch.autograd.grad(scored.sum(), early, allow_unused=True)
+    return scored.detach()
+
+
+def _say(policy: Any, kind: str) -> None:
+    ways = {
+        "padded rows (tree attention is tested for others only)": not policy.packs,
+        "all logits at once, from its own head": policy.head is None,
+        "a cache that its rows don't share": policy.sampling_way == "own",
+        "sampling without a cache": policy.sampling_way == "none",
+    }
+    if any(ways.values()):
+        log.warning(
+            "%s: %s takes slower ways: %s", policy.name, kind, "; ".join(w for w, taken in ways.items() if taken)
+        )
+
+
+def _examine_sampling(policy: Any, prompts: list[list[int]]) -> None:
+    """The first way of using the cache by which what is sampled is as likely as it was said to be."""
+    for way in ("shared", "own", "none"):
+        policy.sampling_way = way
+        try:
+            drawn = generate(policy.core, prompts, 2, Sampling(max_new_tokens=3), seed=0, eos=set(), pad=policy.tokeniser.pad,
+                             decode=policy.tokeniser.decode, way=way)  # fmt: skip
+            rows = [(prompts[i // 2], ids) for i, ids in enumerate(drawn.ids)]
+            said = _differs(policy, list(drawn.logprobs), [own_logprobs(policy, p, c) for p, c in rows])
+        except Exception as error:
+            said = _line(error)
+        if not said:
+            return
+    raise ModelError(f"{policy.name}: {type(policy.core).__name__} can't be sampled: what it draws is less or more likely by its own "
+                     f"logits ({said})")  # fmt: skip
+
+
+def own_logprobs(policy: Any, prompt: Sequence[int], completion: Sequence[int]) -> Float[Tensor, "t"]:
+    """Log-probs of a completion by the class's own logits for the whole text, alone and without a cache."""
+    ids = torch.tensor([*prompt, *completion], device=policy.device)
+    logits = policy.core(input_ids=ids[None], use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    return logits.log_softmax(-1).gather(-1, ids[len(prompt) :, None])[:, 0]
+
+
+def _looks_ahead(policy: Any, prompt: list[int], completions: list[list[int]]) -> bool:
+    """Whether what a token is followed by changes what the model makes of it."""
+    alone = own_logprobs(policy, prompt[:1], prompt[1:])
+    followed = own_logprobs(policy, prompt[:1], [*prompt[1:], *completions[0]])
+    return bool(_differs(policy, [alone], [followed[: len(alone)]]))
+
+
+def _groups(policy: Any) -> list[tuple[list[int], list[list[int]]]]:
+    """Ordinary tokens from all over the vocabulary."""
+    inner = policy.tokeniser.inner
+    known = min(policy.core.get_input_embeddings().weight.shape[0], len(inner))
+    usable = [i for i in range(known) if i not in set(inner.all_special_ids)] or list(range(known))
+    take = iter(usable[(7919 * i) % len(usable)] for i in range(1, 100))
+    return [([next(take) for _ in range(n)], [[next(take) for _ in range(m)] for m in sizes]) for n, sizes in ROWS]
+
+
+def _head(policy: Any, ids: list[int]) -> Head | None:
+    """How the class makes logits of its last hidden states, by measurement; None where it is more than a scale and a cap."""
+    linear = policy.core.get_output_embeddings()
+    if not isinstance(linear, nn.Linear):
+        return None
+    rows = {"input_ids": torch.tensor([ids], device=policy.device), "use_cache": False}
+    try:
+        plain = linear(policy.backbone(**rows).last_hidden_state).double()
+    except Exception:  # a class whose inside is built otherwise goes by its own logits
+        return None
+    logits = policy.core(**rows).logits.double()
+    cap = getattr(policy.config.get_text_config(), "final_logit_softcapping", None)
+    wanted = logits if not cap else cap * torch.atanh((logits / cap).clamp(-0.999999, 0.999999))
+    scale = float((wanted * plain).sum() / plain.square().sum())
+    # A config names the exact number; what is measured has the precision of the weights.
+    named = [
+        float(v) for v in vars(policy.config.get_text_config()).values() if isinstance(v, int | float) and v and v == v
+    ]
+    near = min([1.0, *named, *(1 / v for v in named)], key=lambda v: abs(v - scale))
+    return Head(near if abs(near - scale) < 0.01 * abs(scale) else scale, cap or None)
+
+
+def _differs(policy: Any, found: list[Tensor], truth: list[Tensor]) -> str:
+    """By how much two tellings of the same log-probs differ, as words; "" where they agree."""
+    gap = max(
+        float((f[: len(t)].float().cpu() - t.float().cpu()).abs().max()) for f, t in zip(found, truth, strict=True)
+    )
+    narrow = next(policy.core.parameters()).dtype not in (torch.float32, torch.float64)
+    return "" if gap < (0.5 if narrow else 2e-3) else f"by {gap:.3g}"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
