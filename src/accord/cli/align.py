@@ -1,25 +1,23 @@
 """accord align: from feedback or a reward to a better policy."""
 
-import inspect
 from json import dumps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from accord import losses
-from accord.algorithms import GRPO, KTO, PPO, RAFT, RLOO, Preference, Rollout, Supervised
-from accord.cli.data import load, say, split, within
+from accord.algorithms import Preference
+from accord.cli.data import at_least_one, first_process, say, split
+from accord.cli.intake import Intake, empty_answer, no_preference, of_kind
+from accord.cli.lengths import fits
+from accord.cli.methods import LEARNS, ON_POLICY, PAIRED, Method, check, make
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.engine import Training, fit
+from accord.engine.fit import Resume
 from accord.engine.run import write_json
-from accord.errors import ConfigError, FeedbackError
 from accord.evaluation import Probe, accuracy, write_report
-from accord.feedback import Comparison, Feedback, Label, prompt_key
+from accord.feedback import Comparison, prompt_key
 from accord.policies import LanguagePolicy, Sampling
 from accord.policies.loading import resolve
-
-Method = Literal["dpo", "ipo", "simpo", "orpo", "rpo", "kto", "sft", "grpo", "rloo", "ppo", "raft"]
-PAIRED = ("dpo", "ipo", "simpo", "orpo", "rpo")
-ON_POLICY = {"grpo": GRPO, "rloo": RLOO, "ppo": PPO, "raft": RAFT}
+from accord.policies.placement import device_of, dtype_of
 
 
 def align(
@@ -44,7 +42,9 @@ def align(
     test_limit: int = 64,
     reference_store: str | None = None,
     gradient_checkpointing: bool = False,
-    resume: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    resume: Resume = False,
 ) -> None:
     """Align a language model: by preferences (dpo, ipo, simpo, orpo, rpo, kto), examples (sft) or a reward (grpo, rloo, ppo, raft).
 
@@ -70,41 +70,49 @@ def align(
         test_limit: measure on at most so many held-out prompts or pairs.
         reference_store: folder that keeps the reference's log-probs for later runs.
         gradient_checkpointing: less memory for more time.
-        resume: go on from the last checkpoint.
+        device: cpu, cuda …; auto takes the accelerator, where there is one.
+        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
+        resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
-    options = options or {}
-    _check(method, reward, judge, options, group_size, sampling)
+    checked = check(method, options or {}, reward, sampling, group_size)
+    for spec in (reward, judge):
+        if spec is not None:
+            check_reward(spec)
+    at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora)
+    dtype_of(dtype, device_of(device))
     resolve(model)
-    records = load(data, columns, skip_bad, limit, chat)
-    _check_records(method, records)
-    kept, held = split(records, test, training.seed, split_by)
-    policy = LanguagePolicy.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing)
-    kept, held = within(kept, policy.tokeniser, max_tokens), within(held, policy.tokeniser, max_tokens)
-    info = {"title": f"{method.upper()} on {Path(model).name}", "model": model, "data": data, "method": method,
-            "options": options, "reward": reward, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
-    if method in ON_POLICY:
-        more: dict[str, Any] = {} if group_size is None else {"group_size": group_size}
-        made = open_reward(reward)  # type: ignore[arg-type]
-        algorithm: Any = ON_POLICY[method](policy, made, sampling=sampling, **options, **more)
-        watch = {"proxy": made} | ({"judge": open_reward(judge)} if judge is not None else {})
-        measure: Any = Probe(policy, held[:test_limit], watch, sampling, folder=out, reference=algorithm.reference)
+    drawn = method in ON_POLICY
+    intake = Intake.read(data, columns, skip_bad, limit, chat)
+    unfit = [] if drawn else [empty_answer, *([no_preference] if method in PAIRED else [])]
+    usable = intake.sift(intake.records, of_kind(LEARNS[method], method), *unfit, purpose="train on")
+    kept, held = split(usable, test, training.seed, split_by)
+    policy = LanguagePolicy.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
+                                 seed=training.seed)  # fmt: skip
+    short = fits(intake, policy, max_tokens, answers=not drawn)
+    kept, held = intake.sift(kept, short, purpose="train on"), intake.sift(held, short, purpose="test on")
+    rows: list[Any] = intake.pairs(kept) if method in PAIRED else list(kept)
+    made: Any = open_reward(reward, device, dtype) if reward is not None else None
+    algorithm = make(method, policy, checked, made, sampling, group_size, reference_store)
+    measure: Any = None
+    if drawn:
+        watch = {"proxy": made} | ({"judge": open_reward(judge, device, dtype)} if judge is not None else {})
+        measure = Probe(policy, held[:test_limit], watch, sampling, folder=out, reference=algorithm.reference)
     elif method in PAIRED:
-        algorithm = Preference(policy, method, store=reference_store, **options)  # type: ignore[arg-type]
-        pairs = held.comparisons()[:test_limit]
+        pairs = intake.pairs(held)[:test_limit]
         measure = lambda step: implicit_accuracy(algorithm, pairs, split_by)  # noqa: E731
-    elif method == "kto":
-        algorithm, measure = KTO(policy, store=reference_store, **options), None
-    else:
-        algorithm, measure = Supervised(policy), None
-    rows = kept.comparisons() if method in PAIRED else list(kept)
+    intake.tell(to_train_on=len(kept), held_out=len(held))
+    info = {"title": f"{method.upper()} on {Path(model).name}", "model": model, "data": data, "method": method,
+            "options": checked, "reward": reward, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
     run = fit(algorithm, rows, training, out=out, resume=resume, evaluate=measure, info=info)
-    policy.save(Path(out) / "policy")
     measured = run.evaluations or run.metrics
     result = {"before": measured[0], "after": measured[-1], "train_records": len(rows), "steps": len(run.metrics),
-              "seconds": sum(run.column("seconds"))}  # fmt: skip
-    write_json(Path(out) / "result.json", result)
-    say(f"report: {write_report(out)}")
-    print(dumps(result))
+              "seconds": sum(run.column("seconds")), "intake": intake.row()}  # fmt: skip
+    with first_process() as first:
+        if first:
+            policy.save(Path(out) / "policy")
+            write_json(Path(out) / "result.json", result)
+            say(f"report: {write_report(out)}")
+            print(dumps(result))
 
 
 def implicit_accuracy(algorithm: Preference, pairs: list[Comparison], by: str = "prompt") -> dict[str, float]:
@@ -117,57 +125,3 @@ def implicit_accuracy(algorithm: Preference, pairs: list[Comparison], by: str = 
         found = accuracy(x, names)
         row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
     return {**row, "margin": float(gaps.mean()), "pairs": float(len(pairs))}
-
-
-def _check(
-    method: str, reward: Any, judge: Any, options: dict[str, Any], group_size: int | None, sampling: Sampling
-) -> None:
-    """Refuse what can't work before anything is loaded."""
-    if method in ON_POLICY:
-        if reward is None:
-            raise ConfigError(f"{method} wants a reward: a saved model, file.py:function, or a rule (--reward)")
-        sampling.check_trainable()
-        known = {**_options_of(ON_POLICY[method]), **_options_of(Rollout.__init__)}
-    else:
-        if reward is not None:
-            raise ConfigError(
-                f"{method} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ppo or raft"
-            )
-        if group_size is not None:
-            raise ConfigError(f"{method} draws no answers: leave --group_size out")
-        known = _options_of(
-            {**{m: getattr(losses, m) for m in PAIRED}, "kto": KTO.__init__, "sft": lambda: None}[method]
-        )
-    odd = sorted(set(options) - set(known))
-    if odd:
-        raise ConfigError(f"{method} has no option {odd[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
-    for spec in (reward, judge):
-        if spec is not None:
-            check_reward(spec)
-
-
-def _options_of(function: Any) -> dict[str, Any]:
-    skip = {
-        "self",
-        "policy",
-        "reward",
-        "c",
-        "r",
-        "sampling",
-        "options",
-        "group_size",
-        "credit",
-        "critic",
-        "reference",
-        "store",
-    }
-    return {n: p for n, p in inspect.signature(function).parameters.items() if n not in skip}
-
-
-def _check_records(method: str, records: Feedback) -> None:
-    if method in PAIRED:
-        records.comparisons()
-    elif method == "kto" and not records.of(Label):
-        raise FeedbackError(
-            "kto wants labelled completions: prompt, completion and label (true or false) in each record"
-        )

@@ -12,7 +12,7 @@ from typing import Any
 import jsonargparse
 
 from accord.cli import align, demo, personalize, recipes, reward, sample, show
-from accord.errors import ConfigError
+from accord.errors import AccordError, ConfigError
 
 COMMANDS: dict[str, Any] = {
     "demo": {
@@ -48,7 +48,7 @@ def run(args: list[str]) -> Any:
     parser = jsonargparse.ArgumentParser(prog=" ".join(["accord", *words]), description=_first(target))
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     parser.add_function_arguments(target, as_group=False, fail_untyped=True)
-    said = io.StringIO()
+    said, see = io.StringIO(), f"(see accord {' '.join(words)} --help)"
     try:
         with contextlib.redirect_stderr(said):
             options = parser.instantiate_classes(
@@ -57,7 +57,11 @@ def run(args: list[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0
-        raise ConfigError(f"{_problem(said.getvalue())} (see accord {' '.join(words)} --help)") from None
+        raise ConfigError(f"{_problem(said.getvalue())} {see}") from None
+    except AccordError:
+        raise
+    except Exception as error:  # the parser meets values that it was not made for in many ways
+        raise ConfigError(f"the options can't be read: {_problem(str(error)) or type(error).__name__} {see}") from error
     return target(**{k: v for k, v in options.as_dict().items() if k != "config"})
 
 
@@ -100,7 +104,8 @@ def _flags(target: Any, args: list[str]) -> list[str]:
             name, equals, value = arg.partition("=")
             arg = name[:2] + name[2:].replace("-", "_") + equals + value
             alone = not equals and (i + 1 == len(args) or args[i + 1].startswith("--"))
-            if alone and hints.get(arg[2:]) is bool:
+            hint = hints.get(arg[2:])
+            if alone and (hint is bool or bool in typing.get_args(hint)):
                 arg += "=true"
         out.append(arg)
     return out

@@ -1,53 +1,13 @@
-"""Reading feedback for a command: columns, splits, length limits, chat turns."""
+"""What commands have in common: splits, checks, notes on stderr, one process that writes, quiet libraries."""
 
+import contextlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from accord.errors import ConfigError, FeedbackError, ModelError
-from accord.feedback import Comparison, Example, Feedback, Label, Ranking, Rating, read
-from accord.policies.tokenise import Tokeniser
-
-
-def load(path: str, columns: dict[str, str] | None, skip_bad: bool, limit: int | None, chat: bool) -> Feedback:
-    """Read feedback and say what was left out."""
-    found = read(path, columns=columns, skip_bad=skip_bad, limit=limit)
-    if found.skipped:
-        say(
-            f"left out {len(found.skipped)} malformed records of {len(found.skipped) + len(found)}, the first: {found.skipped[0]}"
-        )
-    return Feedback(tuple(as_chat(r) for r in found)) if chat else found
-
-
-def as_chat(record: Any) -> Any:
-    """A text prompt as a user's message, so that the model's chat template frames it."""
-    if isinstance(record.prompt, str):
-        return record.model_copy(update={"prompt": [{"role": "user", "content": record.prompt}]})
-    return record
-
-
-def within(records: Feedback, tokeniser: Tokeniser, max_tokens: int | None) -> Feedback:
-    """Only records whose prompt and longest completion fit."""
-    if max_tokens is None:
-        return records
-    kept = tuple(r for r in records if _tokens(r, tokeniser) <= max_tokens)
-    if len(kept) < len(records):
-        say(f"left out {len(records) - len(kept)} of {len(records)} records longer than {max_tokens} tokens")
-    if not kept:
-        raise FeedbackError(f"every record is longer than max_tokens={max_tokens}; raise it")
-    return Feedback(kept)
-
-
-def _tokens(record: Any, tokeniser: Tokeniser) -> int:
-    prompt = len(tokeniser.prompt(record.prompt))
-    texts: Sequence[str] = ()
-    if isinstance(record, Comparison):
-        texts = (record.chosen, record.rejected)
-    elif isinstance(record, Ranking):
-        texts = record.completions
-    elif isinstance(record, Rating | Label | Example):
-        texts = (record.completion,)
-    return prompt + max((len(tokeniser.completion(record.prompt, t)) for t in texts), default=0)
+from accord.engine import on_main, wait_for_all
+from accord.engine.processes import failing_together
+from accord.errors import ConfigError, ModelError
+from accord.feedback import Feedback
 
 
 def split(records: Feedback, share: float, seed: int, by: str) -> tuple[Feedback, Feedback]:
@@ -62,9 +22,25 @@ def split(records: Feedback, share: float, seed: int, by: str) -> tuple[Feedback
     return train, test
 
 
+def at_least_one(**options: int | None) -> None:
+    """Refuse numbers of things below 1."""
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, but is {value}")
+
+
+@contextlib.contextmanager
+def first_process() -> Iterator[bool]:
+    """Whether this is the process that writes; the others wait for it, and end with it if it fails."""
+    with failing_together():
+        yield on_main()
+    wait_for_all()
+
+
 def say(text: str) -> None:
-    """A note on stderr."""
-    print(text, file=sys.stderr)
+    """A note on stderr, by the first process alone."""
+    if on_main():
+        print(text, file=sys.stderr)
 
 
 def quiet_diffusers() -> None:

@@ -3,11 +3,18 @@
 from pathlib import Path
 
 from accord.cli.data import quiet_diffusers, say
+from accord.engine.fit import Resume
 from accord.engine.run import Run
 from accord.errors import RunError
 
 
-def letters(out: str = "runs/letters", pairs: int = 3000, steps: int = 60, seed: int = 0, resume: bool = False) -> None:
+def letters(
+    out: str = "runs/letters",
+    pairs: int = 3000,
+    steps: int = 60,
+    seed: int = 0,
+    resume: Resume = False,
+) -> None:
     """From simulated people's verdicts to a better tiny language model, with a report (about two minutes).
 
     Args:
@@ -15,7 +22,7 @@ def letters(out: str = "runs/letters", pairs: int = 3000, steps: int = 60, seed:
         pairs: verdicts to learn from.
         steps: of alignment.
         seed: of everything.
-        resume: go on from the last checkpoint.
+        resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
     from accord.worlds.letters.demo import run_demo
 
@@ -25,7 +32,11 @@ def letters(out: str = "runs/letters", pairs: int = 3000, steps: int = 60, seed:
 
 
 def portraits(
-    out: str = "runs/portraits", steps: int = 36, learning: int = 300, seed: int = 0, resume: bool = False
+    out: str = "runs/portraits",
+    steps: int = 36,
+    learning: int = 300,
+    seed: int = 0,
+    resume: Resume = False,
 ) -> None:
     """From one picture of a new face to a picture generator that has learned it; then rewards, and a report on whether they helped.
 
@@ -34,7 +45,7 @@ def portraits(
         steps: of alignment with rewards.
         learning: steps of denoising on the picture before that.
         seed: of everything, the face included.
-        resume: go on from the last checkpoint.
+        resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
     quiet_diffusers()
     from accord.worlds.portraits.demo import run_demo
@@ -44,7 +55,7 @@ def portraits(
     _tell(run, report, "prompts")
 
 
-def _check(out: str, resume: bool) -> None:
+def _check(out: str, resume: bool | str) -> None:
     if (Path(out) / "run.json").is_file() and not resume and Run.open(out).metrics:
         raise RunError(f"{out} already holds a run: go on with --resume, or give another --out")
 

@@ -12,6 +12,7 @@ from accord.algorithms import IDAligner
 from accord.cli.data import quiet_diffusers, say
 from accord.cli.rewards import RewardSpec, check_reward, open_function, open_reward
 from accord.engine import Training, fit
+from accord.engine.fit import Resume
 from accord.engine.run import Run
 from accord.errors import ConfigError, RunError
 from accord.evaluation import Probe, write_report
@@ -41,8 +42,9 @@ def personalize(
     last: int = 5,
     sampling: Denoising = Denoising(steps=20, guidance=5.0, eta=0.0),
     training: Training = Training(steps=400, batch_size=1, lr=5e-5, checkpoint_every=50),
-    device: str = "cpu",
-    resume: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    resume: Resume = False,
 ) -> None:
     """Teach a diffusers pipeline one person from pictures, by LoRA with identity feedback (ID-Aligner, arXiv 2404.15449).
 
@@ -60,8 +62,9 @@ def personalize(
         last: feedback at a random one of so many last denoising steps.
         sampling: how pictures are drawn.
         training: how to train.
-        device: cpu, cuda …
-        resume: go on from the last checkpoint.
+        device: cpu, cuda …; auto takes the accelerator, where there is one.
+        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
+        resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
     quiet_diffusers()
     folder = Path(out)
@@ -74,8 +77,8 @@ def personalize(
     if aesthetics is not None:
         check_reward(aesthetics)
     say(f"loading {model}")
-    policy = DiffusionPolicy.load(model, lora=lora, device=device)
-    extra = None if aesthetics is None else open_reward(aesthetics)
+    policy = DiffusionPolicy.load(model, lora=lora, device=device, dtype=dtype, seed=training.seed)
+    extra = None if aesthetics is None else open_reward(aesthetics, device, dtype)
     side = policy.picture_size
     shown = torch.stack([_square(p, side) for p in pictures])
     save_picture(shown[0], folder / "reference.png")

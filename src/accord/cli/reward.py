@@ -2,18 +2,23 @@
 
 from json import dumps
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from accord.cli.data import load, say, split, within
+from accord.cli.data import at_least_one, first_process, say, split
+from accord.cli.heldout import HeldOut
+from accord.cli.intake import Intake, answers_of, empty_answer, no_preference, of_kind
+from accord.cli.lengths import fits
 from accord.cli.rewards import check_reward, open_reward
 from accord.engine import Training
+from accord.engine.fit import Resume
 from accord.engine.run import write_json, write_text
-from accord.errors import ConfigError, FeedbackError
-from accord.evaluation import Estimate, accuracy, write_report
-from accord.feedback import Comparison, prompt_key
-from accord.rewards import BradleyTerry, EncoderReward, Reward, SentenceEncoder, score
+from accord.evaluation import write_report
+from accord.feedback import Comparison, Example, Label, Ranking, Rating
+from accord.policies.loading import resolve
+from accord.policies.placement import device_of, dtype_of
+from accord.rewards import BradleyTerry, EncoderReward, SentenceEncoder, score
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
+from accord.rewards.reward import reward_columns
 
 
 def train(
@@ -23,6 +28,7 @@ def train(
     lora: int | None = None,
     fitting: FitOptions = FitOptions(),
     training: Training = Training(),
+    aspect: str | None = None,
     columns: dict[str, str] | None = None,
     skip_bad: bool = False,
     chat: bool = False,
@@ -32,7 +38,9 @@ def train(
     split_by: str = "prompt",
     test_limit: int | None = None,
     gradient_checkpointing: bool = False,
-    resume: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    resume: Resume = False,
 ) -> None:
     """Train a reward model on comparisons, rankings or ratings, and measure it on held-out prompts.
 
@@ -43,6 +51,7 @@ def train(
         lora: rank of adapters; none trains every weight.
         fitting: how feedback becomes a loss.
         training: how to train.
+        aspect: what of ratings is learned; without, overall or the first one's first.
         columns: for each field the column that holds it.
         skip_bad: leave malformed records out.
         chat: treat text prompts as a user's message.
@@ -50,38 +59,52 @@ def train(
         max_tokens: leave longer records out.
         test: share of prompts held out.
         split_by: prompt, or a column whose values stay together.
-        test_limit: measure on at most so many held-out pairs, evenly spread.
+        test_limit: measure on at most so many held-out pairs or ratings, evenly spread.
         gradient_checkpointing: less memory for more time.
-        resume: go on from the last checkpoint.
+        device: cpu, cuda …; auto takes the accelerator, where there is one.
+        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
+        resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
-    kept, held = split(load(data, columns, skip_bad, limit, chat), test, training.seed, split_by)
-    if model.startswith("encoder:"):
-        reward: BradleyTerry | EncoderReward = EncoderReward(
-            SentenceEncoder(model.partition(":")[2]), seed=training.seed
-        )
+    at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora)
+    place = device_of(device)
+    dtype_of(dtype, place)
+    encodes = model.startswith("encoder:")
+    if not encodes:
+        resolve(model)
+    intake = Intake.read(data, columns, skip_bad, limit, chat)
+    learned = of_kind((Comparison, Ranking, Rating), "a reward")
+    unrated = intake.narrow(aspect)
+    usable = intake.sift(intake.records, learned, unrated, empty_answer, no_preference, purpose="train on")
+    kept, held = split(usable, test, training.seed, split_by)
+    reward: Any
+    if encodes:
+        reward = EncoderReward(SentenceEncoder(model.partition(":")[2], device=device), seed=training.seed).to(place)
     else:
-        reward = BradleyTerry.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing)
-        kept, held = within(kept, reward.tokeniser, max_tokens), within(held, reward.tokeniser, max_tokens)
-    pairs = _spread_out(held.comparisons(), test_limit)
+        reward = BradleyTerry.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
+                                   seed=training.seed)  # fmt: skip
+    short = fits(intake, reward, max_tokens)
+    kept, held = intake.sift(kept, short, purpose="train on"), intake.sift(held, short, purpose="test on")
+    measures = HeldOut(intake.pairs(held), held.of(Rating), split_by, test_limit)
+    intake.tell(to_train_on=len(kept), held_out=len(held))
 
     def measure(step: int) -> dict[str, float]:
-        if step == 0 and not getattr(reward, "has_opinions", True):
-            return {"accuracy": 0.5, "accuracy_low": 0.5, "accuracy_high": 0.5}  # all ties; no need to compute them
-        return _row(held_out(reward, pairs, split_by))
+        fresh = step == 0 and not getattr(reward, "has_opinions", True)
+        return measures(None if fresh else reward)  # a fresh head's scores are all 0; no need to compute them
 
-    info = {"title": f"Reward model from {Path(model).name}", "model": model, "data": data, "optimised": "comparisons",
-            "test_pairs": len(pairs), "split_by": split_by, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
+    info = {"title": f"Reward model from {Path(model).name}", "model": model, "data": data, "optimised": "feedback",
+            **measures.sizes(), "split_by": split_by, "lora": lora, "max_tokens": max_tokens, "fitting": vars(fitting)}  # fmt: skip
     run = fit_reward(
         RewardFitting(reward, fitting), kept, out=out, training=training, resume=resume, evaluate=measure, info=info
     )
-    reward.save(Path(out) / "model")
-    last, clusters = run.evaluations[-1], len({_cluster(p, split_by) for p in pairs})
-    result = {"before": run.evaluations[0], "after": last, "test_pairs": len(pairs), "test_clusters": clusters,
-              "train_records": len(kept), "steps": len(run.metrics), "seconds": sum(run.column("seconds"))}  # fmt: skip
-    write_json(Path(out) / "result.json", result)
-    say(f"report: {write_report(out)}")
-    print(f"held-out accuracy {last['accuracy']:.3f} [{last['accuracy_low']:.3f}, {last['accuracy_high']:.3f}] on "
-          f"{len(pairs)} pairs of {clusters} {split_by}s; model in {Path(out) / 'model'}")  # fmt: skip
+    last = run.evaluations[-1]
+    result = {"before": run.evaluations[0], "after": last, **measures.sizes(), "train_records": len(kept),
+              "steps": len(run.metrics), "seconds": sum(run.column("seconds")), "intake": intake.row()}  # fmt: skip
+    with first_process() as first:
+        if first:
+            reward.save(Path(out) / "model")
+            write_json(Path(out) / "result.json", result)
+            say(f"report: {write_report(out)}")
+            print(f"{measures.words(last)}; model in {Path(out) / 'model'}")
 
 
 def evaluate(
@@ -92,6 +115,8 @@ def evaluate(
     chat: bool = False,
     limit: int | None = None,
     cluster_by: str = "prompt",
+    device: str = "auto",
+    dtype: str = "auto",
     json: bool = False,
 ) -> None:
     """Measure how often a reward ranks the preferred answer first.
@@ -104,11 +129,25 @@ def evaluate(
         skip_bad: leave malformed records out.
         chat: treat text prompts as a user's message.
         limit: read at most so many records.
+        device: cpu, cuda …; auto takes the accelerator, where there is one.
+        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
         json: print JSON.
     """
     check_reward(reward)
-    found = held_out(open_reward(reward), load(data, columns, skip_bad, limit, chat).comparisons(), cluster_by)
-    print(dumps(found.row()) if json else f"accuracy {found} over {found.clusters} {cluster_by}s")
+    intake = Intake.read(data, columns, skip_bad, limit, chat)
+    usable = intake.sift(
+        intake.records, of_kind((Comparison, Ranking), "the measure"), no_preference, purpose="measure on"
+    )
+    opened = open_reward(reward, device, dtype)
+    usable = intake.sift(usable, fits(intake, opened, None), purpose="measure on")
+    measures = HeldOut(intake.pairs(usable), by=cluster_by)
+    intake.tell(to_measure_on=len(usable))
+    found = measures.accuracy(opened)
+    print(
+        dumps({**found.row(), "intake": intake.row()})
+        if json
+        else f"accuracy {found} over {found.clusters} {cluster_by}s"
+    )
 
 
 def score_file(
@@ -116,8 +155,11 @@ def score_file(
     data: str,
     out: str,
     columns: dict[str, str] | None = None,
+    skip_bad: bool = False,
     chat: bool = False,
     batch_size: int = 32,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> None:
     """Score completions: writes one JSON line for each with its reward.
 
@@ -126,48 +168,23 @@ def score_file(
         data: records with prompt and completion (or messages).
         out: file to write.
         columns: for each field the column that holds it.
+        skip_bad: leave malformed records out.
         chat: treat text prompts as a user's message.
         batch_size: records at once.
+        device: cpu, cuda …; auto takes the accelerator, where there is one.
+        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
     """
     check_reward(reward)
-    records = load(data, columns, False, None, chat)
-    if any(not hasattr(r, "completion") for r in records):
-        raise FeedbackError(f"{data}: scoring wants a prompt and one completion in each record")
-    scorer = open_reward(reward)
-    prompts, texts = [r.prompt for r in records], [r.completion for r in records]  # type: ignore[union-attr]
-    said = score(scorer, prompts=prompts, completions=texts, batch_size=batch_size,
-                 **{k: [r.columns.get(k) for r in records] for k in records[0].columns})  # fmt: skip
+    at_least_one(batch_size=batch_size)
+    intake = Intake.read(data, columns, skip_bad, None, chat)
+    usable = intake.sift(intake.records, of_kind((Example, Label, Rating), "scoring"), purpose="score")
+    opened = open_reward(reward, device, dtype)
+    usable = intake.sift(usable, fits(intake, opened, None), purpose="score")
+    intake.tell(scored=len(usable))
+    prompts, answers = [r.prompt for r in usable], [answers_of(r)[0] for r in usable]
+    said = score(opened, prompts=prompts, completions=answers, batch_size=batch_size, **reward_columns(usable))
     lines = [dumps({"prompt": p, "completion": c, "reward": v if ok else None})
-             for p, c, v, ok in zip(prompts, texts, said.values.tolist(), said.valid.tolist(), strict=True)]  # fmt: skip
+             for p, c, v, ok in zip(prompts, answers, said.values.tolist(), said.valid.tolist(), strict=True)]  # fmt: skip
     write_text(Path(out), "\n".join(lines) + "\n")
-    print(f"{len(lines)} scores in {out}, mean {float(said.values[said.valid].mean()):.4g}")
-
-
-def held_out(reward: Reward, pairs: list[Comparison], by: str, batch_size: int = 8) -> Estimate:
-    """Accuracy on comparisons, with an interval over prompts (or the values of a column)."""
-    gaps = []
-    for i in range(0, len(pairs), batch_size):
-        part = pairs[i : i + batch_size]
-        said = score(reward, prompts=[p.prompt for p in part for _ in "12"],
-                     completions=[c for p in part for c in (p.chosen, p.rejected)],
-                     group=[j for j in range(len(part)) for _ in "12"])  # fmt: skip
-        gaps.append(said.values[0::2] - said.values[1::2])
-    return accuracy(torch.cat(gaps), [_cluster(p, by) for p in pairs])
-
-
-def _cluster(pair: Comparison, by: str) -> str:
-    if by == "prompt":
-        return prompt_key(pair.prompt)
-    if by not in pair.columns:
-        raise ConfigError(f"can't group by column {by!r}: the data have {sorted(pair.columns)}")
-    return str(pair.columns[by])
-
-
-def _spread_out(pairs: list[Comparison], most: int | None) -> list[Comparison]:
-    if most is None or len(pairs) <= most:
-        return pairs
-    return [pairs[i * len(pairs) // most] for i in range(most)]
-
-
-def _row(found: Estimate) -> dict[str, float]:
-    return {"accuracy": found.value, "accuracy_low": found.low, "accuracy_high": found.high}
+    mean = f"mean {float(said.values[said.valid].mean()):.4g}" if bool(said.valid.any()) else "none of them applies"
+    print(f"{len(lines)} scores in {out}, {mean}")

@@ -1,12 +1,14 @@
 """Rewards as the command line names them: a saved model, a rule, or a function in a Python file."""
 
 import importlib.util
-import inspect
+import traceback
 from pathlib import Path
 from typing import Any
 
 from accord import rewards
-from accord.errors import ConfigError
+from accord.cli.options import check_options
+from accord.errors import ConfigError, ModelError
+from accord.policies.placement import device_of
 from accord.rewards import Reward
 
 RULES = ("exact_answer", "json_call", "length_penalty", "matches", "numeric_answer")
@@ -17,42 +19,46 @@ RewardSpec = str | dict[str, Any]
 def check_reward(spec: RewardSpec) -> None:
     """Refuse, before anything is loaded, what `open_reward` could not open."""
     if isinstance(spec, dict):
-        for name, options in spec.items():
-            if name not in RULES:
-                raise ConfigError(f"no rule called {name!r}; the rules are {', '.join(RULES)}")
-            check_options(getattr(rewards, name), options or {}, f"reward {name}")
+        _rules(spec)
     elif ".py:" in spec:
         open_function(spec)
     else:
         _kind(Path(spec), spec)
 
 
-def open_reward(spec: RewardSpec) -> Reward:
+def open_reward(spec: RewardSpec, device: str = "auto", dtype: str = "auto") -> Reward:
     """A reward of its specification.
 
     A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, or rules by name with
     their options; several rules are added up.
+
+    Raises:
+        ModelError: it is a language model that has no reward head.
     """
     if isinstance(spec, dict):
-        made = {name: getattr(rewards, name)(**(options or {})) for name, options in spec.items()}
-        return next(iter(made.values())) if len(made) == 1 else rewards.combine(made)
+        rules = _rules(spec)
+        return next(iter(rules.values())) if len(rules) == 1 else rewards.combine(rules)
     if ".py:" in spec:
         return open_function(spec)
     if _kind(Path(spec), spec) == "encoder":
-        return rewards.EncoderReward.load(spec)
-    return rewards.BradleyTerry.load(spec).eval().requires_grad_(False)
+        return rewards.EncoderReward.load(spec).to(device_of(device))
+    made = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)
+    if not made.has_opinions:
+        raise ModelError(f"{spec} is a language model without a reward head: train one on it with accord reward train")
+    return made.requires_grad_(False)
 
 
-def check_options(function: Any, options: dict[str, Any], what: str) -> None:
-    """Refuse options that a function doesn't have, or lacks without a default."""
-    parameters = inspect.signature(function).parameters
-    known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    odd = sorted(set(options) - set(known))
-    if odd:
-        raise ConfigError(f"{what} has no option {odd[0]!r}; it has {', '.join(known) or 'none'}")
-    missing = [n for n in known if parameters[n].default is inspect.Parameter.empty and n not in options]
-    if missing:
-        raise ConfigError(f"{what} wants the option {missing[0]!r}")
+def _rules(spec: dict[str, Any]) -> dict[str, Reward]:
+    """Rules by name, made with their options."""
+    if not spec:
+        raise ConfigError(f"a reward without any rule; the rules are {', '.join(RULES)}")
+    made = {}
+    for name, options in spec.items():
+        if name not in RULES:
+            raise ConfigError(f"no rule called {name!r}; the rules are {', '.join(RULES)}")
+        rule = getattr(rewards, name)
+        made[name] = rule(**check_options([rule], {} if options is None else options, f"reward {name}"))
+    return made
 
 
 def _kind(path: Path, spec: str) -> str:
@@ -73,7 +79,17 @@ def open_function(spec: str) -> Any:
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        line = getattr(error, "lineno", None) or _line_in(file, error)
+        raise ConfigError(f"{file}{f', line {line}' if line else ''}: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, name, None)):
         raise ConfigError(f"{file} defines no function {name!r}")
     return getattr(module, name)
+
+
+def _line_in(file: str, error: BaseException) -> int | None:
+    """The last line of a file that was being run when an error came up."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return lines[-1] if lines else None

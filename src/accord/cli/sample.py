@@ -4,11 +4,14 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from accord.cli.data import load
+from accord.cli.data import at_least_one
+from accord.cli.intake import Intake
+from accord.cli.lengths import fits
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.engine.run import write_text
 from accord.errors import ConfigError
 from accord.policies import LanguagePolicy, Sampling
+from accord.policies.placement import device_of, dtype_of
 from accord.search import best_of_n
 
 
@@ -20,8 +23,12 @@ def sample(
     reward: RewardSpec | None = None,
     n: int = 1,
     sampling: Sampling = Sampling(),
+    columns: dict[str, str] | None = None,
+    skip_bad: bool = False,
     chat: bool = False,
     seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
     out: str | None = None,
 ) -> None:
     """Draw answers; with --search best-of-n only the one the reward likes most.
@@ -34,20 +41,29 @@ def sample(
         reward: what chooses.
         n: answers to each prompt.
         sampling: how answers are drawn.
+        columns: for each field the column that holds it.
+        skip_bad: leave malformed records out.
         chat: treat text prompts as a user's message.
         seed: of the draws.
+        device: cpu, cuda …; auto takes the accelerator, where there is one.
+        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
         out: file for JSON lines; standard output without.
     """
     if (prompt is None) == (data is None):
         raise ConfigError("give either --prompt or --data")
     if (search == "best-of-n") != (reward is not None):
         raise ConfigError("--search best-of-n and --reward go together")
+    at_least_one(n=n)
+    dtype_of(dtype, device_of(device))
     if reward is not None:
         check_reward(reward)
-    records = load([{"prompt": prompt}] if data is None else data, None, False, None, chat)  # type: ignore[arg-type]
-    policy = LanguagePolicy.load(model)
-    if search == "best-of-n":
-        drawn, said = best_of_n(policy, open_reward(reward), list(records), n, sampling, seed=seed)  # type: ignore[arg-type]
+    intake = Intake.read([{"prompt": prompt}] if data is None else data, columns, skip_bad, None, chat)
+    policy = LanguagePolicy.load(model, device=device, dtype=dtype)
+    records = intake.sift(intake.records, fits(intake, policy, None, answers=False), purpose="answer")
+    if data is not None:
+        intake.tell(to_be_answered=len(records))
+    if reward is not None:
+        drawn, said = best_of_n(policy, open_reward(reward, device, dtype), list(records), n, sampling, seed=seed)
         values: list[float | None] = list(said.values.tolist())
     else:
         drawn = policy.sample([r.prompt for r in records], n, sampling, seed=seed)

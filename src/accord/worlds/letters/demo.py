@@ -7,6 +7,7 @@ import torch
 
 from accord.algorithms import RLOO
 from accord.engine import Run, fit
+from accord.engine.fit import Resume
 from accord.engine.run import write_text
 from accord.evaluation import Probe, accuracy, write_report
 from accord.feedback import read
@@ -24,7 +25,7 @@ STORY = (
 )
 
 
-def run_demo(out: Path, *, pairs: int = 3000, steps: int = 60, seed: int = 0, resume: bool = False,
+def run_demo(out: Path, *, pairs: int = 3000, steps: int = 60, seed: int = 0, resume: Resume = False,
              say: Callable[[str], None] = print) -> tuple[Run, Path]:  # fmt: skip
     """Feedback, reward, alignment, report; returns the run and the report's path. About two minutes on two cores."""
     base = base_policy()

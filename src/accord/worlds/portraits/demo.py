@@ -6,6 +6,7 @@ from typing import Any
 
 from accord.algorithms import IDAligner, Supervised
 from accord.engine import Run, derive, fit
+from accord.engine.fit import Resume
 from accord.evaluation import Probe, write_report
 from accord.evaluation.pictures import copying, save_picture
 from accord.feedback import Example, Task
@@ -37,7 +38,7 @@ def asked(n: int, seed: int, person: Any) -> list[Task]:
     return [Task(prompt=t, columns={"person": person}) for t in texts]
 
 
-def run_demo(out: Path, *, steps: int = 36, learning: int = 300, seed: int = 0, resume: bool = False,
+def run_demo(out: Path, *, steps: int = 36, learning: int = 300, seed: int = 0, resume: Resume = False,
              say: Callable[[str], None] = print) -> tuple[Run, Path]:  # fmt: skip
     """Personalise, align, report; returns the run and the report's path. Under five minutes on two cores."""
     people = People.draw(1, derive(seed, purpose="subject"))
