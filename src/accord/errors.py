@@ -39,3 +39,15 @@ class Interrupted(AccordError):
     """Ctrl-C: the run stopped after a whole step and left a checkpoint."""
 
     exit_code = 130
+
+
+def wanted(holds: bool, what: str, got: object) -> None:
+    """Refuse options that lie outside their range."""
+    if not holds:
+        raise ConfigError(f"{what}, but got {got}")
+
+
+def one_of(name: str, word: object, *known: str) -> None:
+    """Refuse an option's word that means nothing."""
+    if word not in known:
+        raise ConfigError(f"{name}={word!r} is none of {', '.join(known)}")

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import torch
 
-from accord.algorithms.base import PolicyAlgorithm, columns_of
+from accord.algorithms.base import PolicyAlgorithm
 from accord.engine import Loss, Mean, Rows, Step, derive, generator
-from accord.errors import ConfigError, RewardError
+from accord.errors import ConfigError, RewardError, one_of
 from accord.feedback import Record
 from accord.policies.base import Prompt
 from accord.rewards import Reward, score
-from accord.rewards.reward import name_of
+from accord.rewards.reward import name_of, reward_columns
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class RewardBackprop(PolicyAlgorithm):
         recompute: trade compute for memory; see `DiffusionPolicy.denoise_with_grad`.
     """
 
+    rows = (Record, str, list)
+
     def __init__(self, policy: Any, reward: Reward, *, sampling: Any = None, grad: int | Literal["random", "per-step"] = 1,
                  stop: tuple[int, int] | None = None, recompute: bool = True) -> None:  # fmt: skip
         super().__init__(policy)
@@ -55,7 +57,9 @@ class RewardBackprop(PolicyAlgorithm):
         steps = self.sampling.steps
         if stop is not None and not 0 <= stop[0] <= stop[1] < steps:
             raise ConfigError(f"stop={stop} is no range within the {steps} steps 0 to {steps - 1}")
-        if isinstance(grad, int) and not 1 <= grad <= (steps if stop is None else stop[0] + 1):
+        if not isinstance(grad, int):
+            one_of("grad", grad, "random", "per-step")
+        elif not 1 <= grad <= (steps if stop is None else stop[0] + 1):
             raise ConfigError(f"grad={grad} steps can't carry gradient: at least 1, at most those that run ({steps})")
 
     def experience(self, batch: Rows, step: Step) -> Asked:
@@ -70,7 +74,9 @@ class RewardBackprop(PolicyAlgorithm):
         else:
             grad = self.grad
         seeds = [derive(step.seed, step.number, step.rank, i, purpose="picture") for i in range(len(batch))]
-        return Asked([r.prompt if isinstance(r, Record) else r for r in batch], seeds, grad, stop, columns_of(batch))
+        return Asked(
+            [r.prompt if isinstance(r, Record) else r for r in batch], seeds, grad, stop, reward_columns(batch)
+        )
 
     def forward(self, asked: Asked) -> Loss:
         pictures = self.policy.denoise_with_grad(asked.prompts, self.sampling, grad=asked.grad, stop=asked.stop,
@@ -107,6 +113,8 @@ def AlignProp(policy: Any, reward: Reward, *, truncation: Literal["per-step", "r
             update, as the paper has it; "full", or a fixed number of last steps.
     """
     steps = (options.get("sampling") or policy.sampling_kind()).steps
+    if not isinstance(truncation, int):
+        one_of("truncation", truncation, "per-step", "random", "full")
     grad: Any = steps if truncation == "full" else truncation
     return RewardBackprop(policy, reward, grad=grad, **options)
 

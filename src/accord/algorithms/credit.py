@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from accord import losses
-from accord.errors import ConfigError
+from accord.errors import ConfigError, one_of, wanted
 from accord.losses.policy_gradient import KLEstimator
 from accord.policies.base import Rollouts
 from accord.rewards import Scores
@@ -57,7 +57,8 @@ class Term:
 class Credit(Protocol):
     """From scores to terms.
 
-    Class attributes may say more: `needs_critic`, `needs_reference` (as `kl` above 0 does), `couples_group` (a term looks at
+    Class attributes may say more: `least_group` (answers of a prompt without which there is no gradient), `needs_critic`,
+    `needs_reference` (as `kl` above 0 does), `couples_group` (a term looks at
     all episodes of a prompt together), `couples_steps` (at all steps of an episode); `state` and `load_state` keep
     what is carried from batch to batch.
     """
@@ -122,6 +123,10 @@ class LeaveOneOut:
     kl: float = 0.05
     clip: float = 0.2
     needs_critic = False
+    least_group = 2
+
+    def __post_init__(self) -> None:
+        wanted(self.kl >= 0 and self.clip > 0, "the others' mean as baseline wants kl >= 0 and clip > 0", self)
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         mask = rollouts.mask
@@ -152,8 +157,13 @@ class GroupRelative:
     normalise: Literal["sequence", "tokens", "budget"] = "sequence"
     estimator: KLEstimator = "k3"
     needs_critic = False
+    least_group = 2
 
     def __post_init__(self) -> None:
+        high = self.clip if self.clip_high is None else self.clip_high
+        wanted(self.kl >= 0 and self.clip > 0 and high > 0, "group-relative credit wants kl >= 0 and clips > 0", self)
+        one_of("normalise", self.normalise, "sequence", "tokens", "budget")
+        one_of("estimator", self.estimator, "k1", "k2", "k3")
         if self.estimator == "k1" and self.kl:
             raise ConfigError(
                 "k1 as a loss has a gradient of mean zero: use k2 or k3, or put the KL into the reward (rloo)"
@@ -171,7 +181,8 @@ class GroupRelative:
         elif self.normalise == "tokens":
             weight = _per_token(weight)
         else:
-            weight = weight / rollouts.sampling.max_new_tokens
+            # Pictures take as many steps as there are.
+            weight = weight / getattr(rollouts.sampling, "max_new_tokens", weight.shape[1])
         surrogate = partial(clipped, low=self.clip, high=self.clip if self.clip_high is None else self.clip_high)
         terms = [Term(surrogate, advantage[:, None].expand_as(weight), weight)]
         if self.kl:
@@ -198,11 +209,15 @@ class TokenGAE:
     whiten: bool = True
     needs_critic = True
 
+    def __post_init__(self) -> None:
+        wanted(min(self.kl, self.value_weight) >= 0 < min(self.clip, self.value_clip) and 0 <= self.gamma <= 1 and 0 <= self.lam <= 1,
+               "GAE wants kl and value_weight >= 0, clips > 0, gamma and lam in [0, 1]", self)  # fmt: skip
+
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         assert rollouts.values is not None
         mask = rollouts.mask & scores.valid[:, None]
         rewards = -self.kl * _k1(rollouts) if self.kl else torch.zeros_like(rollouts.logprobs)
-        steps = torch.arange(mask.shape[1])
+        steps = torch.arange(mask.shape[1], device=mask.device)
         last = (mask * (steps + 1)).amax(-1) - 1
         has = last >= 0
         rewards[has, last[has]] += scores.values[has]
@@ -229,6 +244,10 @@ class BestOfGroup:
     select: Literal["prompt", "batch"] = "prompt"
     kl: float = 0.0
     needs_critic = False
+
+    def __post_init__(self) -> None:
+        wanted(self.kl >= 0, "ranking wants kl >= 0", self)
+        one_of("select", self.select, "prompt", "batch")
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         total = scores.values

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from accord.algorithms.credit import Term, clipped
 from accord.algorithms.rollout import Rollout
-from accord.errors import ConfigError
+from accord.errors import ConfigError, wanted
 from accord.feedback import prompt_key
 from accord.policies.base import Rollouts
 from accord.rewards import Reward, Scores
@@ -33,8 +33,8 @@ class PerPrompt:
     seen: dict[str, deque[float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_count <= self.buffer or self.clip <= 0:
-            raise ConfigError(f"statistics of a prompt want 1 <= min_count <= buffer and clip > 0, but got {self}")
+        wanted(1 <= self.min_count <= self.buffer and min(self.clip, self.most) > 0,
+               "statistics of a prompt want 1 <= min_count <= buffer, clip > 0 and most > 0", self)  # fmt: skip
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         keys = [prompt_key(p) for p in rollouts.prompt_of_each()]
@@ -44,7 +44,7 @@ class PerPrompt:
                 self.seen.setdefault(key, deque(maxlen=self.buffer)).append(value)
         batch = scores.values[scores.valid]
         table = {k: self._level(torch.tensor(list(self.seen.get(k, ()))), batch) for k in set(keys)}
-        level = torch.tensor([table[k] for k in keys])
+        level = torch.tensor([table[k] for k in keys], device=scores.values.device)
         advantage = ((scores.values - level[:, 0]) / (level[:, 1] + 1e-6)).clamp(-self.most, self.most)
         advantage = advantage.masked_fill(~scores.valid, 0.0)
         weight = rollouts.mask * (scores.valid / rollouts.length.clamp(min=1))[:, None]

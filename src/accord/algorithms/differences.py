@@ -10,7 +10,7 @@ from torch import Tensor
 from accord import losses
 from accord.algorithms.credit import Term
 from accord.algorithms.rollout import Rollout
-from accord.errors import ConfigError
+from accord.errors import one_of, wanted
 from accord.policies.base import Rollouts
 from accord.rewards import Reward, Scores
 
@@ -26,10 +26,11 @@ class RewardDifference:
     clip: float = 0.1
     reduce: Literal["sum", "mean"] = "sum"
     needs_reference = couples_group = couples_steps = True
+    least_group = 2
 
     def __post_init__(self) -> None:
-        if self.beta <= 0 or self.clip <= 0:
-            raise ConfigError(f"reward differences want beta > 0 and clip > 0, but got {self.beta} and {self.clip}")
+        wanted(self.beta > 0 and self.clip > 0, "reward differences want beta > 0 and clip > 0", self)
+        one_of("reduce", self.reduce, "sum", "mean")
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         surrogate = partial(predict_difference, beta=self.beta, clip=self.clip, reduce=self.reduce)
@@ -47,10 +48,11 @@ class StepPreference:
     beta: float = 0.1
     clip: float | None = 0.1
     needs_reference = couples_group = True
+    least_group = 2
 
     def __post_init__(self) -> None:
-        if self.beta <= 0 or (self.clip is not None and not 0 < self.clip < 1):
-            raise ConfigError(f"step preferences want beta > 0 and clip in (0, 1), but got {self.beta} and {self.clip}")
+        wanted(self.beta > 0 and (self.clip is None or 0 < self.clip < 1),
+               "step preferences want beta > 0 and clip in (0, 1)", self)  # fmt: skip
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         rewards, weight = _of_each(scores, rollouts)
@@ -63,7 +65,7 @@ def _of_each(scores: Scores, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
     counts the same."""
     rewards = scores.values.masked_fill(~scores.valid, float("nan"))
     a, b = losses.better_and_worse(rewards, rollouts.group)
-    paired = torch.zeros(len(rewards), dtype=torch.bool)
+    paired = torch.zeros_like(scores.valid)
     paired[a] = paired[b] = True
     prompts = max(1, len(rollouts.group[paired].unique()))
     return rewards, paired.float() * (paired.sum() / prompts)

@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from accord.algorithms.base import PolicyAlgorithm, columns_of
+from accord.algorithms.base import PolicyAlgorithm
 from accord.algorithms.credit import BestOfGroup, Credit, GroupRelative, LeaveOneOut, Term, TokenGAE
 from accord.engine import Loss, Mean, Rows, Step, derive
 from accord.errors import ConfigError
 from accord.feedback import Record
 from accord.policies.base import Policy, Rollouts
 from accord.policies.critic import Critic
+from accord.policies.placement import Aside
 from accord.policies.trunk import Trunk
-from accord.rewards import Reward, Scores, score
-from accord.rewards.reward import load_state_of, state_of
+from accord.rewards import Reward, Scores
+from accord.rewards.reward import load_state_of, reward_columns, score_drawn, state_of
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Credited:
 class Rollout(PolicyAlgorithm):
     """Sample a group of answers to each prompt, score them, and follow the credit's terms.
 
+    Where those compare the answers of a prompt, the metric `no_signal` is the share of prompts whose answers all score the same.
+
     Args:
         reward: any reward; columns of the prompts' records reach it by name.
         credit: the method: `GroupRelative`, `LeaveOneOut`, `TokenGAE`, `BestOfGroup` or your own.
@@ -94,6 +97,8 @@ class Rollout(PolicyAlgorithm):
             denoising steps of pictures).
     """
 
+    rows = (Record, str, list)
+
     def __init__(self, policy: Any, reward: Reward, credit: Credit, *, group_size: int = 8,
                  sampling: Any = None, reference: Policy | Literal["base"] | None = "base",
                  critic: Trunk | None = None, unfinished: float | Literal["keep", "drop"] = "keep",
@@ -101,17 +106,22 @@ class Rollout(PolicyAlgorithm):
         super().__init__(policy)
         sampling = sampling or policy.sampling_kind()
         sampling.check_trainable()
-        if group_size < 1:
-            raise ConfigError(f"group_size must be at least 1, but is {group_size}")
+        method, least = type(credit).__name__, getattr(credit, "least_group", 1)
+        if group_size < least:
+            why = f" ({method} compares the answers of a prompt)" if least > 1 else ""
+            raise ConfigError(f"group_size must be at least {least}{why}, but is {group_size}")
         if (getattr(credit, "kl", 0.0) or getattr(credit, "needs_reference", False)) and reference is None:
             raise ConfigError(f"{credit} compares with a reference: give one (or set kl=0)")
         if steps_at_once is not None and (steps_at_once < 1 or getattr(credit, "couples_steps", False)):
-            raise ConfigError(f"steps_at_once={steps_at_once}: at least 1, and never for {type(credit).__name__}, "
+            raise ConfigError(f"steps_at_once={steps_at_once}: at least 1, and never for {method}, "
                               "if its loss couples all steps of an episode")  # fmt: skip
+        if isinstance(unfinished, str) and unfinished not in ("keep", "drop"):
+            raise ConfigError(f"unfinished={unfinished!r} is none of keep, drop, or a score")
+        if score_batch_size is not None and score_batch_size < 1:
+            raise ConfigError(f"score_batch_size must be at least 1, but is {score_batch_size}")
         self.reward, self.credit, self.group_size, self.sampling = reward, credit, group_size, sampling
         self.unfinished, self.score_batch_size, self.steps_at_once = unfinished, score_batch_size, steps_at_once
-        # In a list, lest a frozen copy be registered as a part of this module.
-        self._reference = [policy.freeze("base") if reference == "base" else reference]
+        self._reference = Aside(policy.freeze("base") if reference == "base" else reference)
         self.critic = Critic(critic or policy) if getattr(credit, "needs_critic", False) else None
 
     @property
@@ -126,7 +136,7 @@ class Rollout(PolicyAlgorithm):
         prompts = [r.prompt if isinstance(r, Record) else r for r in batch]
         rollouts = self.policy.sample(prompts, self.group_size, self.sampling,
                                       seed=derive(step.seed, step.number, step.rank, purpose="rollout"),
-                                      context=columns_of(batch))  # fmt: skip
+                                      context=reward_columns(batch))  # fmt: skip
         scores = self._score(rollouts)
         if self.reference is not None:
             rollouts = replace(rollouts, reference=self.reference.logprobs(rollouts).cpu())
@@ -150,9 +160,8 @@ class Rollout(PolicyAlgorithm):
         return [t.narrowed(width) for t in terms], list(range(before, before + len(rollouts)))
 
     def _score(self, rollouts: Rollouts) -> Scores:
-        said = score(self.reward, prompts=rollouts.prompt_of_each(), completions=rollouts.completions,
-                     group=rollouts.group.tolist(), batch_size=self.score_batch_size, **rollouts.context)  # fmt: skip
-        said = replace(said, values=said.values.detach().cpu().float(), valid=said.valid.cpu())
+        said = score_drawn(self.reward, rollouts, self.policy, batch_size=self.score_batch_size).to(torch.device("cpu"))
+        said = replace(said, values=said.values.detach())
         if self.unfinished == "keep":
             return said
         if self.unfinished == "drop":
@@ -186,9 +195,11 @@ class Rollout(PolicyAlgorithm):
     def _log(self, step: Step, rollouts: Rollouts, scores: Scores) -> None:
         step.log("reward", scores.values, scores.valid)
         for name, values in scores.aspects.items():
-            step.log(f"reward/{name}", values.detach().cpu(), scores.valid)
+            step.log(f"reward/{name}", values.detach(), scores.valid)
         if scores.std is not None:
-            step.log("reward/std", scores.std.detach().cpu(), scores.valid)
+            step.log("reward/std", scores.std.detach(), scores.valid)
+        if getattr(self.credit, "least_group", 1) > 1:
+            step.log("no_signal", _alike(scores, rollouts.group))
         step.log("length", rollouts.length.float())
         step.log("finished", rollouts.finished.float())
         step.log("surprise", -rollouts.logprobs, rollouts.mask)
@@ -239,8 +250,13 @@ def _counted(terms: list[Term]) -> Bool[Tensor, "n"]:
     )
 
 
+def _alike(scores: Scores, group: Int[Tensor, "n"]) -> Float[Tensor, "p"]:
+    """1 for each prompt whose answers (those that count) all score the same, 0 for the others."""
+    groups = [scores.values[(group == g) & scores.valid] for g in group.unique()]
+    return torch.tensor([float(len(v) < 2 or bool((v == v[0]).all())) for v in groups])
+
+
 def _to(rollouts: Rollouts, device: torch.device) -> Rollouts:
-    moved = {
-        k: v.to(device) for k in ("mask", "logprobs", "reference", "values") if (v := getattr(rollouts, k)) is not None
-    }
+    names = ("group", "mask", "logprobs", "reference", "values")
+    moved = {k: v.to(device) for k in names if (v := getattr(rollouts, k)) is not None}
     return replace(rollouts, **moved)

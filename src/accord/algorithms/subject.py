@@ -10,11 +10,14 @@ from torch import Tensor
 
 from accord.algorithms.base import Given, PolicyAlgorithm
 from accord.engine import Loss, Mean, Rows, Step, derive, generator
-from accord.errors import FeedbackError
+from accord.errors import FeedbackError, wanted
 from accord.feedback import Example
 from accord.losses import pairwise
 from accord.policies.base import Group, Policy
+from accord.policies.diffusion import as_picture, square
+from accord.policies.placement import Aside
 from accord.rewards import Reward, score
+from accord.rewards.reward import reward_columns
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ class RewardPreference(PolicyAlgorithm):
         beta: in front of d (1 in the released code). preference: weight of the second term; 0 leaves plain DreamBooth.
     """
 
+    rows = (SubjectPair,)
+
     def __init__(
         self, policy: Any, *, beta: float = 1.0, preference: float = 1.0, base: Policy | Literal["base"] = "base"
     ) -> None:
         super().__init__(policy)
+        wanted(beta > 0 and preference >= 0, "reward preference wants beta > 0 and preference >= 0", (beta, preference))
         self.beta, self.preference = beta, preference
-        # In a list, lest a frozen copy be registered as a part of this module.
-        self._base: list[Any] = [policy.freeze("base") if base == "base" else base]
+        self._base = Aside(policy.freeze("base") if base == "base" else base)
 
     def experience(self, batch: Rows, step: Step) -> Sides:
         wrong = next((r for r in batch if not isinstance(r, SubjectPair)), None)
@@ -95,8 +100,9 @@ def subject_pairs(references: Sequence[Example], generated: Sequence[Example], r
     """Every generated picture beside a reference (in turn), labelled by a reward that both get for the generated one's prompt."""
     pairs = [(references[i % len(references)], g) for i, g in enumerate(generated)]
     prompts = [g.prompt for _, g in pairs]
-    columns: dict[str, Any] = {k: [g.columns[k] for _, g in pairs] for k in (generated[0].columns if generated else {})}
-    of = [score(reward, prompts=prompts, completions=list(side), **columns).values for side in
-          ([r.completion for r, _ in pairs], [g.completion for _, g in pairs])]  # fmt: skip
+    columns: dict[str, Any] = reward_columns([g for _, g in pairs])
+    theirs = [as_picture(g.completion) for _, g in pairs]
+    ours = [square(as_picture(r.completion).to(g.device), g.shape[-1]) for (r, _), g in zip(pairs, theirs, strict=True)]
+    of = [score(reward, prompts=prompts, completions=side, **columns).values for side in (ours, theirs)]
     wins = torch.sigmoid(of[0] - of[1]).tolist()
     return [SubjectPair(r, g, w) for (r, g), w in zip(pairs, wins, strict=True)]

@@ -104,9 +104,11 @@ def disk(where: Path) -> Iterator[None]:
     """Turn a full or read-only disk into one line."""
     try:
         yield
-    except OSError as error:
-        mend = "free some room or" if error.errno == errno.ENOSPC else "check the path or"
-        raise RunError(f"can't write to {where}: {error.strerror or error}; {mend} give another --out") from error
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC}" in str(error)
+        mend = "free some room or" if full else "check the path or"
+        why = getattr(error, "strerror", None) or error
+        raise RunError(f"can't write to {where}: {why}; {mend} give another --out") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -170,10 +172,8 @@ def added_to(path: Path) -> Iterator[Path]:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file; a full disk is one line, not a traceback."""
-    try:
+    with disk(path):
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"can't write {path}: {error}; free some room or give another --out") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

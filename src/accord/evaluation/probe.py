@@ -12,7 +12,8 @@ from accord.evaluation.pictures import diversity, save_picture
 from accord.evaluation.text import distinct
 from accord.feedback import Record, text_of
 from accord.policies.base import Policy, Rollouts
-from accord.rewards import Reward, score
+from accord.rewards import Reward
+from accord.rewards.reward import reward_columns, score_drawn
 
 
 class Probe:
@@ -29,8 +30,7 @@ class Probe:
         self.policy, self.rewards, self.n, self.seed = policy, dict(rewards), n, seed
         self.sampling = sampling or policy.sampling_kind()
         self.prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
-        records = [p for p in prompts if isinstance(p, Record)]
-        self.columns = {k: [r.columns.get(k) for r in records] for k in (records[0].columns if records else {})}
+        self.columns = reward_columns(prompts)
         self.folder = Path(folder) if folder is not None else None
         self.reference = reference
 
@@ -43,8 +43,7 @@ class Probe:
         said: dict[str, list[float | None]] = {}
         aspects: dict[str, list[float | None]] = {}
         for name, reward in self.rewards.items():
-            s = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist(),
-                      **drawn.context)  # fmt: skip
+            s = score_drawn(reward, drawn, self.policy)
             measures[f"reward/{name}"] = float(s.values[s.valid].mean()) if bool(s.valid.any()) else float("nan")
             measures |= {
                 f"reward/{name}/{a}": float(v[s.valid].mean()) for a, v in s.aspects.items() if bool(s.valid.any())

@@ -27,22 +27,24 @@ class IdentityConsistency:
 
     def __call__(self, *, prompts: Any, completions: Any, identity: Any = None, **columns: Any) -> Scores:
         images = completions if isinstance(completions, Tensor) else torch.stack(list(completions))
+        # First of all: what the encoder is moved to must not change once there is a graph.
+        wanted = self.reference if self.reference is not None else self._wanted(prompts, identity, images.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder.differentiable):
             vectors, found = self.encoder(images)
-            wanted = self.reference if self.reference is not None else self._wanted(prompts, identity)
             values = similarity(vectors, wanted.detach().to(vectors).expand_as(vectors))
         return Scores(values.masked_fill(~found, 0.0), found)
 
-    def _wanted(self, prompts: Any, identity: Any) -> Float[Tensor, "n d"]:
+    def _wanted(self, prompts: Any, identity: Any, device: torch.device) -> Float[Tensor, "n d"]:
         if identity is not None:
-            return torch.stack([torch.as_tensor(v) for v in identity])
+            return torch.stack([torch.as_tensor(v, device=device) for v in identity])
         shown = [pictures_of(p) for p in prompts]
         if not all(shown):
             raise RewardError("whose identity? give a reference, a column `identity`, or prompts that show a picture")
-        return torch.stack([p[0] if isinstance(p[0], Tensor) and p[0].ndim == 1 else self._vector(p) for p in shown])
+        given = [p[0] if isinstance(p[0], Tensor) and p[0].ndim == 1 else self._vector(p, device) for p in shown]
+        return torch.stack([v.to(device) for v in given])
 
-    def _vector(self, pictures: list[Any]) -> Float[Tensor, "d"]:
+    def _vector(self, pictures: list[Any], device: torch.device) -> Float[Tensor, "d"]:
         key = "\x1e".join(picture_key(p) for p in pictures)
         if key not in self._known:
-            self._known[key] = reference_vector(self.encoder, [as_picture(p) for p in pictures])
+            self._known[key] = reference_vector(self.encoder, [as_picture(p).to(device) for p in pictures])
         return self._known[key]

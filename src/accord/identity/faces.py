@@ -12,6 +12,7 @@ from torch.nn.functional import affine_grid, cosine_similarity, grid_sample
 
 from accord.errors import ConfigError, ModelError
 from accord.identity.dlib_network import SIZE, DlibFaceNetwork, models_folder
+from accord.policies.placement import beside
 
 # Where dlib puts the outer and inner corner of the picture's right eye, the same of the left one, and the nose's base: in an unpadded crop.
 TEMPLATE = (
@@ -86,9 +87,8 @@ class DlibFaces:
         return DlibFaceNetwork.load()
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 128"], Bool[Tensor, "n"]]:
-        aligned = self.align(images)
-        network = self.network.to(images.device)
-        return network(aligned.crops), aligned.found
+        aligned = self.align(images.float())
+        return beside(self.network, images)(aligned.crops), aligned.found
 
     def align(self, images: Float[Tensor, "n 3 h w"]) -> Aligned:
         """Crops of 150 pixels with dlib's own alignment; the whole picture's place where there is no face."""
@@ -112,22 +112,26 @@ class DlibFaces:
 
 @dataclass(frozen=True)
 class CallableEncoder:
-    """Any function of pictures as an encoder; every picture counts as having a face unless the function says otherwise."""
+    """Any function of pictures as an encoder; every picture counts as having a face unless the function says otherwise.
+
+    A module goes to the device of the pictures that it is given.
+    """
 
     function: Callable[[Any], Any]
     differentiable: bool = False
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, Tensor]:
-        said = self.function(images)
+        said = beside(self.function, images)(images)
         vectors, found = said if isinstance(said, tuple) else (said, None)
-        vectors = torch.as_tensor(vectors)
-        return vectors, torch.ones(len(images), dtype=torch.bool) if found is None else torch.as_tensor(found)
+        if found is None:
+            found = torch.ones(len(images), dtype=torch.bool)
+        return torch.as_tensor(vectors, device=images.device), torch.as_tensor(found, device=images.device)
 
 
 def reference_vector(
     encoder: FaceEncoder, references: Float[Tensor, "k 3 h w"] | Sequence[Tensor]
 ) -> Float[Tensor, "d"]:
-    """The mean identity vector of a person's pictures.
+    """The mean identity vector of a person's pictures, where they lie.
 
     Raises:
         ConfigError: no face in any of them.

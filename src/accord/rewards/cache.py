@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from accord.engine.store import Store
 from accord.errors import ConfigError
-from accord.feedback.records import prompt_key
+from accord.feedback import picture_key, prompt_key
 from accord.rewards.reward import Reward, name_of, score
 from accord.rewards.scores import Scores
 
@@ -31,10 +32,10 @@ class Cached:
         self._store = Store(folder, "scores")
         self.hits = self.misses = 0
 
-    def __call__(self, *, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Scores:
+    def __call__(self, *, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
         columns.pop("group", None)
         keys = [
-            Store.key(self._fingerprint, prompt_key(p), c, {k: v[i] for k, v in columns.items()})
+            Store.key(self._fingerprint, prompt_key(p), _key(c), {k: _key(v[i]) for k, v in columns.items()})
             for i, (p, c) in enumerate(zip(prompts, completions, strict=True))
         ]
         known = self._store.get(keys)
@@ -50,3 +51,8 @@ class Cached:
             known |= fresh
         table = torch.stack([known[k] for k in keys])
         return Scores(table[:, 0], table[:, 1].bool())
+
+
+def _key(value: Any) -> Any:
+    """A tensor by all its numbers: its text shows only some."""
+    return picture_key(value) if isinstance(value, Tensor) else value

@@ -58,7 +58,7 @@ class Combined:
         valid = torch.stack([s.valid for s in said.values()], -1)
         if self.how == "logsigmoid-sum":
             table = logsigmoid(table - self._centres(prompts, table))
-        weights = table.new_tensor([self.weights.get(n, 1.0) for n in said])
+        weights = torch.tensor([self.weights.get(n, 1.0) for n in said], device=table.device)
         if self.how == "harmonic":
             values = 1 / (weights / table.clamp(min=1e-8)).masked_fill(~valid, 0.0).sum(-1)
         elif self.how in _WEIGHTED:

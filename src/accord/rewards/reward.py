@@ -1,12 +1,14 @@
 """The contract of a reward, and the one place where rewards are called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from accord.errors import RewardError
+from accord.errors import FeedbackError, RewardError
+from accord.feedback import columns_of
+from accord.policies.base import Rollouts
 from accord.rewards.scores import Scores
 
 
@@ -23,22 +25,61 @@ class Reward(Protocol):
 
 def score(reward: Reward, *, prompts: Sequence[Any], completions: Any, batch_size: int | None = None,
           **columns: Any) -> Scores:  # fmt: skip
-    """Call a reward and check what it says.
+    """Call a reward and check what it says: float32, where the pictures lie, or on the CPU for anything but pictures.
 
     Args:
+        completions: pictures reach the reward as one tensor [N, 3, H, W] in [0, 1], anything else as it is.
         batch_size: score so many at a time; None all at once. Groups are never cut apart.
 
     Raises:
         RewardError: a value is NaN or infinite, or there is not one for each sample.
     """
     n = len(completions)
+    completions = _stacked(completions)
+    home = completions.device if isinstance(completions, Tensor) else torch.device("cpu")
     group = columns.setdefault("group", list(range(n)))
+    for name, column in {"prompts": prompts, **columns}.items():
+        if not hasattr(column, "__len__") or len(column) != n:
+            raise RewardError(f"{name} must have one entry for each of {n} samples")
     parts = []
     for rows in _batches(group, batch_size or n):
         part = {k: [v[i] for i in rows] for k, v in columns.items()}
-        some = completions[rows] if isinstance(completions, Tensor) else [completions[i] for i in rows]
-        parts.append(_checked(reward, reward(prompts=[prompts[i] for i in rows], completions=some, **part), len(rows)))
+        some = completions[torch.tensor(rows, device=home)] if isinstance(completions, Tensor) else [completions[i] for i in rows]  # fmt: skip
+        said = reward(prompts=[prompts[i] for i in rows], completions=some, **part)
+        parts.append(_checked(name_of(reward), said, len(rows), home))
     return parts[0] if len(parts) == 1 else Scores.concat(parts)
+
+
+def score_drawn(reward: Reward, drawn: Rollouts, policy: Any, *, batch_size: int | None = None) -> Scores:
+    """Score what a policy drew, each sample with its prompt, group and columns. Pictures are read on the policy's device,
+    so that a reward's networks run there."""
+    completions = _stacked(drawn.completions)
+    if isinstance(completions, Tensor) and (device := getattr(policy, "device", None)) is not None:
+        completions = completions.to(device)
+    return score(reward, prompts=drawn.prompt_of_each(), completions=completions, group=drawn.group.tolist(),
+                 batch_size=batch_size, **drawn.context)  # fmt: skip
+
+
+def reward_columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """The columns of rows, for rewards to read by name.
+
+    Raises:
+        FeedbackError: one has a name under which rewards get something else.
+    """
+    columns = columns_of(rows)
+    taken = sorted({"prompts", "completions", "group", "batch_size"} & columns.keys())
+    if taken:
+        raise FeedbackError(f"no column can be called {taken[0]!r}: rewards get something else by that name; rename it")
+    return columns
+
+
+def _stacked(completions: Any) -> Any:
+    if isinstance(completions, Tensor) or not all(isinstance(c, Tensor) and c.ndim == 3 for c in completions):
+        return completions
+    shapes = sorted({tuple(c.shape) for c in completions})
+    if len(shapes) > 1:
+        raise RewardError(f"pictures are scored together in one size, but these are {shapes[0]} and {shapes[1]}")
+    return torch.stack(list(completions)) if shapes else completions
 
 
 def _batches(group: Sequence[int], size: int) -> list[list[int]]:
@@ -51,27 +92,43 @@ def _batches(group: Sequence[int], size: int) -> list[list[int]]:
     return batches
 
 
-def _checked(reward: Reward, said: Any, n: int) -> Scores:
-    name = getattr(reward, "__name__", type(reward).__name__)
-    if isinstance(said, Scores):
-        scores = said
-    elif isinstance(said, Tensor):
-        scores = Scores.of(said.float())
-    else:
-        try:
-            valid = torch.tensor([v is not None for v in said], dtype=torch.bool)
-            scores = Scores(torch.tensor([0.0 if v is None else float(v) for v in said]), valid)
-        except (TypeError, ValueError) as error:
-            raise RewardError(f"reward {name} must return one number (or None) for each sample: {error}") from error
+def _checked(name: str, said: Any, n: int, home: torch.device) -> Scores:
+    scores = (said if isinstance(said, Scores) else _read(name, said, home)).to(home)
     if scores.values.shape != (n,):
         raise RewardError(f"reward {name} returned {tuple(scores.values.shape)} values for {n} samples")
+    for what, x in {"valid": scores.valid, "std": scores.std, "members": scores.members, **scores.aspects}.items():
+        if x is not None and (not x.ndim or len(x) != n):
+            raise RewardError(f"reward {name} returned {what} of shape {tuple(x.shape)} for {n} samples")
     bad = ~torch.isfinite(scores.values) & scores.valid
     if bool(bad.any()):
         i = int(bad.nonzero()[0, 0])
         raise RewardError(
             f"reward {name} returned {float(scores.values[i]):g} for sample {i}; return None where it does not apply"
         )
-    return scores
+    return scores if bool(scores.valid.all()) else scores.with_values(scores.values)
+
+
+def _read(name: str, said: Any, home: torch.device) -> Scores:
+    """Plain values as scores, with their graph."""
+    if isinstance(said, Tensor) and not said.is_complex():
+        return Scores(said, torch.ones_like(said, dtype=torch.bool))
+    try:
+        if isinstance(said, str | bytes | Mapping | Set | Tensor):
+            raise TypeError(f"a {type(said).__name__} is no list of numbers")
+        values = list(said)
+        valid = torch.tensor([v is not None for v in values], dtype=torch.bool)
+        numbers = [0.0 if v is None else _number(v) for v in values]
+        if any(isinstance(v, Tensor) for v in numbers):
+            return Scores(torch.stack([torch.as_tensor(v, dtype=torch.float32, device=home) for v in numbers]), valid)
+        return Scores(torch.tensor(numbers), valid)
+    except (TypeError, ValueError) as error:
+        raise RewardError(f"reward {name} must return one number (or None) for each sample: {error}") from error
+
+
+def _number(v: Any) -> float | Tensor:
+    if isinstance(v, str | bytes) or getattr(v, "ndim", 0) > 0:
+        raise TypeError(f"{str(v)[:40]!r} is no number")
+    return v if isinstance(v, Tensor) else float(v)
 
 
 def name_of(reward: Any) -> str:

@@ -40,6 +40,12 @@ class Scores:
         """The same samples with other values; what they were can be kept as an aspect."""
         return replace(self, values=values.masked_fill(~self.valid, 0.0), aspects={**self.aspects, **aspects})
 
+    def to(self, device: torch.device) -> "Scores":
+        """The same numbers there, values in float32."""
+        moved = {n: None if (x := getattr(self, n)) is None else x.to(device) for n in ("valid", "std", "members")}
+        aspects = {n: x.to(device) for n, x in self.aspects.items()}
+        return replace(self, values=self.values.to(device, torch.float32), aspects=aspects, **moved)  # type: ignore[arg-type]
+
     @classmethod
     def concat(cls, parts: "list[Scores]") -> "Scores":
         """Scores of consecutive samples as one."""

@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from accord.engine import gather
 from accord.errors import ConfigError, RewardError
-from accord.feedback.records import prompt_key
+from accord.feedback import prompt_key
 from accord.policies.base import Policy, Sampling
-from accord.rewards.reward import Reward, load_state_of, name_of, score, state_of
+from accord.rewards.reward import Reward, load_state_of, name_of, score, score_drawn, state_of
 from accord.rewards.scores import Scores
 
 Z85 = 1.0364
@@ -48,7 +47,7 @@ class References:
     """
 
     def __init__(self, scores: Mapping[str, Float[Tensor, "m"]], quantile: float | None = 0.85) -> None:
-        self.scores = dict(scores)
+        self.scores = {prompt: s.cpu() for prompt, s in scores.items()}
         self.quantile = quantile
         self._pooled = torch.stack([s.std(correction=0) for s in self.scores.values()]).mean() if self.scores else None
 
@@ -59,8 +58,7 @@ class References:
         unique = {prompt_key(p): i for i, p in enumerate(prompts)}
         columns = {k: [v[i] for i in unique.values()] for k, v in (context or {}).items()}
         drawn = policy.sample([prompts[i] for i in unique.values()], n, sampling, seed=seed, context=columns)
-        said = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions,
-                     group=drawn.group.tolist(), **drawn.context)  # fmt: skip
+        said = score_drawn(reward, drawn, policy)
         return cls(dict(zip(unique, said.values.detach().reshape(-1, n), strict=True)), quantile)
 
     def of(self, prompts: Sequence[Any]) -> Float[Tensor, "n m"]:
@@ -96,12 +94,14 @@ def shaped(reward: Reward, shape: Shape, name: str = "shaped") -> "Shaped":
 
 def par(reward: Reward, references: References, *, shift: float = 0.0, slope: float = 1.0) -> "Shaped":
     """Preference As Reward; `shift` moves it right (the paper's slow-then-fast counter-example), `slope` steepens it."""
-    return Shaped(reward, lambda r, p: preference_as_reward(slope * (r - shift), slope * references.of(p)), "par")
+    return Shaped(
+        reward, lambda r, p: preference_as_reward(slope * (r - shift), slope * references.of(p).to(r.device)), "par"
+    )
 
 
 def logsigmoid_centred(reward: Reward, references: References) -> "Shaped":
     """Log-sigmoid around the references' level."""
-    return Shaped(reward, lambda r, p: log_sigmoid_centred(r, references.level(p)), "logsigmoid-centred")
+    return Shaped(reward, lambda r, p: log_sigmoid_centred(r, references.level(p).to(r.device)), "logsigmoid-centred")
 
 
 def ceil(reward: Reward, at: float) -> "Shaped":
@@ -157,7 +157,7 @@ class Running:
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
         said = score(self.reward, prompts=prompts, completions=completions, **columns)
         seen = said.values[said.valid].detach().double().tolist()
-        for batch in gather_object([seen]) if PartialState().num_processes > 1 else [seen]:
+        for batch in gather(seen):
             self._take(torch.tensor(batch, dtype=torch.float64))
         return said.with_values(self._transform(said.values), raw=said.values)
 

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from accord.errors import ConfigError
 from accord.feedback import Record
 from accord.policies.base import Policy, Rollouts
-from accord.rewards import Reward, Scores, score
+from accord.rewards import Reward, Scores
+from accord.rewards.reward import reward_columns, score_drawn
 
 
 def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 16, sampling: Any = None, *,
@@ -17,13 +20,10 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 1
     """
     if n < 1:
         raise ConfigError(f"best-of-n wants n >= 1, but n is {n}")
-    columns: dict[str, Any] = {}
-    if prompts and isinstance(prompts[0], Record):
-        columns = {k: [p.columns.get(k) for p in prompts] for k in prompts[0].columns}
-        prompts = [p.prompt for p in prompts]
+    columns = reward_columns(prompts)
+    prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
     drawn = policy.sample(prompts, n, sampling or policy.sampling_kind(), seed=seed, context=columns)
-    said = score(reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist(),
-                 **drawn.context)  # fmt: skip
+    said = score_drawn(reward, drawn, policy).to(torch.device("cpu"))
     table = said.values.detach().masked_fill(~said.valid, float("-inf")).reshape(len(prompts), n)
     best = [i * n + int(j) for i, j in enumerate(table.argmax(-1))]
     return drawn.select(best), Scores(

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord.errors import ConfigError, RewardError
+from accord.feedback import Record
 from accord.rewards import Reward, score
-from accord.rewards.reward import name_of
+from accord.rewards.reward import name_of, reward_columns
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,15 @@ def noise_optimise(policy: Any, reward: Reward, prompts: Sequence[Any], *, sampl
         raise ConfigError(
             f"noise optimisation wants iterations >= 1, lr > 0, clip > 0, 0 <= momentum < 1, but got {iterations}, {lr}, {clip}, {momentum}"
         )
+    columns = {**reward_columns(prompts), **columns}
+    prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
     noise = policy.noise(len(prompts), seed).float().requires_grad_()
     optimiser = torch.optim.SGD([noise], lr=lr, momentum=momentum, nesterov=momentum > 0)
     best: dict[str, Tensor] = {}
     history, norms = [], []
     for i in range(iterations):
         images = policy.denoise_with_grad(prompts, sampling, grad=sampling.steps, start=noise, seed=seed)
-        said = score(reward, prompts=list(prompts), completions=images, **columns)
+        said = score(reward, prompts=prompts, completions=images, **columns)
         if not said.values.requires_grad:
             raise RewardError(
                 f"reward {name_of(reward)} gives no gradient in the picture: search with best-of-n instead"

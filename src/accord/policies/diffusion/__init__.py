@@ -5,9 +5,9 @@ from accord.policies.diffusion.adapter import ImageAdapter
 from accord.policies.diffusion.attention import AttentionHook, Capture, hook, hooked
 from accord.policies.diffusion.condition import Condition
 from accord.policies.diffusion.inversion import InvertedDraw, invert, renoise
-from accord.policies.diffusion.pictures import Autoencoder, as_picture
+from accord.policies.diffusion.pictures import Autoencoder, as_picture, square
 from accord.policies.diffusion.policy import DiffusionPolicy
 from accord.policies.diffusion.schedule import Schedule
 
 __all__ = ["AttentionHook", "Autoencoder", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "ImageAdapter", "InvertedDraw",
-           "LatentActions", "Schedule", "as_picture", "hook", "hooked", "invert", "renoise"]  # fmt: skip
+           "LatentActions", "Schedule", "as_picture", "hook", "hooked", "invert", "renoise", "square"]  # fmt: skip

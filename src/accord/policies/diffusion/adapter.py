@@ -12,9 +12,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from accord.engine.run import save_tensors
 from accord.errors import ConfigError, ModelError
-from accord.feedback.records import picture_key
+from accord.feedback import picture_key
 from accord.policies.diffusion.attention import AttentionHook, Heads, Layer, hook, layers
 from accord.policies.diffusion.pictures import as_picture
+from accord.policies.placement import beside
 
 Encoder = Callable[[Float[Tensor, "n 3 h w"]], tuple[Float[Tensor, "n d"], Any]]
 """Vectors of pictures, and in which of them there was something to describe (a face)."""
@@ -30,11 +31,14 @@ class ImageAdapter(nn.Module, AttentionHook):
         size: of that vector. tokens: made of it.
     """
 
+    _encoder: Encoder
+
     def __init__(self, denoiser: Any, encoder: Encoder, size: int, *, tokens: int = 4, scale: float = 1.0) -> None:
         from diffusers.models.embeddings import IPAdapterFaceIDImageProjection
 
         super().__init__()
-        self._encoder = [encoder]
+        # No part of this module: it goes to the pictures that it reads, and keeps its own precision.
+        object.__setattr__(self, "_encoder", encoder)
         self.size, self.scale = size, scale
         seeing = {n: m for n, (layer, m) in layers(denoiser).items() if layer.kind != "self"}
         if not seeing:
@@ -71,7 +75,8 @@ class ImageAdapter(nn.Module, AttentionHook):
                 continue
             key = picture_key(picture)
             if key not in self._vectors:
-                vectors, there = self._encoder[0](as_picture(picture)[None].to(device))
+                shown = as_picture(picture)[None].to(device)
+                vectors, there = beside(self._encoder, shown)(shown)
                 if not bool(torch.as_tensor(there).all()):
                     raise ConfigError("no face was found in a prompt's picture: take a larger or more frontal one")
                 self._vectors[key] = vectors[0].float().cpu()
@@ -81,7 +86,7 @@ class ImageAdapter(nn.Module, AttentionHook):
     @contextmanager
     def given(self, vectors: Float[Tensor, "n d"]) -> Iterator[None]:
         """Attention sees these pictures inside, row by row."""
-        self._tokens = self.project(vectors)
+        self._tokens = self.project(vectors.to(next(self.project.parameters()).dtype))
         try:
             yield
         finally:

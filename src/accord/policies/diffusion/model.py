@@ -1,6 +1,6 @@
 """A diffusers pipeline opened up: its parts, what it is told by prompts, what its denoiser predicts, adapters on it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from accord.engine.run import added_to
+from accord.engine.seeds import seeded
 from accord.errors import ConfigError, ModelError
 from accord.feedback import pictures_of, text_of
 from accord.policies.base import Prompt
@@ -20,6 +22,7 @@ from accord.policies.diffusion.fused import lean
 from accord.policies.diffusion.pictures import Autoencoder
 from accord.policies.diffusion.schedule import Schedule
 from accord.policies.meter import count_call
+from accord.policies.placement import Aside, Device, Dtype, device_of, dtype_of
 
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 REMEMBERED = 1000
@@ -43,23 +46,25 @@ class LatentDiffusion(nn.Module):
         if (blank := blanks(pipeline)) is not None:
             hook(self.denoiser, blank)
         self.image_adapter = image_adapter
-        # In a list, lest the frozen parts count as parts of this module.
-        self._pipeline = [pipeline]
         self.pictures = Autoencoder(pipeline.vae, self.latent_shape)
-        for part in (pipeline.vae, *(getattr(pipeline, f"text_encoder{i}", None) for i in ("", "_2", "_3"))):
-            if part is not None:
-                part.requires_grad_(False).eval()
+        frozen = [p for p in pipeline.components.values() if isinstance(p, nn.Module) and p is not self.denoiser]
+        for part in frozen:
+            part.requires_grad_(False).eval()
+        self._pipeline = Aside(pipeline, *frozen)
         self.name = name
         self._conditions: dict[str, Condition] = {}
 
     @classmethod
-    def load(cls, source: str | Path, *, lora: int | None = None, dtype: torch.dtype = torch.float32,
-             device: str | torch.device = "cpu", gradient_checkpointing: bool = False) -> Self:  # fmt: skip
+    def load(cls, source: str | Path, *, lora: int | None = None, device: Device = "auto", dtype: Dtype = "auto", seed: int = 0,
+             gradient_checkpointing: bool = False) -> Self:  # fmt: skip
         """Load a pipeline.
 
         Args:
             source: hub name or folder of a Stable Diffusion 1, 2, XL or 3 pipeline.
             lora: rank of new adapters on the attention layers; None trains the whole denoiser.
+            device: "auto" is the accelerator that there is, or the CPU.
+            dtype: "auto" is bfloat16 on an accelerator, for weights that don't train, else float32.
+            seed: of the adapters' first weights.
 
         Raises:
             ModelError: there is no such pipeline.
@@ -68,21 +73,27 @@ class LatentDiffusion(nn.Module):
             from diffusers import DiffusionPipeline
         except ImportError as error:
             raise ModelError('pictures need diffusers: pip install "accord[image]"') from error
+        place = device_of(device)
+        kept = dtype_of(dtype, place, trains=lora is None)
         try:
             kind = DiffusionPipeline.load_config(source)
             # Stable Diffusion 3 saved without its largest text encoder opens only if told that there is none.
             without = {n: None for n in ("text_encoder_3", "tokenizer_3") if not (kind.get(n) or [None])[0]}
             more = without if str(kind.get("_class_name", "")).startswith("StableDiffusion3") else {}
-            pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype, **more).to(device)
+            pipeline = DiffusionPipeline.from_pretrained(source, dtype=kept, **more)
         except (OSError, ValueError) as error:
             why = "there is no model_index.json" if "model_index" in str(error) else str(error).splitlines()[0]
             raise ModelError(f"can't load a diffusers pipeline from {source}: {why}") from error
         policy = cls(pipeline, str(source))
         if lora is not None:
-            policy.add_lora(lora)
+            policy.add_lora(lora, seed=seed)
         if gradient_checkpointing:
             policy.denoiser.enable_gradient_checkpointing()
-        return policy
+        return policy.to(place)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._conditions.clear()  # they lie where the text encoders lay
+        return super()._apply(fn, recurse)
 
     @property
     def pipeline(self) -> Any:
@@ -112,29 +123,38 @@ class LatentDiffusion(nn.Module):
         """Side of its pictures in pixels."""
         return self.latent_shape[-1] * int(self.pipeline.vae_scale_factor)
 
-    def add_lora(self, rank: int, name: str = "default") -> None:
-        """Freeze the denoiser and put new adapters on its attention layers."""
+    def add_lora(self, rank: int, name: str = "default", *, seed: int = 0) -> None:
+        """Freeze the denoiser and put new adapters on its attention layers, in float32: small steps would be rounded away
+        in anything narrower.
+
+        Args:
+            seed: of their first weights.
+        """
         from peft import LoraConfig
 
         if rank < 1:
             raise ConfigError(f"lora is a rank, at least 1, but got {rank} (leave it out to train every weight)")
         self.denoiser.requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS), init_lora_weights="gaussian")
-        self.denoiser.add_adapter(config, name)
+        with seeded(seed, purpose=f"lora {name}"):
+            self.denoiser.add_adapter(config, name)
+        for weight in self.denoiser.parameters():
+            if weight.requires_grad and weight.dtype != torch.float32:
+                weight.data = weight.data.float()
         lean(self.denoiser)
 
-    def add_image_adapter(
-        self, encoder: Encoder, size: int, *, tokens: int = 4, weights: str | Path | None = None
-    ) -> None:
+    def add_image_adapter(self, encoder: Encoder, size: int, *, tokens: int = 4, weights: str | Path | None = None,
+                          seed: int = 0) -> None:  # fmt: skip
         """Freeze the denoiser and let it see a prompt's pictures through a new adapter; see `ImageAdapter`.
 
         Args:
-            weights: file of a trained adapter.
+            weights: file of a trained adapter. seed: of a new one's first weights.
         """
         if self.image_adapter is not None:
             raise ConfigError("this policy has an image adapter already")
         self.denoiser.requires_grad_(False)
-        self.image_adapter = ImageAdapter(self.denoiser, encoder, size, tokens=tokens)
+        with seeded(seed, purpose="image adapter"):
+            self.image_adapter = ImageAdapter(self.denoiser, encoder, size, tokens=tokens)
         if weights is not None:
             self.image_adapter.load(weights)
 
@@ -164,16 +184,22 @@ class LatentDiffusion(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write the LoRA as `pipe.load_lora_weights` reads it (and an image adapter as `pipe.load_ip_adapter` does), or else
-        the whole pipeline."""
-        if self.image_adapter is not None:
-            self.image_adapter.save(Path(folder) / "image_adapter.safetensors")
-            if not self.adapted:
-                return
-        if not self.adapted:
-            self.denoiser.to(memory_format=torch.contiguous_format)  # files hold no strides
-            self.pipeline.save_pretrained(folder)
-            self.denoiser.to(memory_format=torch.channels_last)
-            return
+        the whole pipeline.
+
+        Raises:
+            RunError: the folder can't be written.
+        """
+        with added_to(Path(folder)) as new:
+            if self.image_adapter is not None:
+                self.image_adapter.save(new / "image_adapter.safetensors")
+            if self.adapted:
+                self._save_lora(new)
+            elif self.image_adapter is None:
+                self.denoiser.to(memory_format=torch.contiguous_format)  # files hold no strides
+                self.pipeline.save_pretrained(new)
+                self.denoiser.to(memory_format=torch.channels_last)
+
+    def _save_lora(self, folder: Path) -> None:
         from peft import get_peft_model_state_dict
 
         layers = get_peft_model_state_dict(self.denoiser)

@@ -1,5 +1,6 @@
 """Pictures and the latents that stand for them."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from accord.errors import ModelError
 from accord.policies.meter import count_call
 
 PART = 16
 """So many pictures at a time go through the decoder, or have their activations made again."""
+ROUNDING = 1e-3
+"""By so much a picture's values may leave [0, 1], as resampling and half precision make them do."""
 
 
 class Autoencoder:
@@ -20,6 +24,7 @@ class Autoencoder:
 
     def __init__(self, vae: Any, shape: tuple[int, int, int]) -> None:
         self.vae, self.shape = vae, shape
+        self.side = shape[-1] * 2 ** (len(vae.config.block_out_channels) - 1)
         self.shift = getattr(vae.config, "shift_factor", None) or 0.0
 
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
@@ -47,29 +52,97 @@ class Autoencoder:
 
     @torch.no_grad()
     def latents(self, completions: Sequence[Any]) -> Float[Tensor, "n c h w"]:
-        """Latents of completions: pictures, paths of picture files, or latents already."""
-        found = [as_picture(c) for c in completions]
-        if all(f.shape == self.shape for f in found):
-            return torch.stack(found).to(self.vae.device)
-        return self.encode(torch.stack(found))
+        """Latents of completions: pictures or their files (the middle square, at the generator's size), or latents already."""
+        there = {i: c for i, c in enumerate(completions) if isinstance(c, Tensor) and c.shape == self.shape}
+        new = [i for i in range(len(completions)) if i not in there]
+        if new:
+            squares = [square(as_picture(completions[i]).to(self.vae.device), self.side) for i in new]
+            there |= dict(zip(new, self.encode(torch.stack(squares)), strict=True))
+        return torch.stack([there[i].to(self.vae.device, torch.float32) for i in range(len(completions))])
 
 
-def as_picture(completion: Any) -> Tensor:
-    """A tensor as it is, or a picture file's pixels in [0, 1].
+def square(picture: Float[Tensor, "*n 3 h w"], side: int) -> Float[Tensor, "*n 3 s s"]:
+    """The middle square at this size, antialiased; a picture of this size as it is."""
+    h, w = picture.shape[-2:]
+    if (h, w) == (side, side):
+        return picture
+    n = min(h, w)
+    top, left = (h - n) // 2, (w - n) // 2
+    cut = picture[..., top : top + n, left : left + n].reshape(-1, 3, n, n)
+    made = interpolate(cut, (side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    return made.reshape(*picture.shape[:-2], side, side)
+
+
+def as_picture(picture: Any) -> Float[Tensor, "3 h w"]:
+    """Pixels in [0, 1] of a picture: a tensor (bytes count from 0 to 255), a PIL image, or a file's path.
+
+    Files are turned as their EXIF says; what is transparent shows white.
 
     Raises:
-        ModelError: it is neither.
+        ModelError: it is none of them, or can't be read as one picture.
     """
-    if isinstance(completion, Tensor):
-        return completion
-    if isinstance(completion, str | Path):
-        import numpy as np
-        from PIL import Image, UnidentifiedImageError
+    if isinstance(picture, Tensor):
+        return _checked(picture)
+    from PIL import Image
 
-        try:
-            with Image.open(completion) as file:
-                return torch.from_numpy(np.asarray(file.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
-        except (OSError, UnidentifiedImageError) as error:
-            why = getattr(error, "strerror", None) or "it is no picture file"
-            raise ModelError(f"can't read the picture {completion}: {why}") from error
-    raise ModelError(f"a completion of a diffusion policy is a picture or its file, not a {type(completion).__name__}")
+    if isinstance(picture, Image.Image):
+        return _opened(picture, "this picture")
+    if not isinstance(picture, str | Path):
+        raise ModelError(f"a completion of a diffusion policy is a picture or its file, not a {type(picture).__name__}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            file = Image.open(picture)
+    except Image.UnidentifiedImageError:
+        raise ModelError(f"can't read the picture {picture}: it is no picture file") from None
+    except Exception as error:  # decoders raise anything, among it an exception for pictures that are too large
+        raise ModelError(f"can't read the picture {picture}: {_why(error)}") from error
+    with file:
+        return _opened(file, f"the picture {picture}")
+
+
+def _checked(x: Tensor) -> Float[Tensor, "3 h w"]:
+    if x.ndim != 3 or x.shape[0] != 3 or not x.numel():
+        raise ModelError(f"a picture is a tensor [3, height, width], not {list(x.shape)}")
+    if x.dtype == torch.uint8:
+        return x.float() / 255
+    if not x.is_floating_point():
+        raise ModelError(f"a picture's numbers are bytes (uint8), or lie in [0, 1] as float32, but are {x.dtype}")
+    low, high = (float(v) for v in x.detach().aminmax())
+    if not -ROUNDING <= low <= high <= 1 + ROUNDING:  # a NaN is in no range
+        mend = "(x + 1) / 2" if -1 - ROUNDING <= low < 0 and high <= 1 + ROUNDING else "x / 255"
+        raise ModelError(f"a picture's values lie in [0, 1], but these between {low:g} and {high:g}: give {mend}?")
+    return x.float()
+
+
+def _opened(image: Any, name: str) -> Float[Tensor, "3 h w"]:
+    """A PIL image's pixels."""
+    from PIL import ImageOps
+
+    try:
+        # Phones put a second view into a photo (MPO); the first one is the picture.
+        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+            raise ValueError(f"it has {frames} frames: save the one that is meant as a file of its own")
+        return _pixels(ImageOps.exif_transpose(image))
+    except Exception as error:  # decoders raise anything on a broken file
+        raise ModelError(f"can't read {name}: {_why(error)}") from error
+
+
+def _pixels(image: Any) -> Float[Tensor, "3 h w"]:
+    import numpy as np
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":  # one channel of 16 bits (some readers widen it), or of floats
+        grey = torch.from_numpy(np.array(image).astype(np.float32))
+        top = 1.0 if image.mode == "F" else 65535.0
+        if not bool(((grey >= 0) & (grey <= top)).all()):
+            raise ValueError(f"its values do not lie between 0 and {top:g}")
+        return (grey / top).expand(3, -1, -1).clone()
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]

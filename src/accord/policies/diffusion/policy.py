@@ -206,7 +206,7 @@ class DiffusionPolicy(LatentDiffusion):
             return FrozenPolicy(self, adapter_off=True)
         if which in ("base", "now"):
             return FrozenPolicy(self._twin())
-        return FrozenPolicy(DiffusionPolicy.load(which, device=self.device))
+        return FrozenPolicy(DiffusionPolicy.load(which, device=self.device, dtype=self.dtype))
 
     def _twin(self) -> "DiffusionPolicy":
         """A copy of the denoiser over the same frozen parts."""

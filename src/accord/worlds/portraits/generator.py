@@ -35,21 +35,24 @@ def pipeline(kind: Kind = "unet", weights: Path = WEIGHTS) -> Any:
     return pipe
 
 
-def policy(kind: Kind = "unet", *, lora: int | None = None) -> DiffusionPolicy:
-    """A fresh policy on one of the generators, with LoRA of this rank or all weights to train."""
+def policy(kind: Kind = "unet", *, lora: int | None = None, seed: int = 0) -> DiffusionPolicy:
+    """A fresh policy on one of the generators, with LoRA of this rank (first weights from this seed) or all weights to train."""
     made = DiffusionPolicy(pipeline(kind), f"portraits/{kind}").eval()
     if lora is not None:
-        made.add_lora(lora)
+        made.add_lora(lora, seed=seed)
     return made
 
 
-def adapted(weights: Path = WEIGHTS, *, trained: bool = True) -> DiffusionPolicy:
+def adapted(weights: Path = WEIGHTS, *, trained: bool = True, seed: int = 0) -> DiffusionPolicy:
     """The U-Net's policy with an image adapter for the world's faces: prompts may show whom they mean."""
     if trained:
         _want(weights, "image_adapter.safetensors", "adapter")
     made = DiffusionPolicy(pipeline("unet", weights), "portraits/adapter").eval()
     made.add_image_adapter(
-        PortraitFaces(), PortraitFaces.size, weights=weights / "image_adapter.safetensors" if trained else None
+        PortraitFaces(),
+        PortraitFaces.size,
+        weights=weights / "image_adapter.safetensors" if trained else None,
+        seed=seed,
     )
     return made
 

@@ -17,9 +17,14 @@ from accord.worlds.portraits.prompts import read_prompt
 from accord.worlds.portraits.readers import Reader, read_people, residual
 
 
-@lru_cache(maxsize=4)
-def _reader(name: str) -> Reader:
-    return Reader.load(name, WEIGHTS)
+def _reader(name: str, images: Tensor) -> Reader:
+    """One of the trained readers, where these pictures lie."""
+    return _loaded(name, images.device)
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str, device: torch.device) -> Reader:
+    return Reader.load(name, WEIGHTS).to(device)
 
 
 class PortraitFaces:
@@ -29,13 +34,13 @@ class PortraitFaces:
     size = 64
 
     def __call__(self, images: Float[Tensor, "n 3 64 64"]) -> tuple[Float[Tensor, "n 64"], Bool[Tensor, "n"]]:
-        vectors = normalize(_reader("identity")(images)["identity"], dim=-1)
+        vectors = normalize(_reader("identity", images)(images)["identity"], dim=-1)
         return vectors, torch.ones(len(images), dtype=torch.bool, device=images.device)
 
 
 def read_attributes(images: Float[Tensor, "n 3 64 64"]) -> dict[str, Float[Tensor, "n v"]]:
     """Log-probabilities of every attribute's values, by the world's attribute reader; with gradient."""
-    return {a: v.log_softmax(-1) for a, v in _reader("attributes")(images).items()}
+    return {a: v.log_softmax(-1) for a, v in _reader("attributes", images)(images).items()}
 
 
 class PromptReader:
@@ -62,7 +67,7 @@ class PromptReader:
             log_p = torch.stack(said) if said else found["hat"].new_zeros(1)
             values.append((log_p + (log_p.clamp(min=self.floor) - log_p).detach()).mean())
             valid.append(bool(said))
-        return Scores(torch.stack(values), torch.tensor(valid))
+        return Scores(torch.stack(values), torch.tensor(valid, device=found["hat"].device))
 
 
 class Structure:
@@ -77,7 +82,7 @@ class Structure:
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
         images = stacked(completions)
-        return Scores.of(-self.scale * residual(images, read_people(_reader("teacher"), images)))
+        return Scores.of(-self.scale * residual(images, read_people(_reader("teacher", images), images)))
 
 
 class Looks:
@@ -87,7 +92,8 @@ class Looks:
     """
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
-        found = _reader("looks")(stacked(completions))
+        images = stacked(completions)
+        found = _reader("looks", images)(images)
         aspects = {name: logsigmoid(found[name][:, 0]) for name in ("structure", "appeal")}
         return Scores.of(aspects["structure"] + aspects["appeal"], aspects=aspects)
 

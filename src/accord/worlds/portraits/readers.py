@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, silu
 
 from accord.errors import ModelError
+from accord.policies.diffusion import square
 from accord.policies.meter import count_call
 from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
-from accord.worlds.portraits.render import render
+from accord.worlds.portraits.render import SIZE, render
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Block(nn.Module):
 
 
 class Reader(nn.Module):
-    """Pictures of 64 x 64 in [0, 1] to named vectors.
+    """Pictures in [0, 1] to named vectors; of other sizes it sees the middle square, at 64 x 64.
 
     Args:
         heads: name and size of each vector. width: channels at 32 x 32; they grow by it with each halving.
@@ -66,8 +67,8 @@ class Reader(nn.Module):
                                    nn.Linear(16 * widths[-1], hidden), nn.SiLU())  # fmt: skip
         self.heads = nn.ModuleDict({name: nn.Linear(hidden, size) for name, size in heads.items()})
 
-    def forward(self, images: Float[Tensor, "n 3 64 64"]) -> dict[str, Float[Tensor, "n k"]]:
-        x = (images * 2 - 1).contiguous(memory_format=torch.channels_last)
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Float[Tensor, "n k"]]:
+        x = (square(images.float(), SIZE) * 2 - 1).contiguous(memory_format=torch.channels_last)
         count_call(self, lambda: self.trunk(x), len(x), tuple(x.shape[1:]), backward=x.requires_grad)
         found = self.trunk(x)
         return {name: head(found) for name, head in self.heads.items()}
@@ -98,5 +99,5 @@ def read_people(network: Reader, images: Float[Tensor, "n 3 64 64"]) -> People:
 
 def residual(images: Float[Tensor, "n 3 64 64"], people: People) -> Float[Tensor, "n"]:
     """How far pictures are from these people drawn: mean absolute difference, a little blurred, as edges may be a pixel off."""
-    drawn = render(people).image
+    drawn, images = render(people).image, square(images, SIZE)
     return (avg_pool2d(images, 3, 1, 1) - avg_pool2d(drawn, 3, 1, 1)).abs().mean((1, 2, 3))

@@ -58,7 +58,7 @@ def render(people: People, *, size: int = SIZE, place: tuple[float, float, float
     x, y, scale = place
     layers = person(people, canvas.placed(x, y, scale))
     image, masks, depth = compose(backdrop(people, canvas), layers)
-    points = landmarks(people) * scale + torch.tensor([x, y])
+    points = landmarks(people) * scale + torch.tensor([x, y], device=people.identity.device)
     pixels = torch.stack([(points[..., 0] + 1) * size / 2, (1 - points[..., 1]) * size / 2], -1)
     return Picture(image, masks, depth, pixels)
 
@@ -166,7 +166,7 @@ def _face(p: People, h: Head, on: Canvas, skin: Colour, hair: Colour, paint: Cal
     return [
         ("skin", ears, paint(skin, 0.88)),
         ("skin", shape, paint(skin)),
-        ("skin", spots * freckled * shape, paint(skin * torch.tensor([0.62, 0.48, 0.40]))),
+        ("skin", spots * freckled * shape, paint(skin * rgb(p, 0.62, 0.48, 0.40))),
     ]
 
 
@@ -205,7 +205,7 @@ def _features(p: People, h: Head, on: Canvas, skin: Colour, hair: Colour, paint:
     bend = 0.105 * smiling - 0.095 * sad
     line = on.arc(1.25 * h.turn, h.mouth_y - bend * 0.6, h.mouth * (1 + 0.15 * smiling - 0.35 * surprised), bend, lips)
     gape = on.ellipse(1.25 * h.turn, h.mouth_y - 0.025, 0.072, 0.092) * surprised
-    red = mix(skin * torch.tensor([0.80, 0.40, 0.40]), torch.tensor([0.66, 0.12, 0.16]), 0.45)
+    red = mix(skin * rgb(p, 0.80, 0.40, 0.40), rgb(p, 0.66, 0.12, 0.16), 0.45)
     return [
         *layers,
         ("mouth", line * (1 - surprised), paint(red)),
@@ -267,30 +267,35 @@ def landmarks(p: People) -> Float[Tensor, "n 6 2"]:
 def skin_colour(p: People) -> Colour:
     """From pale to dark, from rosy to olive."""
     dark, hue = p.trait("skin")[..., 0] * 0.5 + 0.5, p.trait("skin_hue")[..., 0]
-    pale, deep = torch.tensor([0.98, 0.84, 0.74]), torch.tensor([0.42, 0.26, 0.18])
-    return mix(pale, deep, dark.pow(1.2)) * (1 + hue * torch.tensor([0.03, -0.035, -0.05]))
+    pale, deep = rgb(p, 0.98, 0.84, 0.74), rgb(p, 0.42, 0.26, 0.18)
+    return mix(pale, deep, dark.pow(1.2)) * (1 + hue * rgb(p, 0.03, -0.035, -0.05))
 
 
 def hair_colour(p: People) -> Colour:
     """From black to blond; redder or greyer by its hue."""
     light, hue = p.trait("hair_light")[..., 0] * 0.5 + 0.5, p.trait("hair_hue")[..., 0]
-    brown = mix(torch.tensor([0.07, 0.05, 0.05]), torch.tensor([0.90, 0.76, 0.42]), light)
-    red = mix(torch.tensor([0.35, 0.10, 0.05]), torch.tensor([0.85, 0.42, 0.15]), light)
-    grey = mix(torch.tensor([0.25, 0.26, 0.29]), torch.tensor([0.80, 0.80, 0.82]), light)
+    brown = mix(rgb(p, 0.07, 0.05, 0.05), rgb(p, 0.90, 0.76, 0.42), light)
+    red = mix(rgb(p, 0.35, 0.10, 0.05), rgb(p, 0.85, 0.42, 0.15), light)
+    grey = mix(rgb(p, 0.25, 0.26, 0.29), rgb(p, 0.80, 0.80, 0.82), light)
     return mix(mix(brown, red, hue.clamp(min=0) * 0.85), grey, (-hue).clamp(min=0) * 0.85)
 
 
 def eye_colour(p: People) -> Colour:
     """From brown over green to blue."""
     t = p.trait("eye_colour")[..., 0]
-    green = torch.tensor([0.30, 0.50, 0.25])
+    green = rgb(p, 0.30, 0.50, 0.25)
     return mix(
-        mix(torch.tensor([0.32, 0.18, 0.08]), green, (t + 1).clamp(max=1)),
-        torch.tensor([0.25, 0.50, 0.85]),
+        mix(rgb(p, 0.32, 0.18, 0.08), green, (t + 1).clamp(max=1)),
+        rgb(p, 0.25, 0.50, 0.85),
         t.clamp(min=0),
     )
 
 
 def _attribute_colour(p: People, attribute: str) -> Colour:
-    table = torch.tensor([COLOURS.get(value, (0.5, 0.5, 0.5)) for value in ATTRIBUTES[attribute]])
-    return table.to(p.identity.device)[p.attributes[attribute]]
+    table = [rgb(p, *COLOURS.get(value, (0.5, 0.5, 0.5))) for value in ATTRIBUTES[attribute]]
+    return torch.stack(table)[p.attributes[attribute]]
+
+
+def rgb(p: People, *colour: float) -> Float[Tensor, "3"]:
+    """A colour, where these people lie."""
+    return torch.tensor(colour, device=p.identity.device)

@@ -1,0 +1,353 @@
+"""Every algorithm, reward and search on another device (a pretended one) and in half precision, beside the CPU in float32.
+
+The device computes on the CPU and refuses tensors of the CPU: what is put together across devices can't pass unseen, and the first
+step must come out as the CPU's, but for rounding.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from diffusers import LCMScheduler
+from torch import Tensor
+
+from accord import algorithms as a
+from accord import rewards
+from accord.engine import fit
+from accord.evaluation import Probe
+from accord.feedback import Comparison, Example, Label, Task, with_picture
+from accord.identity import CallableEncoder, IdentityConsistency
+from accord.policies import LanguagePolicy, Sampling
+from accord.policies.diffusion import Denoising, DiffusionPolicy, invert, renoise
+from accord.rewards import BradleyTerry, References, score
+from accord.search import best_of_n, noise_optimise
+from accord.worlds import letters
+from accord.worlds.portraits import proxies
+from conftest import tiny_policy
+from tiny_pipelines import FAMILIES, brightness, contrast, folder, picture, pipeline, policy
+
+CPU = torch.device("cpu")
+
+
+def fit_on(device: torch.device) -> None:
+    """Where `fit` finds its accelerator."""
+    PartialState()
+    for state in (PartialState._shared_state, AcceleratorState._shared_state):
+        if "device" in state:
+            state["device"] = device
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """The device, and `fit` on it."""
+    import faraway
+
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    fit_on(faraway.FAR)
+    yield faraway.FAR
+    fit_on(CPU)
+
+
+def on(device: torch.device, do: Callable[[], Any]) -> Any:
+    """What comes of something done where `fit` trains on this device."""
+    before = PartialState().device
+    fit_on(device)
+    try:
+        return do()
+    finally:
+        fit_on(before)
+
+
+def first_step(algorithm: Any, data: Any, **options: Any) -> dict[str, float]:
+    """What is measured of a first step."""
+    row = fit(algorithm, data, steps=1, batch_size=2, progress=False, **options).metrics[0]
+    assert row[next(k for k in row if k.startswith("grad_norm"))] > 0
+    return {k: v for k, v in row.items() if k not in ("seconds", "step")}
+
+
+def same(found: dict[str, float], should: dict[str, float], rel: float = 2e-4, absolute: float = 1e-5) -> None:
+    assert found.keys() == should.keys()
+    for name, value in should.items():
+        assert found[name] == pytest.approx(value, rel=rel, abs=absolute), name
+
+
+def both(far: torch.device, do: Callable[[torch.device], dict[str, float]], **within: float) -> None:
+    """The same on the device as on the CPU."""
+    same(on(far, lambda: do(far)), on(CPU, lambda: do(CPU)), **within)
+
+
+# Words
+
+TASKS = [
+    Task(prompt=t.prompt, columns={**t.columns, **({"hint": "x"} if i else {})})
+    for i, t in enumerate(letters.tasks(2, seed=1))
+]
+PAIRS = [Comparison(prompt=t.prompt, chosen="it is 5 .", rejected="no idea , sorry .") for t in TASKS]
+SHORT = Sampling(max_new_tokens=6)
+
+
+def words(*, prompts: Any, completions: Any, hint: Any = None, **columns: Any) -> list[float]:
+    return [float(len(c)) for c in completions]
+
+
+TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "DPO": (lambda p: a.Preference(p, "dpo"), PAIRS),
+    "SimPO": (lambda p: a.Preference(p, "simpo"), PAIRS),
+    "KTO": (a.KTO, [Label(prompt=c.prompt, completion=c.chosen, label=bool(i)) for i, c in enumerate(PAIRS)]),
+    "SFT": (a.Supervised, PAIRS),
+    "GRPO": (lambda p: a.GRPO(p, words, group_size=3, kl=0.1, sampling=SHORT), TASKS),
+    "RLOO": (lambda p: a.RLOO(p, words, group_size=3, sampling=SHORT), TASKS),
+    "PPO": (lambda p: a.PPO(p, words, sampling=SHORT), TASKS),
+    "RAFT": (lambda p: a.RAFT(p, words, group_size=3, kl=0.1, unfinished="keep", sampling=SHORT), TASKS),
+}
+
+
+@cache
+def words_on_the_cpu(method: str) -> dict[str, float]:
+    make, data = TEXT[method]
+    return first_step(make(tiny_policy()), data)
+
+
+@pytest.mark.parametrize("method", TEXT)
+def test_a_first_step_on_words_is_the_cpus(method: str, far: torch.device) -> None:
+    make, data = TEXT[method]
+    should = on(CPU, lambda: words_on_the_cpu(method))
+    same(first_step(make(tiny_policy().to(far)), data), should)
+
+
+@pytest.mark.parametrize("method", TEXT)
+def test_half_precision_on_words_trains_on_log_probs_in_single(method: str) -> None:
+    make, data = TEXT[method]
+    single, half = words_on_the_cpu(method), first_step(make(tiny_policy().to(torch.bfloat16)), data)
+    if method in ("DPO", "SimPO", "SFT"):  # others draw other words
+        assert half["loss"] == pytest.approx(single["loss"], rel=0.03)
+    p: LanguagePolicy = tiny_policy().to(torch.bfloat16)
+    drawn = p.sample([TASKS[0].prompt], 2, SHORT)
+    assert drawn.logprobs.dtype == p.logprobs(drawn).dtype == torch.float32
+
+
+def test_rewards_on_words_are_the_cpus(far: torch.device) -> None:
+    prompts, texts = [t.prompt for t in TASKS], ["it is 5 .", "no ."]
+    base = rewards.length_penalty(1)
+
+    def all_of(device: torch.device) -> dict[str, float]:
+        torch.manual_seed(0)
+        learned = BradleyTerry.fit(PAIRS, BradleyTerry.load(letters.WEIGHTS, device=device), steps=1, progress=False, batch_size=2)  # fmt: skip
+        references = References.sample(learned, tiny_policy().to(device), prompts, 3, SHORT)
+        made = {
+            "learned": learned,
+            "par": rewards.par(learned, references),
+            "lsc": rewards.logsigmoid_centred(learned, references),
+            "sum": rewards.combine({"a": learned, "b": base}),
+            "and": rewards.combine({"a": learned, "b": base}, "logsigmoid-sum", references={"a": references}),
+            "harmonic": rewards.combine({"a": rewards.par(learned, references), "b": rewards.par(base, References({p: torch.zeros(1) for p in prompts}))}, "harmonic"),
+            "running": rewards.standardise(learned),
+            "ensemble": rewards.Ensemble([learned, base], "mean-std"),
+        }  # fmt: skip
+        said = {n: score(r, prompts=prompts, completions=texts) for n, r in made.items()}
+        return {f"{n} {i}": float(v) for n, s in said.items() for i, v in enumerate(s.values)}
+
+    both(far, all_of)
+
+
+def test_searching_and_probing_words_is_as_on_the_cpu(far: torch.device) -> None:
+    def found(device: torch.device) -> dict[str, float]:
+        p = tiny_policy().to(device)
+        best, said = best_of_n(p, words, TASKS, 4, SHORT)
+        measures = Probe(p, TASKS, {"r": words}, SHORT, n=2, reference=p.freeze("now"))(0)
+        assert all(x.device == CPU for x in (best.logprobs, said.values))
+        return {**measures, **{f"best {i}": float(v) for i, v in enumerate(said.values)}}
+
+    both(far, found)
+
+
+# Pictures
+
+PROMPTS = ["a red cat", "a person with a hat"]
+SDE, ODE = Denoising(steps=2, guidance=2.0, eta=1.0), Denoising(steps=2, guidance=2.0, eta=0.0)
+SHOWN = [Comparison(prompt=p, chosen=picture(2 * i), rejected=picture(2 * i + 1)) for i, p in enumerate(PROMPTS)]
+DRAWN = [Example(prompt=c.prompt, completion=c.chosen) for c in SHOWN]
+
+
+class Colours(torch.nn.Module):
+    """An encoder that owns a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Linear(3, 4).requires_grad_(False)
+        self.mix.weight.copy_(torch.arange(12.0).reshape(4, 3) / 6 - 1)
+        self.mix.bias.fill_(0.1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.mix(images.mean((2, 3)))
+
+
+def face() -> IdentityConsistency:
+    return IdentityConsistency(CallableEncoder(Colours(), differentiable=True), torch.tensor([0.3, -0.2, 0.1, 0.5]))
+
+
+def consistency() -> DiffusionPolicy:
+    pipe = pipeline("sd")
+    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
+    made = DiffusionPolicy(pipe, "lcm").eval()
+    made.add_lora(2)
+    return made
+
+
+PICTURES: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "GRPO": (lambda p: a.GRPO(p, brightness, group_size=2, kl=0.1, sampling=SDE), PROMPTS),
+    "GRPO in pieces": (lambda p: a.GRPO(p, face(), group_size=2, steps_at_once=1, normalise="budget", sampling=SDE), PROMPTS),
+    "DDPO": (lambda p: a.DDPO(p, brightness, sampling=Denoising(2, 2.0, 1.0, average=True)), PROMPTS),
+    "PRDP": (lambda p: a.PRDP(p, brightness, group_size=2, sampling=SDE), PROMPTS),
+    "D3PO": (lambda p: a.D3PO(p, brightness, sampling=SDE), PROMPTS),
+    "ReFL": (lambda p: a.ReFL(p, contrast, last=2, sampling=ODE), PROMPTS),
+    "AlignProp": (lambda p: a.AlignProp(p, contrast, sampling=ODE), PROMPTS),
+    "DRaFT": (lambda p: a.DRaFT(p, face(), k=2, sampling=ODE), PROMPTS),
+    "DiffusionDPO": (lambda p: a.DiffusionDPO(p, beta=100.0), SHOWN),
+    "InPO": (lambda p: a.InPO(p, beta=100.0, levels=2), SHOWN),
+    "SFT": (a.Supervised, DRAWN),
+    "RewardPreference": (a.RewardPreference, [a.SubjectPair(x, y, 0.8) for x, y in zip(DRAWN, DRAWN[::-1], strict=True)]),
+    "IDAligner": (lambda p: a.IDAligner(p, face(), contrast, last=2, sampling=ODE, prompts=PROMPTS), DRAWN),
+}  # fmt: skip
+
+
+@cache
+def pictures_on_the_cpu(method: str) -> dict[str, float]:
+    make, data = PICTURES[method]
+    return first_step(make(policy("sd", lora=2)), data)
+
+
+@pytest.mark.parametrize("method", PICTURES)
+def test_a_first_step_on_pictures_is_the_cpus(method: str, far: torch.device) -> None:
+    make, data = PICTURES[method]
+    should = on(CPU, lambda: pictures_on_the_cpu(method))
+    same(
+        first_step(make(policy("sd", lora=2).to(far)), data), should, rel=1e-3, absolute=2e-4
+    )  # sums of losses that nearly cancel
+
+
+@pytest.mark.parametrize("method", PICTURES)
+def test_half_precision_on_pictures_learns_nearly_the_same(method: str) -> None:
+    make, data = PICTURES[method]
+    p = policy("sd").to(torch.bfloat16)
+    p.add_lora(2)
+    assert {w.dtype for w in p.parameters() if w.requires_grad} == {torch.float32}
+    single, half = pictures_on_the_cpu(method), first_step(make(p), data)
+    for name in {"reward", "error", "nll", "kl"} & single.keys():
+        assert half[name] == pytest.approx(single[name], rel=0.05, abs=0.02), name
+
+
+def test_a_consistency_model_learns_there_as_on_the_cpu(far: torch.device) -> None:
+    sampling = Denoising(steps=3, guidance=1.0, average=True)
+    both(
+        far,
+        lambda d: first_step(a.RLCM(consistency().to(d), brightness, sampling=sampling, group_size=2), PROMPTS),
+        rel=1e-3,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["single", "half"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_policy_moves_whole(family: str, dtype: torch.dtype, far: torch.device) -> None:
+    """Denoiser, text encoders, autoencoder; what was made of prompts before is made anew. The path stays in single precision."""
+    p = policy(family, lora=2)
+    before = p.sample(PROMPTS, 1, SDE, seed=3)
+    p.to(far, dtype)
+    parts = [m for m in p.pipeline.components.values() if isinstance(m, torch.nn.Module)]
+    assert len(parts) >= 3
+    assert {(w.device, w.dtype) for m in parts for w in m.parameters()} == {(far, dtype)}
+    there = p.sample(PROMPTS, 1, SDE, seed=3)
+    assert there.actions.latents.dtype == there.logprobs.dtype == p.logprobs(there).dtype == torch.float32
+    if dtype == torch.float32:
+        assert torch.allclose(there.logprobs, before.logprobs, rtol=1e-3)
+        assert torch.allclose(torch.stack(there.completions), torch.stack(before.completions), atol=1e-4)
+    assert torch.allclose(p.logprobs(there).cpu(), there.logprobs, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4)
+    p.to(CPU)
+    assert p.sample(PROMPTS, 1, ODE).completions[0].device == CPU
+
+
+def test_a_frozen_reference_goes_where_its_algorithm_goes(far: torch.device) -> None:
+    algorithm = a.GRPO(policy("sd"), brightness, group_size=2, sampling=SDE)
+    twin = algorithm.reference._policy  # type: ignore[union-attr]
+    assert twin is not algorithm.policy
+    algorithm.to(far)
+    assert {w.device for w in twin.parameters()} == {far}
+    assert not set(algorithm.state_dict()) - {f"policy.{k}" for k in algorithm.policy.state_dict()}
+
+
+def test_an_image_adapter_and_its_encoder_move_along(far: torch.device) -> None:
+    asked = [with_picture(t, picture(i)) for i, t in enumerate(PROMPTS)]
+
+    def learns(device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+        p = policy("sd")
+        p.add_image_adapter(lambda x: (Colours().to(x.device)(x), torch.ones(len(x), dtype=torch.bool)), 4, tokens=2)
+        torch.nn.init.ones_(next(p.image_adapter.values.parameters()))  # type: ignore[union-attr]
+        p.condition(asked)
+        reward = IdentityConsistency(CallableEncoder(Colours(), differentiable=True))
+        return first_step(a.DRaFT(p.to(device, dtype), reward, sampling=ODE), asked)
+
+    both(far, learns, rel=1e-3)
+    assert learns(far, torch.bfloat16)["reward"] == pytest.approx(learns(far)["reward"], abs=0.05)
+
+
+def test_a_pipeline_loads_where_and_as_it_is_told(far: torch.device, tmp_path: Any) -> None:
+    path = folder("sd", str(tmp_path))
+    whole, adapters = DiffusionPolicy.load(path, device="far"), DiffusionPolicy.load(path, lora=2, device="far")
+    # Adapters lie in single precision over weights in half; weights that train themselves are never halved.
+    assert whole.dtype == torch.float32
+    assert adapters.dtype == torch.bfloat16
+    assert {w.dtype for w in adapters.parameters() if w.requires_grad} == {torch.float32}
+    assert {w.device for p in (whole, adapters) for w in [*p.parameters(), *p.pipeline.vae.parameters()]} == {far}
+    near = DiffusionPolicy.load(path, lora=2, device="cpu", dtype="bfloat16", seed=0)
+    pairs = zip(near.denoiser.named_parameters(), adapters.denoiser.parameters(), strict=True)
+    assert all(torch.equal(w, other.cpu()) for (n, w), other in pairs if "lora" in n)
+
+
+def test_searching_and_probing_pictures_is_as_on_the_cpu(far: torch.device) -> None:
+    def found(device: torch.device) -> dict[str, float]:
+        p = policy("sd").to(device)
+        best, said = best_of_n(p, face(), PROMPTS, 3, SDE)
+        measures = Probe(p, PROMPTS, {"r": face()}, SDE, n=2, reference=p.freeze("now"))(0)
+        noise = noise_optimise(p, contrast, PROMPTS, sampling=Denoising(1, 1.0, 0.0), iterations=3)
+        clean = p.pictures.latents([picture(0), picture(1)])
+        there = invert(p, clean, PROMPTS, steps=3, eta=0.5, to=torch.tensor([1, 3])), renoise(p, clean, 4, 2)
+        assert all(x.device == CPU for x in (best.logprobs, said.values, noise.history))
+        numbers = [*said.values, *noise.history.flatten(), *(x.square().mean() for x in there)]
+        return {**measures, **{str(i): float(v) for i, v in enumerate(numbers)}}
+
+    both(far, found, rel=1e-3)
+
+
+def test_rewards_of_portraits_follow_the_pictures(far: torch.device) -> None:
+    """Their readers lie where the pictures do, compute in single precision, and see pictures of any size."""
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    made = {
+        "wishes": proxies.PromptReader(), "structure": proxies.Structure(), "looks": proxies.Looks(),
+        "identity": IdentityConsistency(proxies.PortraitFaces()),
+    }  # fmt: skip
+    prompts = [with_picture("a person, wearing a red hat", images[i].flip(-1)) for i in range(2)]
+
+    def all_of(x: Tensor) -> dict[str, float]:
+        shown = x.detach().requires_grad_()
+        said = {n: score(r, prompts=prompts, completions=shown) for n, r in made.items()}
+        (grad,) = torch.autograd.grad(sum(s.values.sum() for s in said.values()), shown)  # type: ignore[arg-type]
+        assert all(s.values.device == x.device for s in said.values())
+        numbers = {f"{n} {i}": float(v) for n, s in said.items() for i, v in enumerate(s.values.detach())}
+        return {**numbers, "gradient": float(grad.float().norm())}
+
+    should = all_of(images)
+    same(all_of(images.to(far)), should, rel=1e-3, absolute=1e-4)
+    same(all_of(images), should)  # and back again
+    half = all_of(images.bfloat16())
+    same(
+        {k: v for k, v in half.items() if k != "gradient"},
+        {k: v for k, v in should.items() if k != "gradient"},
+        rel=0.1,
+        absolute=0.1,
+    )
+    larger = torch.nn.functional.interpolate(images, scale_factor=2)
+    assert score(made["looks"], prompts=prompts, completions=larger).values.shape == (2,)
