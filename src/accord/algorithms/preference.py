@@ -197,7 +197,8 @@ class _Reference(nn.Module):
         fresh: dict[bytes, Tensor] = {}
         if todo:
             found = self.policy.likelihood([groups[i] for i in todo]).policy.cpu()
-            fresh = {k: v.reshape(1) for k, v in zip((k for i in todo for k in keys[i]), found, strict=True)}
+            named = zip((k for i in todo for k in keys[i]), found, strict=True)
+            fresh = {k: v.reshape(1) for k, v in named if k not in known}
         for part in [fresh] if self._on_disk else step.gather(fresh):
             self._store.put(part)
         known |= fresh

@@ -61,7 +61,7 @@ def save_stacked(model: Any, lower: Factors, folder: Path) -> None:
     ranks = {name: sum(len(a) for a, _ in p) for name, p in parts.items()}
     config = LoraConfig(
         r=max(ranks.values()), lora_alpha=max(ranks.values()), target_modules=list(parts), rank_pattern=ranks,
-        alpha_pattern=ranks, task_type=model.active_peft_config.task_type, inference_mode=True,
+        alpha_pattern=ranks, fan_in_fan_out=model.active_peft_config.fan_in_fan_out, task_type=model.active_peft_config.task_type, inference_mode=True,
         base_model_name_or_path=model.active_peft_config.base_model_name_or_path,
     )  # fmt: skip
     tensors = {}
@@ -82,7 +82,12 @@ def _factors(model: Any) -> Factors | None:
         if not isinstance(module, LoraLayer):
             continue
         (active,) = module.active_adapters
-        plain = active in module.lora_A and not module.lora_variant and not module.lora_bias[active]
+        plain = (
+            not hasattr(module, "parameter_name")
+            and active in module.lora_A
+            and not module.lora_variant
+            and not module.lora_bias[active]
+        )
         if not plain or module.lora_A[active].weight.ndim != 2:
             return None
         a, b = (cast(Tensor, side[active].weight) for side in (module.lora_A, module.lora_B))

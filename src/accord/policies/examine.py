@@ -71,12 +71,16 @@ def examine(policy: Any) -> None:
 
 @torch.enable_grad()
 def _trained(policy: Any, tree: TokenTree) -> Float[Tensor, "n t"]:
-    """Log-probs as training computes them, their gradient (of some small weight near the entrance) included."""
-    scored = policy.score_tree(tree)
-    weights = [p for p in policy.parameters() if p.requires_grad]
-    if weights:
-        early = min(weights[: max(4, len(weights) // 3)], key=Tensor.numel)
-        torch.autograd.grad(scored.sum(), early, allow_unused=True)
+    """Log-probs as training computes them, with a gradient that goes all the way back to the embeddings."""
+    entered: list[Tensor] = []
+    hook = policy.core.get_input_embeddings().register_forward_hook(
+        lambda module, given, out: entered.append(out.requires_grad_())
+    )
+    try:
+        scored = policy.score_tree(tree)
+    finally:
+        hook.remove()
+    torch.autograd.grad(scored.sum(), entered, allow_unused=True)
     return scored.detach()
 
 

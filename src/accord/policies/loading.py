@@ -72,10 +72,13 @@ def _tokeniser(path: str, source: str | Path, ends: Iterable[int]) -> Tokeniser:
 
 def _adapted(model: Any, path: str, source: str | Path) -> Any:
     """A model with a saved adapter on it, ready to train on."""
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
     try:
-        adapted = PeftModel.from_pretrained(model, path, is_trainable=True).eval()
+        config = PeftConfig.from_pretrained(path)
+        if config.task_type == "CAUSAL_LM" and not hasattr(model, "prepare_inputs_for_generation"):
+            config.task_type = None  # a language model's adapter, on its weights with another head
+        adapted = PeftModel.from_pretrained(model, path, config=config, is_trainable=True).eval()
     except (*UNREADABLE, RuntimeError, TypeError) as error:
         raise ModelError(f"the adapter {source} doesn't fit its model: {_first_line(error)}") from error
     lean(adapted)
