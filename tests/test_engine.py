@@ -1,58 +1,24 @@
-"""The loop: the gradient of a mean however it is cut, exact resume, nothing lost."""
+"""The loop: the gradient of a mean however it is cut, randomness of its own, options and data checked first."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
+import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from torch import nn
 
-from accord.engine import Learner, Loss, Mean, Rows, Run, Training, derive, fit
+from accord.algorithms import Joint, Stream
+from accord.engine import Loss, Rows, Training, derive, fit
 from accord.engine.run import new_folder, write_text
 from accord.engine.store import Store, fingerprint
-from accord.errors import ConfigError, NumericsError, RunError
-
-SCRIPTS = Path(__file__).parent / "scripts"
-
-
-class Line(Learner):
-    """Least squares on rows (x, y, weight): the smallest algorithm there is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.line = nn.Linear(1, 1).double()
-        nn.init.zeros_(self.line.weight)
-        nn.init.zeros_(self.line.bias)
-
-    @property
-    def trainables(self) -> dict[str, nn.Module]:
-        return {"line": self.line}
-
-    def forward(self, rows: Rows) -> Loss:
-        x, y, w = torch.tensor(rows, dtype=torch.float64).T
-        error = (self.line(x[:, None])[:, 0] - y).square()
-        return Loss((w * error).sum(), float(w.sum()), {"error": Mean.of(error)})
-
-
-DATA = [(float(i % 7) / 7, 2.0 * (i % 7) / 7 + 1, 1.0 + i % 3) for i in range(24)]
-
-
-def weights(algorithm: Line) -> tuple[float, float]:
-    return float(algorithm.line.weight), float(algorithm.line.bias)
-
-
-def train(**options) -> tuple[Line, Run]:  # type: ignore[no-untyped-def]
-    algorithm = Line()
-    return algorithm, fit(algorithm, DATA, **{"steps": 6, "batch_size": 12, "lr": 0.05, "progress": False, **options})
+from accord.errors import ConfigError, FeedbackError, NumericsError, RunError
+from accord.feedback import Example
+from line import DATA, Line, train, weights
 
 
 @pytest.mark.parametrize("size", [1, 5, 7, 12])
@@ -113,107 +79,10 @@ def test_derived_seeds_differ_by_place_and_purpose(where: list[int], purpose: st
     assert derive(0, *where, purpose=purpose) != derive(0, *where, purpose=purpose + "x")
 
 
-def test_resume_after_a_stop_is_bit_for_bit(tmp_path: Path) -> None:
-    for ema in (None, 0.9):
-        whole, run = train(steps=8, ema=ema, minibatches=2, inner_epochs=2, schedule="cosine", out=tmp_path / f"a{ema}")
-
-        class Stops(Exception):
-            pass
-
-        def stop(step: int) -> dict[str, float]:
-            if step == 5:
-                raise Stops
-            return {}
-
-        options = {
-            "steps": 8,
-            "ema": ema,
-            "minibatches": 2,
-            "inner_epochs": 2,
-            "schedule": "cosine",
-            "checkpoint_every": 2,
-        }
-        with pytest.raises(Stops):
-            train(**options, out=tmp_path / f"b{ema}", evaluate=stop, evaluate_every=5)
-        again, resumed = train(**options, out=tmp_path / f"b{ema}", resume=True)
-        assert weights(again) == weights(whole)
-        assert [{k: v for k, v in m.items() if k != "seconds"} for m in resumed.metrics] == [
-            {k: v for k, v in m.items() if k != "seconds"} for m in run.metrics
-        ]
-
-
 def test_ema_follows_its_recursion() -> None:
     plain, averaged = [train(steps=s)[0] for s in (1, 2)], train(steps=2, ema=0.5)[0]
     a, b = (torch.tensor(weights(p)) for p in plain)
     assert torch.tensor(weights(averaged)) == pytest.approx(0.5 * (0.5 * a) + 0.5 * b, rel=1e-6)
-
-
-def test_kill_nine_and_resume_gives_identical_weights_and_metrics(tmp_path: Path) -> None:
-    """A real run of the command line's kind, killed in mid-run without a chance to say goodbye."""
-    script = SCRIPTS / "resumable.py"
-
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, str(script), str(folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-
-    assert start(tmp_path / "whole").wait(240) == 0
-    broken = start(tmp_path / "broken")
-    metrics = tmp_path / "broken" / "metrics.jsonl"
-    until = time.monotonic() + 200
-    while time.monotonic() < until and not (metrics.is_file() and metrics.read_text().count("\n") >= 4):
-        time.sleep(0.02)
-    os.kill(broken.pid, signal.SIGKILL)
-    broken.wait()
-    assert metrics.read_text().count("\n") < 12
-    assert start(tmp_path / "broken").wait(240) == 0
-    a, b = (load_file(tmp_path / n / "final.safetensors") for n in ("whole", "broken"))
-    assert all(torch.equal(a[k], b[k]) for k in a)
-
-    def told(name: str) -> list[dict]:
-        rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        return [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
-
-    assert told("whole") == told("broken")
-
-
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "resumable.py"), str(tmp_path / "r"), "1000"], stderr=subprocess.PIPE, text=True
-    )
-    metrics = tmp_path / "r" / "metrics.jsonl"
-    until = time.monotonic() + 200
-    while time.monotonic() < until and not (metrics.is_file() and metrics.read_text().count("\n") >= 2):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    done = len(metrics.read_text().splitlines())
-    assert f"stopped after step {done} of 1000" in said
-    assert "--resume" in said
-    assert (tmp_path / "r" / "checkpoints" / f"step-{done:06d}" / "state.json").is_file()
-    assert json.loads((tmp_path / "r" / "run.json").read_text())["status"] == "interrupted"
-
-
-@pytest.mark.parametrize("kind", ["dpo", "ppo", "backprop"])
-def test_two_processes_take_the_step_of_one(kind: str, tmp_path: Path) -> None:
-    """Ragged rows; PPO trains two models, backprop passes through one several times. The only difference left is the order of summation."""
-    script = [str(SCRIPTS / "two_processes.py"), kind]
-    alone = subprocess.run(
-        [sys.executable, *script, str(tmp_path / "one")], capture_output=True, text=True, timeout=240
-    )
-    assert alone.returncode == 0, alone.stderr[-2000:]
-    with socket.socket() as probe:  # two tests of one moment must not meet at one port
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]  # fmt: skip
-    both = subprocess.run([sys.executable, *launch, *script, str(tmp_path / "two")], capture_output=True, text=True,
-                          timeout=280, env={**os.environ, "ACCELERATE_USE_CPU": "true"})  # fmt: skip
-    assert both.returncode == 0, both.stderr  # all of it: the launcher's own words come last
-    assert "processes 2" in both.stdout
-    a, b = load_file(tmp_path / "one"), load_file(tmp_path / "two")
-    assert a.keys() == b.keys()
-    assert max(float((a[k] - b[k]).abs().max()) for k in a) < 2e-4  # of a step of 2e-3
 
 
 def test_nan_stops_the_run_and_saves_the_batch(tmp_path: Path) -> None:
@@ -283,37 +152,42 @@ def test_weights_are_chosen_without_a_folder_too() -> None:
     assert weights(algorithm) == at[2]
 
 
-def test_a_second_run_never_overwrites_a_first(tmp_path: Path) -> None:
-    train(out=tmp_path / "r")
-    with pytest.raises(RunError, match="already holds a run"):
-        train(out=tmp_path / "r")
-
-
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    train(out=tmp_path / "r")
-    other = Line()
-    other.line = nn.Linear(1, 2).double()
-    with pytest.raises(RunError, match="model.line: "):
-        fit(other, DATA, steps=9, batch_size=12, lr=0.05, out=tmp_path / "r", resume=True, progress=False)
-    with pytest.raises(RunError, match="another model"):
-        fit(other, DATA, steps=9, batch_size=12, lr=0.05, out=tmp_path / "r", resume="anyway", progress=False)
-
-
 @pytest.mark.parametrize(
     "options",
     [
-        {"steps": 0},
-        {"batch_size": 0},
-        {"lr": 0.0},
-        {"ema": 1.0},
-        {"warmup": 1.0},
-        {"minibatches": 9, "batch_size": 8},
-        {"micro_batch_size": 0},
+        {"steps": 0}, {"steps": 2.5}, {"steps": "many"}, {"epochs": 0.0}, {"epochs": -1}, {"epochs": float("nan")},
+        {"batch_size": 0}, {"batch_size": "8"}, {"batch_size": True}, {"batch_size": None},
+        {"minibatches": 9, "batch_size": 8}, {"inner_epochs": 0}, {"micro_batch_size": 0}, {"keep": 0},
+        {"lr": 0.0}, {"lr": float("nan")}, {"lr": "1e-4"}, {"lr_of": {"critic": -1.0}}, {"lr_of": 1e-4},
+        {"schedule": "cosin"}, {"schedule": None}, {"warmup": 1.0}, {"warmup": float("nan")},
+        {"weight_decay": -0.1}, {"betas": (0.9, 1.0)}, {"betas": (0.9,)}, {"betas": 0.9}, {"max_grad_norm": -1.0},
+        {"ema": 1.0}, {"ema": "0.9"}, {"seed": None}, {"seed": 0.5}, {"checkpoint_every": -1}, {"evaluate_every": 1.5},
+        {"select": 3}, {"trackers": "wandb"}, {"progress": "no"},
+    ],
+)  # fmt: skip
+def test_options_out_of_range_or_of_another_kind_are_refused_at_once(options: dict) -> None:
+    with pytest.raises(ConfigError, match=r"^[^\n]*$") as error:
+        Training(**options)
+    assert any(name in str(error.value) for name in options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lr_of": {"critic": 1e-4}}, "lr_of names 'critic', but what trains is line"),
+        ({"select": "quality"}, "give evaluate="),
+        ({"stpes": 3}, "no option 'stpes'"),
+        ({"training": {"steps": 3}, "steps": 3}, "not both"),
+        ({"resume": "again", "out": "x"}, "resume='again'"),
+        ({"evaluate": lambda step: 3.0}, "a number for each name"),
+        ({"evaluate": lambda step: {"samples": ["a"]}}, "but samples is a list"),
     ],
 )
-def test_options_out_of_range_are_refused_at_once(options: dict) -> None:
-    with pytest.raises(ConfigError):
-        Training(**options)
+def test_options_that_fit_ill_together_are_refused_before_a_step(options: dict, said: str) -> None:
+    algorithm = Line()
+    with pytest.raises(ConfigError, match=said):
+        fit(algorithm, DATA, **({"progress": False} if "training" not in options else {}), **options)
+    assert weights(algorithm) == (0.0, 0.0)
 
 
 def test_no_data_and_an_unknown_tracker_are_refused() -> None:
@@ -321,6 +195,77 @@ def test_no_data_and_an_unknown_tracker_are_refused() -> None:
         fit(Line(), [], steps=1)
     with pytest.raises(ConfigError, match="Unsupported logging capability"):
         fit(Line(), [1.0], steps=1, trackers=("nonsense",))
+
+
+class Examples(Line):
+    """Learns the length of an answer from that of its prompt."""
+
+    rows = (Example,)
+
+    def check(self, rows: Any) -> None:
+        for i, row in enumerate(rows, 1):
+            if len(row.prompt) > 9:
+                raise FeedbackError(f"record {i}: too long")
+
+    def experience(self, batch: Rows, step: Any) -> Rows:
+        return Rows((float(len(r.prompt)), float(len(r.completion)), 1.0) for r in batch)
+
+
+def test_a_path_rows_and_records_are_the_same_data(tmp_path: Path) -> None:
+    rows = [{"prompt": "q" * i, "completion": "a" * (2 * i)} for i in range(1, 5)]
+    file = tmp_path / "data.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    found = {weights(train(Examples(), data=d, batch_size=2)[0]) for d in
+             (str(file), file, rows, [Example(**r) for r in rows])}  # fmt: skip
+    assert len(found) == 1
+
+
+def test_data_that_an_algorithm_cannot_learn_from_is_refused_by_number_before_a_step(tmp_path: Path) -> None:
+    good = Example(prompt="q", completion="a")
+    for data, said in (
+        (str(tmp_path / "none.jsonl"), "none.jsonl"),
+        ([good, "a prompt"], "record 2 is a text, but Examples learns from Example"),
+        ([good, good, Example(prompt="q" * 10, completion="a")], "record 3: too long"),
+    ):
+        for algorithm in (Examples(), _joint(Examples(), own=None)):
+            with pytest.raises(FeedbackError, match=said):
+                train(algorithm, data=data, batch_size=1)
+    with pytest.raises(FeedbackError, match="stream b: record 2 is a text"):
+        train(_joint(Examples(), own=[good, "a prompt"]), data=[good], batch_size=1)
+
+
+def _joint(algorithm: Examples, own: Any) -> Joint:
+    other = Examples()
+    algorithm.policy = other.policy = other.line = algorithm.line
+    return Joint({"a": Stream(algorithm), "b": Stream(other, weight=0.5, data=own)})
+
+
+class Noisy(Line):
+    """Draws from every global generator there is, as dropout, rewards and data loaders of others do."""
+
+    def forward(self, rows: Rows) -> Loss:
+        noise = float(torch.rand(())) + random.random() + float(np.random.rand())
+        return super().forward(Rows((x + 0.1 * noise, y, w) for x, y, w in rows))
+
+
+def test_what_ran_before_in_the_process_changes_nothing_and_what_comes_after_notices_nothing() -> None:
+    def draws() -> list[float]:
+        return [float(torch.rand(())), random.random(), float(np.random.rand())]
+
+    def run(algorithm: Noisy) -> tuple[Any, Any]:
+        seen: list[float] = []
+        train(algorithm, evaluate=lambda step: seen.extend(draws()) or {}, evaluate_every=2)
+        return weights(algorithm), seen
+
+    first, again = run(Noisy()), Noisy()
+    train(Noisy(), seed=3)
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)
+    expected = [draws() for _ in range(2)]
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)
+    assert draws() == expected[0]
+    assert run(again) == first
+    assert draws() == expected[1]
+    assert weights(train(Noisy(), seed=1)[0]) != first[0]
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class _Loop:
         self.models = self.update.models
         self.average = Average(self.models, options.ema) if options.ema else None
         self.best = Best(self.models, options.select) if options.select else None
-        self.done = self._restore() if resume else 0
+        self.done = self._restore(bool(resume))
         if options.trackers:
             self.accelerator.init_trackers("accord")
 
@@ -208,11 +208,11 @@ class _Loop:
         with failing_together():
             checkpoint.save(self.folder, self.done, self.models, self.update.raw(), extra, keep=self.o.keep, best=best)
 
-    def _restore(self) -> int:
-        """Put the last checkpoint back, if there is one; the steps that are done."""
+    def _restore(self, resume: bool) -> int:
+        """Put the last checkpoint back, if there is one to go on from; the steps that are done."""
         step = 0
         with failing_together():
-            path = checkpoint.latest(self.folder) if self.folder else None
+            path = checkpoint.latest(self.folder) if resume and self.folder else None
             if path is not None:
                 step = self._load(path)
             self.record.rewind(step if path is not None else -1)
