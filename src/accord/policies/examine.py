@@ -132,7 +132,8 @@ def _groups(policy: Any) -> list[tuple[list[int], list[list[int]]]]:
     """Ordinary tokens from all over the vocabulary."""
     inner = policy.tokeniser.inner
     known = min(policy.core.get_input_embeddings().weight.shape[0], len(inner))
-    usable = [i for i in range(known) if i not in set(inner.all_special_ids)] or list(range(known))
+    special = set(inner.all_special_ids)
+    usable = [i for i in range(known) if i not in special] or list(range(known))
     take = iter(usable[(7919 * i) % len(usable)] for i in range(1, 100))
     return [([next(take) for _ in range(n)], [[next(take) for _ in range(m)] for m in sizes]) for n, sizes in ROWS]
 
