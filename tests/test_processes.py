@@ -83,6 +83,10 @@ def test_what_fails_on_one_process_ends_all_and_all_say_why(seen: list[dict]) ->
     assert seen[0]["broken"] == "OtherFailed: process 1 failed: no luck"
 
 
+def test_a_ctrl_c_that_reaches_one_process_stops_both_after_the_same_step(seen: list[dict]) -> None:
+    assert [mine["pressed"] for mine in seen] == ["Interrupted: stopped after step 3 of 6"] * 2
+
+
 def test_processes_with_different_data_are_refused(seen: list[dict]) -> None:
     for mine in seen:
         assert mine["unlike"].startswith("RunError: process 1 has data 23 rows")

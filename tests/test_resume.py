@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from accord.algorithms.rounds import Round, rounds
-from accord.engine import Training, fit
+from accord.engine import Run, Training, fit
 from accord.engine.origin import rows_fingerprint, weights_of
 from accord.errors import RunError
 from accord.feedback import Comparison
@@ -207,6 +207,10 @@ def test_more_steps_are_no_other_run_unless_a_schedule_counts_them(tmp_path: Pat
 def test_the_same_object_may_go_on_too(tmp_path: Path, ema: float | None) -> None:
     whole, _ = train(steps=4, ema=ema)
     algorithm, _ = train(steps=2, ema=ema, out=tmp_path / "r")
+    with pytest.raises(ZeroDivisionError):
+        train(algorithm, steps=4, ema=ema, out=tmp_path / "r", resume=True, checkpoint_every=1, evaluate_every=3,
+              evaluate=lambda step: 1 / 0)  # fmt: skip
+    assert Run.open(tmp_path / "r").info["status"] == "failed"
     train(algorithm, steps=4, ema=ema, out=tmp_path / "r", resume=True)
     assert weights(algorithm) == weights(whole)
 

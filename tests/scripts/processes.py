@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +31,15 @@ class Broken(Line):
         if step.number == 1 and step.rank == 1:
             raise ValueError("no luck")
         step.gather(step.rank)
+        return batch
+
+
+class Pressed(Line):
+    """Ctrl-C reaches one process alone, in its third step."""
+
+    def experience(self, batch, step):  # type: ignore[no-untyped-def]
+        if step.number == 2 and step.rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
         return batch
 
 
@@ -82,6 +92,7 @@ saw["grpo passes"], saw["grpo"] = len(passes), sum(float(p.detach().double().sum
 
 saw["nan"] = said(lambda: train(data=[*DATA[:23], (float("nan"), 1.0, 1.0)], batch_size=24, out=out / "nan"))
 saw["broken"] = said(lambda: train(Broken()))
+saw["pressed"] = said(lambda: train(Pressed()))
 saw["unlike"] = said(lambda: train(data=DATA[: 24 - rank]))
 
 rewarded = Rewarded()
