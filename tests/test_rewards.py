@@ -45,6 +45,114 @@ def test_none_does_not_apply_and_nan_is_an_error() -> None:
         call(lambda **c: [1.0], 2)
 
 
+def says(value):  # type: ignore[no-untyped-def]
+    return lambda *, prompts, completions, **columns: value
+
+
+@pytest.mark.parametrize("value", [
+    [1.0, None, 2], (1, None, 2), iter([1.0, None, 2.0]), [np.float32(1), None, np.uint8(2)],
+    [torch.tensor(1), None, torch.tensor(2.0)], [np.int64(1), None, True + 1],
+])  # fmt: skip
+def test_numbers_of_any_kind_in_any_sequence_are_read(value) -> None:  # type: ignore[no-untyped-def]
+    said = call(says(value), 3)
+    assert said.values.tolist() == [1, 0, 2]
+    assert said.valid.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("value", [torch.tensor([1, 0]), torch.tensor([True, False]), torch.tensor([1.0, 0.0], dtype=torch.bfloat16),
+                                   np.array([1, 0]), np.array([1.0, 0.0], dtype=np.float16), [True, False]])  # fmt: skip
+def test_arrays_of_any_kind_come_out_in_single_precision(value) -> None:  # type: ignore[no-untyped-def]
+    said = call(says(value), 2).values
+    assert said.tolist() == [1, 0]
+    assert said.dtype == torch.float32
+
+
+@pytest.mark.parametrize("value", [
+    {0: 5.0, 1: 6.0}, {5.0, 6.0}, "12", b"12", ["1", "2"], [[1.0], [2.0]], [torch.ones(1), torch.ones(1)], np.ones((2, 1)), 1.0, None, True,
+    np.float64(1), torch.tensor(1.0), torch.ones(2, 1), torch.ones(3), (float(i) for i in range(3)), [1.0], [1j, 2j], torch.ones(2) * 1j,
+    [float("nan"), 1.0], [1.0, float("inf")], torch.tensor([1.0, float("nan")]), Scores.of(torch.ones(3)),
+    Scores(torch.ones(2), torch.ones(3, dtype=torch.bool)), Scores.of(torch.ones(2), aspects={"a": torch.ones(1)}), Scores.of(torch.tensor([float("nan"), 1])),
+], ids=lambda v: str(v)[:30])  # fmt: skip
+def test_anything_but_a_number_for_each_sample_is_one_line(value) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RewardError) as caught:
+        call(says(value), 2)
+    assert "\n" not in str(caught.value)
+    assert "<lambda>" in str(caught.value)
+
+
+def test_single_values_keep_their_gradient() -> None:
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    said = call(says([x[0] * 2, None, x[2] ** 2]), 3)
+    (grad,) = torch.autograd.grad(said.values.sum(), x)
+    assert grad.tolist() == [2, 0, 6]
+
+
+def test_pictures_reach_a_reward_as_one_tensor_however_they_come() -> None:
+    seen: list[torch.Tensor] = []
+
+    def reward(*, prompts, completions, **columns):  # type: ignore[no-untyped-def]
+        seen.append(completions)
+        return completions.mean((1, 2, 3))
+
+    images = torch.rand(4, 3, 5, 6)
+    for shown in (images, list(images), tuple(images)):
+        seen.clear()
+        said = score(reward, prompts=["p"] * 4, completions=shown, group=[0, 0, 1, 1], batch_size=2)
+        assert torch.equal(torch.cat(seen), images)
+        assert len(seen) == 2
+        assert torch.allclose(said.values, images.mean((1, 2, 3)))
+    with pytest.raises(RewardError, match="one size"):
+        score(reward, prompts=["p"] * 2, completions=[images[0], images[1, :, 1:]])
+
+
+def test_messages_reach_a_reward_as_they_are_and_rules_read_them() -> None:
+    asked = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}],
+    }
+    said = {"role": "assistant", "content": "it is 5", "reasoning_content": "2 and 3"}
+    seen = []
+    score(
+        lambda *, completions, **columns: seen.extend(completions) or [0.0] * 3,
+        prompts=["p"] * 3,
+        completions=[asked, said, "text"],
+    )
+    assert seen == [asked, said, "text"]
+    both = {"prompts": ["p"] * 2, "completions": [asked, said]}
+    assert score(rewards.json_call(), **both, call=[{"name": "f", "arguments": {"a": 1}}] * 2).values.tolist() == [1, 0]
+    assert score(rewards.numeric_answer(), **both, answer=["5"] * 2).values.tolist() == [0, 1]
+    assert score(rewards.length_penalty(1), **both).values.tolist() == [0, -2]
+    there = rewards.to_trl(rewards.json_call())
+    assert there(prompts=[[]] * 2, completions=[[asked], [said]], call=[{"name": "f", "arguments": {"a": 1}}] * 2) == [
+        1,
+        0,
+    ]
+
+
+def test_prompts_and_columns_have_an_entry_for_each_sample() -> None:
+    for wrong in ({"prompts": ["p"]}, {"answer": ["x"]}, {"answer": 3}):
+        with pytest.raises(RewardError, match="one entry for each of 2 samples"):
+            score(says([1.0, 2.0]), **{"prompts": ["p"] * 2, "completions": ["a", "b"], **wrong})
+
+
+def test_scores_of_pictures_are_kept_by_all_their_pixels() -> None:
+    asked = []
+
+    def reward(*, prompts, completions, **columns):  # type: ignore[no-untyped-def]
+        asked.append(len(completions))
+        return completions.mean((1, 2, 3))
+
+    reward.fingerprint = "mean"  # type: ignore[attr-defined]
+    images = torch.rand(1, 3, 40, 40).repeat(2, 1, 1, 1)
+    images[1, 1, 20, 20] += 1  # where a tensor's text doesn't show it
+    kept = Cached(reward, None)
+    first, again = (score(kept, prompts=["p"] * 2, completions=images).values for _ in range(2))
+    assert asked == [2]
+    assert torch.equal(first, again)
+    assert float(first[0]) != float(first[1])
+
+
 def test_columns_reach_a_reward_by_name_and_batches_never_cut_a_group() -> None:
     seen: list[list[int]] = []
 

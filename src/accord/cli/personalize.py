@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from accord.algorithms import IDAligner
 from accord.cli.data import quiet_diffusers, say
@@ -19,7 +16,7 @@ from accord.evaluation import Probe, write_report
 from accord.evaluation.pictures import copying, save_picture
 from accord.feedback import Example
 from accord.identity import CallableEncoder, DlibFaces, FaceEncoder, IdentityConsistency, reference_vector
-from accord.policies.diffusion import Denoising, DiffusionPolicy, as_picture
+from accord.policies.diffusion import Denoising, DiffusionPolicy, as_picture, square
 
 SCENES = (
     "a photo of {}", "a portrait of {}", "{} smiling", "{} wearing a hat", "{} outdoors", "{} on a beach", "{} in a library",
@@ -80,7 +77,7 @@ def personalize(
     policy = DiffusionPolicy.load(model, lora=lora, device=device, dtype=dtype, seed=training.seed)
     extra = None if aesthetics is None else open_reward(aesthetics, device, dtype)
     side = policy.picture_size
-    shown = torch.stack([_square(p, side) for p in pictures])
+    shown = torch.stack([square(p, side) for p in pictures])
     save_picture(shown[0], folder / "reference.png")
     identity = IdentityConsistency(faces, vector)
     rows = [Example(prompt=f"a photo of {subject}", completion=x) for x in shown]
@@ -126,12 +123,3 @@ def _encoder(spec: str) -> FaceEncoder:
     if ":" not in spec:
         raise ConfigError(f"encoder={spec!r} is neither dlib nor file.py:function")
     return CallableEncoder(open_function(spec), differentiable=True)
-
-
-def _square(picture: Float[Tensor, "3 h w"], side: int) -> Float[Tensor, "3 s s"]:
-    """The middle square, at the model's size."""
-    h, w = picture.shape[1:]
-    n = min(h, w)
-    top, left = (h - n) // 2, (w - n) // 2
-    cut = picture[None, :, top : top + n, left : left + n]
-    return interpolate(cut, (side, side), mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)

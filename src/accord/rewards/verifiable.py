@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import torch
 
 from accord.errors import ConfigError
+from accord.feedback import text_of_completion
 from accord.rewards.scores import Scores
 
 Rule = Callable[..., Scores]
@@ -22,9 +23,9 @@ def matches(pattern: str, *, whole: bool = True) -> Rule:
     except re.error as error:
         raise ConfigError(f"{pattern!r} is not a regular expression: {error}") from error
 
-    def rule(*, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Scores:
+    def rule(*, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
         find = compiled.fullmatch if whole else compiled.search
-        return _binary([find(c) is not None for c in completions])
+        return _binary([find(text_of_completion(c)) is not None for c in completions])
 
     rule.__name__ = "matches"
     return rule
@@ -38,8 +39,9 @@ def exact_answer(column: str = "answer", *, extract: str | None = None) -> Rule:
     """
     compiled = re.compile(extract, re.DOTALL) if extract else None
 
-    def rule(*, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Scores:
-        found = [_last(compiled, c) if compiled else c for c in completions]
+    def rule(*, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
+        texts = [text_of_completion(c) for c in completions]
+        found = [_last(compiled, t) if compiled else t for t in texts]
         right = [
             a is not None and _plain(a) == _plain(str(r)) for a, r in zip(found, _column(columns, column), strict=True)
         ]
@@ -55,8 +57,8 @@ def numeric_answer(column: str = "answer", *, tolerance: float = 0.0) -> Rule:
     A sample whose reference holds no number is not judged.
     """
 
-    def rule(*, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Scores:
-        found = [last_number(c) for c in completions]
+    def rule(*, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
+        found = [last_number(text_of_completion(c)) for c in completions]
         wanted = [last_number(str(r)) for r in _column(columns, column)]
         right = [
             a is not None and w is not None and abs(a - w) <= Decimal(str(tolerance))
@@ -70,11 +72,11 @@ def numeric_answer(column: str = "answer", *, tolerance: float = 0.0) -> Rule:
 
 
 def json_call(column: str = "call") -> Rule:
-    """How well a completion's JSON tool call agrees with the reference: 0 unreadable or another tool, else the share
-    of arguments (of either side) that agree, 1 for all."""
+    """How well a completion's tool call (a message's first one, or JSON in its text) agrees with the reference: 0 unreadable
+    or another tool, else the share of arguments (of either side) that agree, 1 for all."""
 
-    def rule(*, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Scores:
-        found = [first_json(c) for c in completions]
+    def rule(*, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
+        found = [_call_of(c) for c in completions]
         wanted = [json.loads(r) if isinstance(r, str) else r for r in _column(columns, column)]
         values = torch.tensor([_call_agreement(f, w) for f, w in zip(found, wanted, strict=True)])
         return Scores.of(values, answer=found)
@@ -88,8 +90,9 @@ def length_penalty(target: int, *, per: float = 1.0, unit: str = "words") -> Rul
     if unit not in ("words", "characters"):
         raise ConfigError(f"unit={unit!r} is not words or characters")
 
-    def rule(*, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Scores:
-        size = [len(c.split()) if unit == "words" else len(c) for c in completions]
+    def rule(*, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
+        texts = [text_of_completion(c) for c in completions]
+        size = [len(t.split()) if unit == "words" else len(t) for t in texts]
         return Scores.of(torch.tensor([-per * max(0, s - target) for s in size], dtype=torch.float32))
 
     rule.__name__ = "length_penalty"
@@ -114,6 +117,15 @@ def first_json(text: str) -> Any | None:
         except json.JSONDecodeError:
             continue
     return None
+
+
+def _call_of(completion: Any) -> Any | None:
+    calls = completion.get("tool_calls") if isinstance(completion, Mapping) else None
+    if not calls:
+        return first_json(text_of_completion(completion))
+    call = calls[0].get("function", calls[0])
+    arguments = call.get("arguments")
+    return {**call, "arguments": first_json(arguments) if isinstance(arguments, str) else arguments}
 
 
 def _call_agreement(found: Any, wanted: dict[str, Any]) -> float:
