@@ -7,6 +7,7 @@ apart) says something else, a slower one is taken; where none agrees the model i
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from accord.policies.tree import TokenTree
 
 log = logging.getLogger(__name__)
 
-ROWS: tuple[tuple[int, list[int]], ...] = ((5, [4, 3]), (2, [3]))
-"""Tokens of each prompt that is tried, and of its completions."""
+ROWS = ((5, 4, 2), (2, 3, 1))
+"""Tokens of each prompt that is tried, tokens of its completions, and how many they are."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,11 @@ def examine(policy: Any) -> None:
     kind = type(policy.core).__name__
     try:
         groups = _groups(policy)
-        truth = [own_logprobs(policy, p, c) for p, cs in groups for c in cs]
-        ahead = _looks_ahead(policy, *groups[0])
-        measured = _head(policy, groups[0][0])
+        truth = [t for prompt, answers in groups for t in own_logprobs(policy, prompt, answers)]
+        prompt, (answer, _) = groups[0]
+        logits, followed = _logits(policy, [prompt]), _logits(policy, [[*prompt, *answer]])
+        ahead = _differs(policy, [_of(logits, prompt)], [_of(followed, prompt)])
+        measured = _head(policy, prompt, logits)
     except Exception as error:
         raise ModelError(f"{policy.name}: {kind} is no language model that reads plain text: {_line(error)}") from error
     if ahead:
@@ -104,8 +107,8 @@ def _examine_sampling(policy: Any, prompts: list[list[int]]) -> None:
         try:
             drawn = generate(policy.core, prompts, 2, Sampling(max_new_tokens=3), seed=0, eos=set(), pad=policy.tokeniser.pad,
                              decode=policy.tokeniser.decode, way=way)  # fmt: skip
-            rows = [(prompts[i // 2], ids) for i, ids in enumerate(drawn.ids)]
-            said = _differs(policy, list(drawn.logprobs), [own_logprobs(policy, p, c) for p, c in rows])
+            truth = [t for i, p in enumerate(prompts) for t in own_logprobs(policy, p, drawn.ids[2 * i : 2 * i + 2])]
+            said = _differs(policy, list(drawn.logprobs), truth)
         except Exception as error:
             said = _line(error)
         if not said:
@@ -114,18 +117,20 @@ def _examine_sampling(policy: Any, prompts: list[list[int]]) -> None:
                      f"logits ({said})")  # fmt: skip
 
 
-def own_logprobs(policy: Any, prompt: Sequence[int], completion: Sequence[int]) -> Float[Tensor, "t"]:
-    """Log-probs of a completion by the class's own logits for the whole text, alone and without a cache."""
-    ids = torch.tensor([*prompt, *completion], device=policy.device)
-    logits = policy.core(input_ids=ids[None], use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    return logits.log_softmax(-1).gather(-1, ids[len(prompt) :, None])[:, 0]
+def own_logprobs(policy: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> Float[Tensor, "n t"]:
+    """Log-probs of completions of one length by the class's own logits for the whole text, without padding or a cache."""
+    logp = _logits(policy, [[*prompt, *c] for c in completions])[:, len(prompt) - 1 : -1].log_softmax(-1)
+    return logp.gather(-1, torch.tensor(completions, device=logp.device)[..., None])[..., 0]
 
 
-def _looks_ahead(policy: Any, prompt: list[int], completions: list[list[int]]) -> bool:
-    """Whether what a token is followed by changes what the model makes of it."""
-    alone = own_logprobs(policy, prompt[:1], prompt[1:])
-    followed = own_logprobs(policy, prompt[:1], [*prompt[1:], *completions[0]])
-    return bool(_differs(policy, [alone], [followed[: len(alone)]]))
+def _of(logits: Float[Tensor, "1 l v"], ids: list[int]) -> Float[Tensor, "t"]:
+    """Log-probs of the tokens of one row, but for its first."""
+    after = torch.tensor(ids[1:], device=logits.device)[:, None]
+    return logits[0, : len(after)].log_softmax(-1).gather(-1, after)[:, 0]
+
+
+def _logits(policy: Any, rows: list[list[int]]) -> Float[Tensor, "n l v"]:
+    return policy.core(input_ids=torch.tensor(rows, device=policy.device), use_cache=False).logits.float()
 
 
 def _groups(policy: Any) -> list[tuple[list[int], list[list[int]]]]:
@@ -134,11 +139,11 @@ def _groups(policy: Any) -> list[tuple[list[int], list[list[int]]]]:
     known = min(policy.core.get_input_embeddings().weight.shape[0], len(inner))
     special = set(inner.all_special_ids)
     usable = [i for i in range(known) if i not in special] or list(range(known))
-    take = iter(usable[(7919 * i) % len(usable)] for i in range(1, 100))
-    return [([next(take) for _ in range(n)], [[next(take) for _ in range(m)] for m in sizes]) for n, sizes in ROWS]
+    take = (usable[(7919 * i) % len(usable)] for i in count(1))
+    return [(list(islice(take, n)), [list(islice(take, m)) for _ in range(k)]) for n, m, k in ROWS]
 
 
-def _head(policy: Any, ids: list[int]) -> Head | None:
+def _head(policy: Any, ids: list[int], logits: Float[Tensor, "1 l v"]) -> Head | None:
     """How the class makes logits of its last hidden states, by measurement; None where it is more than a scale and a cap."""
     linear = policy.core.get_output_embeddings()
     if not isinstance(linear, nn.Linear):
@@ -148,7 +153,7 @@ def _head(policy: Any, ids: list[int]) -> Head | None:
         plain = linear(policy.backbone(**rows).last_hidden_state).double()
     except Exception:  # a class whose inside is built otherwise goes by its own logits
         return None
-    logits = policy.core(**rows).logits.double()
+    logits = logits.double()
     cap = getattr(policy.config.get_text_config(), "final_logit_softcapping", None)
     wanted = logits if not cap else cap * torch.atanh((logits / cap).clamp(-0.999999, 0.999999))
     scale = float((wanted * plain).sum() / plain.square().sum())
