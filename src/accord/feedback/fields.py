@@ -106,6 +106,10 @@ def structure(value: Any, field: str) -> Any:
     return value
 
 
+def empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | Mapping) and not value)
+
+
 def short(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "…"

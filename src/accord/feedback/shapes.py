@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from accord.feedback.fields import BadField, label, named_numbers, number, numbers
+from accord.feedback.fields import BadField, empty, label, named_numbers, number, numbers, short
 from accord.feedback.messages import Prompt, prompt_key
 from accord.feedback.records import AnyRecord, Comparison, Example, Label, Ranking, Rating, Task
 from accord.feedback.turns import TURN, answer, conversation, spoken, transcript, with_tools
@@ -57,7 +57,9 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
             raise BadField(name, "is missing")
     chosen, rejected = row["chosen"], row["rejected"]
     rest = _rest(row, "chosen", "rejected", "strength", "margin", "aspects", "conversations")
-    rest |= {"strength": _strength(row), "aspects": named_numbers(row.get("aspects") or {}, "aspects")}
+    rest |= {"strength": _strength(row), "aspects": {}}
+    if not empty(row.get("aspects")):
+        rest["aspects"] = named_numbers(row["aspects"], "aspects")
     turns = row.get("conversations")
     if turns is not None or row.get("prompt") is not None:
         prompt = _prompt(row) if turns is None else conversation(turns, "conversations")
@@ -197,8 +199,8 @@ def _rest(row: Mapping[str, Any], *used: str) -> dict[str, Any]:
         named["context"] = row.get("context")
     if row.get("provenance") is not None:
         named["provenance"] = row["provenance"]
-    own = row.get("columns") or {}
+    own = {} if empty(row.get("columns")) else row["columns"]
     if not isinstance(own, Mapping):
-        raise BadField("columns", f"wants names with values, but is {own!r}")
+        raise BadField("columns", f"wants names with values, but is {short(own)}")
     known = {"prompt", "completion", "columns", "annotator", "provenance", *used, *named}
     return {**named, "columns": {**own, **{k: v for k, v in row.items() if k not in known}}}

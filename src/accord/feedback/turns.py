@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from accord.feedback.fields import BadField, short, structure
+from accord.feedback.fields import BadField, empty, short, structure
 from accord.feedback.messages import KEPT, SPOKEN, Message, is_picture
 from accord.feedback.records import Record
 
@@ -25,7 +25,7 @@ def _message(m: Any, i: int, field: str) -> Message:
     role = m.get("role", m.get("from")) if isinstance(m, Mapping) else None
     if not isinstance(role, str):
         raise BadField(field, f"message {i} wants a role and content, but is {short(m)}")
-    more = {k: m[k] for k in KEPT if not _empty(m.get(k))}
+    more = {k: m[k] for k in KEPT if not empty(m.get(k))}
     if "tool_calls" in more:
         more["tool_calls"] = _mappings(more["tool_calls"], f"{field}.{i}.tool_calls")
     content = m.get("content", m.get("value"))
@@ -119,15 +119,11 @@ def as_conversation(record: R) -> R:
 def with_tools(record: R) -> R:
     """The tools that a conversation may call, from the record's column onto its first message."""
     given = record.columns.get("tools")
-    if isinstance(record.prompt, str) or not given:
+    if isinstance(record.prompt, str) or empty(given):
         return record
     first = {**record.prompt[0], "tools": _mappings(given, "tools")}
     columns = {k: v for k, v in record.columns.items() if k != "tools"}
     return record.model_copy(update={"prompt": [first, *record.prompt[1:]], "columns": columns})
-
-
-def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str | list | Mapping) and not value)
 
 
 def _mappings(value: Any, field: str) -> list[dict[str, Any]]:
