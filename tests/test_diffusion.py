@@ -292,3 +292,70 @@ def test_clear_words_for_what_cannot_work(tmp_path: Any) -> None:
         policy("sd").pictures.latents([str(tmp_path / "no.png")])
     with pytest.raises(ModelError, match="no training path for the scheduler"):
         Schedule.of(diffusers.UniPCMultistepScheduler(), 4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_whose_end_no_encoder_sees_is_named_once(family: str, caplog: pytest.LogCaptureFixture) -> None:
+    p, long = policy(family), "a red cat " * 9
+    seen = p.condition(["a cat", long, long])
+    p.condition([long])
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("accord")] == [
+        "the text encoder reads 24 tokens, but the prompt 'a red cat a red cat a red cat a red cat ' has 65: its end is not seen"
+    ]
+    other = p.condition([long[:60] + "with a hat"])
+    assert torch.equal(seen.select([1]).tensors["encoder_hidden_states"], other.tensors["encoder_hidden_states"])
+
+
+def test_there_is_no_dropout_in_log_probs_even_after_train() -> None:
+    p = policy("sd").train()
+    for m in p.modules():
+        if isinstance(m, torch.nn.Dropout):
+            m.p = 0.5
+    groups = [Group("a cat", (torch.rand(3, 16, 16),))]
+    drawn = p.sample(["a cat"], 2, SDE)
+    found = [p.likelihood(groups).policy.detach() for _ in range(2)]
+    assert torch.equal(*found)
+    assert torch.allclose(p.logprobs(drawn), drawn.logprobs, rtol=1e-4)
+    assert not DiffusionPolicy(pipeline("sd"), "fresh").training
+
+
+def test_checkpointed_activations_are_computed_again(tmp_path: Any) -> None:
+    counts, grads = [], []
+    pipeline("sd").save_pretrained(tmp_path)
+    for checkpointing in (False, True):
+        p = DiffusionPolicy.load(tmp_path, device="cpu", gradient_checkpointing=checkpointing)
+        calls: list[int] = []
+        for m in p.denoiser.modules():
+            if type(m).__name__.endswith("ResnetBlock2D"):
+                m.register_forward_pre_hook(lambda *a, calls=calls: calls.append(1))
+        p.likelihood([Group("a cat", (torch.full((3, 16, 16), 0.5),))]).policy.sum().backward()
+        counts.append(len(calls))
+        grads.append(torch.cat([w.grad.flatten() for w in p.parameters() if w.grad is not None]))
+    assert counts[1] > counts[0]
+    assert torch.allclose(*grads, rtol=1e-4, atol=1e-7)
+
+
+def test_a_pipeline_that_comes_with_a_lora_is_compared_with_as_it_came(tmp_path: Any) -> None:
+    first = policy("sd", lora=2)
+    with torch.no_grad():
+        for name, w in first.denoiser.named_parameters():
+            if "lora_B" in name:
+                w.normal_(0, 0.3)
+    first.save(tmp_path)
+    pipe = pipeline("sd")
+    pipe.load_lora_weights(str(tmp_path))
+    p = DiffusionPolicy(pipe, "tuned")
+    row = fit(
+        GRPO(p, brightness, group_size=2, kl=0.1, sampling=SDE), PROMPTS, steps=1, batch_size=1, progress=False
+    ).metrics[0]
+    assert row["kl"] == pytest.approx(0, abs=1e-3)
+    pairs = Rows([Comparison(prompt="a cat", chosen=torch.rand(3, 16, 16), rejected=torch.rand(3, 16, 16))])
+    dpo = Preference(p, "dpo", beta=2000.0)
+    assert dpo(dpo.experience(pairs, Step(0, 0))).metrics["margin"].value == pytest.approx(0, abs=1e-3)
+    with pytest.raises(ConfigError, match="has a LoRA already"):
+        p.add_lora(2)
+    pipe.fuse_lora()
+    pipe.unload_lora_weights()
+    fused = DiffusionPolicy(pipe, "fused")
+    fused.add_lora(2)
+    assert torch.allclose(fused.sample(PROMPTS, 1, SDE).logprobs, first.sample(PROMPTS, 1, SDE).logprobs, rtol=1e-3)

@@ -1,6 +1,7 @@
 """What a prompt becomes for a denoiser: embeddings, by the pipeline's own text encoders."""
 
 import inspect
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from accord.errors import ModelError
 from accord.policies.diffusion.attention import Repeated
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def encode(pipeline: Any, prompts: Sequence[str]) -> Condition:
         ModelError: a pipeline of another family.
     """
     kind, texts, device = type(pipeline).__name__, list(prompts), pipeline.text_encoder.device
+    _tell_what_is_cut(pipeline, texts)
     if kind.startswith("StableDiffusionXL"):
         embeds, _, pooled, _ = pipeline.encode_prompt(texts, device=device, do_classifier_free_guidance=False)
         side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
@@ -71,6 +75,23 @@ def encode(pipeline: Any, prompts: Sequence[str]) -> Condition:
         embeds, _ = pipeline.encode_prompt(texts, device, 1, False)
         return Condition({"encoder_hidden_states": embeds}, {})
     raise ModelError(f"{kind} is not one of the pipelines that can be trained here: Stable Diffusion 1, 2, XL or 3")
+
+
+def _tell_what_is_cut(pipeline: Any, texts: Sequence[str]) -> None:
+    """A line for every prompt of which no text encoder sees the end."""
+    tokenizers = [
+        t for n in ("tokenizer", "tokenizer_2", "tokenizer_3") if (t := getattr(pipeline, n, None)) is not None
+    ]
+    for text in texts:
+        sizes = [(len(t(text, verbose=False).input_ids), t.model_max_length) for t in tokenizers]
+        if all(size > limit for size, limit in sizes):
+            size, limit = max(sizes, key=lambda s: s[1])
+            log.warning(
+                "the text encoder reads %d tokens, but the prompt %r has %d: its end is not seen",
+                limit,
+                text[:40],
+                size,
+            )
 
 
 def blanks(pipeline: Any) -> Repeated | None:

@@ -92,10 +92,8 @@ class InvertedDraw:
         clean = policy.pictures.latents([c for x in groups for c in x.completions])
         prompts = [x.prompt for x in groups for _ in x.completions]
         each = undo.repeat_interleave(sizes)
-        was_training = policy.training
-        policy.eval()
-        there = invert(policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=seed)
-        policy.train(was_training)
+        with policy.settled():
+            there = invert(policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=seed)
         level = level_of(policy.pipeline.scheduler, policy.schedule(self.levels).timesteps[self.levels - undo])
         _, alpha, sigma = training_levels(policy.pipeline.scheduler, level.repeat_interleave(sizes))
         shape = (-1, 1, 1, 1)

@@ -35,6 +35,7 @@ class LatentDiffusion(nn.Module):
     Attributes:
         pictures: the autoencoder between pictures and latents.
         image_adapter: what makes the denoiser see a prompt's pictures, if anything.
+        new_lora: whether the LoRA over the weights began here, as nothing; else the pipeline came with it.
     """
 
     def __init__(self, pipeline: Any, name: str, image_adapter: ImageAdapter | None = None) -> None:
@@ -53,6 +54,8 @@ class LatentDiffusion(nn.Module):
         self._pipeline = Aside(pipeline, *frozen)
         self.name = name
         self._conditions: dict[str, Condition] = {}
+        self.new_lora = False
+        self.eval()  # without dropout, in training too: log-probs are those of one and the same policy
 
     @classmethod
     def load(cls, source: str | Path, *, lora: int | None = None, device: Device = "auto", dtype: Dtype = "auto", seed: int = 0,
@@ -134,6 +137,9 @@ class LatentDiffusion(nn.Module):
 
         if rank < 1:
             raise ConfigError(f"lora is a rank, at least 1, but got {rank} (leave it out to train every weight)")
+        if self.adapted:
+            raise ConfigError("this pipeline has a LoRA already, which a new one would switch off: train that one on, or put it into "
+                              "the weights first (pipe.fuse_lora() and pipe.unload_lora_weights())")  # fmt: skip
         self.denoiser.requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS), init_lora_weights="gaussian")
         with seeded(seed, purpose=f"lora {name}"):
@@ -142,6 +148,7 @@ class LatentDiffusion(nn.Module):
             if weight.requires_grad and weight.dtype != torch.float32:
                 weight.data = weight.data.float()
         lean(self.denoiser)
+        self.new_lora = True
 
     def add_image_adapter(self, encoder: Encoder, size: int, *, tokens: int = 4, weights: str | Path | None = None,
                           seed: int = 0) -> None:  # fmt: skip

@@ -60,7 +60,7 @@ class DiffusionPolicy(LatentDiffusion):
         schedule = self.schedule(sampling.steps)
         x = self._start(len(prompts), n, sampling, seed) if start is None else start.to(self.device)
         path, logprobs, counted = [x], [], []
-        with self._settled():
+        with self.settled():
             for i in range(len(schedule)):
                 mean, std = self._step(schedule, x, i, condition, sampling)
                 z = self.noise(len(x), seed, i, purpose="step") if std else torch.zeros_like(mean)
@@ -102,7 +102,7 @@ class DiffusionPolicy(LatentDiffusion):
             return density(x, pairs) if len(parts) == 1 else self._again(lambda x, r: density(x, pairs[r]), x, size)
 
         parts = torch.arange(len(rows), device=self.device).split(size)
-        with self._settled():
+        with self.settled():
             found = [part(pairs) for pairs in parts]
         out = latents.new_zeros(rollouts.mask.shape)
         return out.index_put((rows, steps), torch.cat(found)) if found else out
@@ -131,7 +131,8 @@ class DiffusionPolicy(LatentDiffusion):
         timestep, alpha, sigma = (v.to(self.device) for v in training_levels(self.pipeline.scheduler, level))
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
         condition = self.condition([g.prompt for g in groups for _ in g.completions])
-        output = self.predict(a * clean + s * noise, timestep, condition)
+        with self.settled():
+            output = self.predict(a * clean + s * noise, timestep, condition)
         error = (self.schedule(1).target(clean, noise, a, s) - output).square().mean((1, 2, 3))
         return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
 
@@ -165,7 +166,7 @@ class DiffusionPolicy(LatentDiffusion):
             t = float(schedule.timesteps[i])
             keep = i in counted
             with torch.set_grad_enabled(keep or (not cut and x.requires_grad)):
-                with torch.set_grad_enabled(keep), self._settled():
+                with torch.set_grad_enabled(keep), self.settled():
                     guess = partial(predict, t=t)
                     output = self._again(guess, x, size) if recompute else guess(x, everyone)
                 if i == last:
@@ -182,7 +183,7 @@ class DiffusionPolicy(LatentDiffusion):
         return recomputed(lambda x, rows: self.pictures.decode(x), (), x, size)
 
     @contextmanager
-    def _settled(self) -> Iterator[None]:
+    def settled(self) -> Iterator[None]:
         """Without dropout: pictures are drawn, and their steps' log-probs taken, of one and the same policy."""
         was_training = self.training
         self.eval()
@@ -194,15 +195,20 @@ class DiffusionPolicy(LatentDiffusion):
     def _again(self, f: Callable[[Tensor, Tensor], Tensor], x: Tensor, size: int) -> Tensor:
         """f of these rows, made again for the backward pass."""
 
-        def settled(x: Tensor, rows: Tensor) -> Tensor:
-            with self._settled():
+        def again(x: Tensor, rows: Tensor) -> Tensor:
+            with self.settled():
                 return f(x, rows)
 
-        return recomputed(settled, list(self.parameters()), x, size)
+        return recomputed(again, list(self.parameters()), x, size)
 
     def freeze(self, which: str = "base") -> FrozenPolicy:
-        """A frozen twin: "base" (adapters off where there are any, else a copy as it is), "now" (a copy), or a folder."""
-        if which == "base" and self.adapted:
+        """A frozen twin.
+
+        Args:
+            which: "base", the policy as it began: the weights under a LoRA that began here, else a copy as it is (freeze before
+                you train); "now", a copy; or the folder of a pipeline.
+        """
+        if which == "base" and self.adapted and self.new_lora:
             return FrozenPolicy(self, adapter_off=True)
         if which in ("base", "now"):
             return FrozenPolicy(self._twin())
