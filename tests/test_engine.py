@@ -138,17 +138,7 @@ def test_weights_are_chosen_without_a_folder_too() -> None:
         at[step] = weights(algorithm)
         return {"quality": -abs(step - 2.0)}
 
-    fit(
-        algorithm,
-        DATA,
-        steps=4,
-        batch_size=8,
-        lr=0.1,
-        evaluate=measure,
-        evaluate_every=1,
-        select="quality",
-        progress=False,
-    )
+    train(algorithm, steps=4, batch_size=8, lr=0.1, evaluate=measure, evaluate_every=1, select="quality")
     assert weights(algorithm) == at[2]
 
 
@@ -188,6 +178,14 @@ def test_options_that_fit_ill_together_are_refused_before_a_step(options: dict, 
     with pytest.raises(ConfigError, match=said):
         fit(algorithm, DATA, **({"progress": False} if "training" not in options else {}), **options)
     assert weights(algorithm) == (0.0, 0.0)
+
+
+def test_a_model_of_which_nothing_trains_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    algorithm = Line()
+    algorithm.line.requires_grad_(False)
+    with pytest.raises(ConfigError, match="nothing to train in line"):
+        train(algorithm, out=tmp_path / "r")
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_data_and_an_unknown_tracker_are_refused() -> None:

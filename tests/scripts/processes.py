@@ -22,8 +22,8 @@ from line import DATA, Line, Picky, train, weights
 
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
-rank = PartialState(cpu=True).process_index
-saw: dict[str, object] = {"main": on_main()}
+saw: dict[str, object] = {"main": on_main()}  # before anything else has asked for a group
+rank = PartialState().process_index
 
 
 class Broken(Line):

@@ -15,12 +15,12 @@ from accord.engine.dealing import batch, deal
 from accord.engine.leaving import CtrlC, leave_group_at_exit
 from accord.engine.memory import keep_freed_memory
 from accord.engine.origin import compare, origin, weights_of
-from accord.engine.processes import agree, alone, failing_together, gather
+from accord.engine.processes import agree, alone, failing_together, gather, group
 from accord.engine.progress import Progress
 from accord.engine.run import Recorder, Run
 from accord.engine.seeds import generator, seed_everything, undisturbed
 from accord.engine.training import Training
-from accord.engine.update import Update
+from accord.engine.update import Update, check_models
 from accord.engine.weights import Average, Best
 from accord.errors import ConfigError, Interrupted, RunError
 from accord.feedback import rows_of
@@ -58,6 +58,7 @@ def fit(algorithm: Algorithm, data: Sequence[Any] | str | Path, training: Traini
         raise ConfigError("resume needs the run's folder: give out=")
     if chosen.select is not None and evaluate is None:
         raise ConfigError(f"select={chosen.select!r} wants measures to choose by: give evaluate=")
+    check_models(algorithm.trainables, chosen)
     rows = rows_of(data)
     if not len(rows):
         raise ConfigError("there are no rows to train on: is the file empty, or did every record get skipped?")
@@ -71,6 +72,7 @@ class _Loop:
     def __init__(self, algorithm: Algorithm, data: Sequence[Any], options: Training, out: str | Path | None,
                  resume: Resume, evaluate: Evaluation | None, info: dict[str, Any]) -> None:  # fmt: skip
         self.algorithm, self.data, self.o, self.evaluate, self.info = algorithm, data, options, evaluate, info
+        group()
         try:
             self.accelerator = Accelerator(log_with=list(options.trackers) or None, project_dir=out)
         except ValueError as error:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 
 from accord.errors import RunError
 
@@ -17,9 +18,16 @@ class OtherFailed(RunError):
     """Another process failed, so this one ends too."""
 
 
+def group() -> PartialState:
+    """What accelerate knows of the processes; the first to ask forms the group, on CPUs too."""
+    if PartialState._shared_state:
+        return PartialState()
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
 def on_main() -> bool:
     """Whether this is the first process of its group, or the only one: the one that writes."""
-    return bool(PartialState().is_main_process)
+    return bool(group().is_main_process)
 
 
 def wait_for_all() -> None:
@@ -34,7 +42,7 @@ def gather(value: Any, error: Exception | None = None) -> list[Any]:
         error: itself, where one is given.
         OtherFailed: another process gave one.
     """
-    if PartialState().num_processes == 1 or _ALONE.get():
+    if group().num_processes == 1 or _ALONE.get():
         told = [(None, value)]
     else:
         told = gather_object([(None if error is None else str(error) or type(error).__name__, value)])

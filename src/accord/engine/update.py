@@ -3,7 +3,7 @@
 import contextlib
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,6 @@ class Update:
     def __init__(self, algorithm: Any, options: Training, accelerator: Accelerator, updates: int, folder: Path | None) -> None:  # fmt: skip
         self.o, self.accelerator, self.updates, self.folder = options, accelerator, updates, folder
         self.models: dict[str, nn.Module] = algorithm.trainables
-        odd = sorted(options.lr_of.keys() - self.models.keys())
-        if odd:
-            raise ConfigError(f"lr_of names {odd[0]!r}, but what trains is {', '.join(self.models)}")
         made = {name: self._optimizer(name, model) for name, model in self.models.items()}
         wrapped = accelerator.prepare(algorithm, *made.values())
         self.wrapped, self.prepared = wrapped[0], wrapped[1:]
@@ -93,10 +90,7 @@ class Update:
                         p.grad.mul_(by)
 
     def _optimizer(self, name: str, model: nn.Module) -> torch.optim.Optimizer:
-        parameters = list(checkpoint.trained(model).values())
-        if not parameters:
-            raise ConfigError(f"nothing to train in {name}: every parameter is frozen")
-        return torch.optim.AdamW(parameters, lr=self.o.lr_of.get(name, self.o.lr), betas=(self.o.betas[0], self.o.betas[1]),
+        return torch.optim.AdamW(list(checkpoint.trained(model).values()), lr=self.o.lr_of.get(name, self.o.lr), betas=(self.o.betas[0], self.o.betas[1]),
                                  weight_decay=self.o.weight_decay, fused=True)  # fmt: skip
 
     def _failed(self, what: str, value: float, rows: Any, update: int) -> NumericsError:
@@ -112,6 +106,16 @@ class Update:
             f"{what} became {value:g} in step {step}; the batch is saved in {where} "
             "(a lower lr or a look at its rewards usually mends it)"
         )
+
+
+def check_models(models: Mapping[str, nn.Module], options: Training) -> None:
+    """Raise ConfigError where nothing trains in one of them, or a learning rate is another's."""
+    odd = sorted(options.lr_of.keys() - models.keys())
+    if odd:
+        raise ConfigError(f"lr_of names {odd[0]!r}, but what trains is {', '.join(models)}")
+    for name, model in models.items():
+        if not checkpoint.trained(model):
+            raise ConfigError(f"nothing to train in {name}: every parameter is frozen")
 
 
 def _save_batch(folder: Path, piece: Any) -> None:
