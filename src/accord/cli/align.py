@@ -84,7 +84,7 @@ def align(
     drawn = method in ON_POLICY
     intake = Intake.read(data, columns, skip_bad, limit, chat)
     unfit = [] if drawn else [empty_answer, *([no_preference] if method in PAIRED else [])]
-    usable = intake.sift(intake.records, of_kind(LEARNS[method], method), *unfit, purpose="train on")
+    usable = intake.sift(intake.records, of_kind(LEARNS[method], f"{method} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     policy = LanguagePolicy.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
                                  seed=training.seed)  # fmt: skip

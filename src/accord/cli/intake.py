@@ -176,9 +176,9 @@ def answers_of(record: Any) -> Sequence[Any]:
 
 
 def of_kind(kinds: tuple[type, ...], learner: str) -> Verdict:
-    """Leaves out what a method can't learn from."""
+    """Leaves out records of other kinds: a learner ("dpo learns from") can do nothing with them."""
     wanted = " or ".join(f"{k.__name__.lower()}s" for k in kinds)
-    return lambda r: None if isinstance(r, kinds) else f"{learner} learns from {wanted}"
+    return lambda r: None if isinstance(r, kinds) else f"{learner} {wanted}"
 
 
 def no_preference(record: Any) -> str | None:

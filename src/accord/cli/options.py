@@ -38,8 +38,9 @@ def check_options(takers: Sequence[Callable[..., Any]], options: dict[str, Any],
 
 
 def _checked(name: str, value: Any, hint: Any, what: str) -> Any:
-    if isinstance(value, str) and not _fits(value, hint) and _fits(0.5, hint):
-        with contextlib.suppress(ValueError):  # 1e-3 is a text to YAML
+    text = isinstance(value, str) and not _fits(value, hint)
+    if _fits(0.5, hint) and (text or type(value) is int):
+        with contextlib.suppress(ValueError, OverflowError):  # 1e-3 is a text to YAML
             value = float(value)
     if not _fits(value, hint):
         raise ConfigError(f"{what}: option {name!r} wants {_words(hint)}, but is {value!r}")
@@ -55,7 +56,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, a) for a in args)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, float) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint is None:

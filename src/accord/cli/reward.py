@@ -72,7 +72,7 @@ def train(
     if not encodes:
         resolve(model)
     intake = Intake.read(data, columns, skip_bad, limit, chat)
-    learned = of_kind((Comparison, Ranking, Rating), "a reward")
+    learned = of_kind((Comparison, Ranking, Rating), "a reward learns from")
     unrated = intake.narrow(aspect)
     usable = intake.sift(intake.records, learned, unrated, empty_answer, no_preference, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
@@ -136,7 +136,7 @@ def evaluate(
     check_reward(reward)
     intake = Intake.read(data, columns, skip_bad, limit, chat)
     usable = intake.sift(
-        intake.records, of_kind((Comparison, Ranking), "the measure"), no_preference, purpose="measure on"
+        intake.records, of_kind((Comparison, Ranking), "the measure compares"), no_preference, purpose="measure on"
     )
     opened = open_reward(reward, device, dtype)
     usable = intake.sift(usable, fits(intake, opened, None), purpose="measure on")
@@ -177,7 +177,7 @@ def score_file(
     check_reward(reward)
     at_least_one(batch_size=batch_size)
     intake = Intake.read(data, columns, skip_bad, None, chat)
-    usable = intake.sift(intake.records, of_kind((Example, Label, Rating), "scoring"), purpose="score")
+    usable = intake.sift(intake.records, of_kind((Example, Label, Rating), "scoring takes"), purpose="score")
     opened = open_reward(reward, device, dtype)
     usable = intake.sift(usable, fits(intake, opened, None), purpose="score")
     intake.tell(scored=len(usable))
