@@ -1,9 +1,11 @@
-"""Every algorithm, reward and search on another device (a pretended one) and in half precision, beside the CPU in float32.
+"""Every algorithm, reward and search on another device (a pretended one, or the one that ACCORD_DEVICE names) and in half precision,
+beside the CPU in float32.
 
-The device computes on the CPU and refuses tensors of the CPU: what is put together across devices can't pass unseen, and the first
+The pretended device computes on the CPU and refuses tensors of the CPU: what is put together across devices can't pass unseen, and the first
 step must come out as the CPU's, but for rounding.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -44,11 +46,13 @@ def fit_on(device: torch.device) -> None:
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """The device, and `fit` on it."""
-    import faraway
-
+    named = os.environ.get("ACCORD_DEVICE")
+    if named is None:
+        import faraway
+    device = torch.device(named) if named else faraway.FAR
     monkeypatch.delenv("ACCELERATE_USE_CPU")
-    fit_on(faraway.FAR)
-    yield faraway.FAR
+    fit_on(device)
+    yield device
     fit_on(CPU)
 
 
@@ -296,7 +300,7 @@ def test_an_image_adapter_and_its_encoder_move_along(far: torch.device) -> None:
 
 def test_a_pipeline_loads_where_and_as_it_is_told(far: torch.device, tmp_path: Any) -> None:
     path = folder("sd", str(tmp_path))
-    whole, adapters = DiffusionPolicy.load(path, device="far"), DiffusionPolicy.load(path, lora=2, device="far")
+    whole, adapters = DiffusionPolicy.load(path, device=str(far)), DiffusionPolicy.load(path, lora=2, device=str(far))
     # Adapters lie in single precision over weights in half; weights that train themselves are never halved.
     assert whole.dtype == torch.float32
     assert adapters.dtype == torch.bfloat16
