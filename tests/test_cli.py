@@ -11,6 +11,7 @@ from accord.cli import main
 from accord.policies import LanguagePolicy
 from accord.rewards import BradleyTerry, score
 from accord.worlds import letters
+from test_processes import launch
 
 MODEL = str(letters.WEIGHTS)
 
@@ -67,6 +68,14 @@ def test_reward_train_evaluate_score_and_use(pairs: Path, tmp_path: Path, capsys
     options = ["--model", MODEL, "--prompt", "what is 2 plus 3 ?", "--n", "4", "--sampling.max_new_tokens", "16"]
     assert main(["sample", *options, "--search", "best-of-n", "--reward", str(out / "model")]) == 0
     assert "reward" in json.loads(capsys.readouterr().out)
+
+
+def test_two_processes_train_a_reward_and_one_writes_it(pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rm"
+    call = ["-m", "accord", "reward", "train", "--model", MODEL, "--data", str(pairs), "--out", str(out), "--lora", "1"]
+    said = launch([*call, "--test", "0.3", *QUICK], seconds=150)
+    assert said.count("read 40 records") == said.count("held-out accuracy") == said.count("report: ") == 1
+    assert BradleyTerry.load(out / "model").has_opinions
 
 
 def test_on_policy_alignment_with_a_rule_and_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -231,25 +231,68 @@ def test_what_is_scored_and_measured_is_counted(
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 2
 
 
-def test_going_on_otherwise_is_refused_unless_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_prompt_is_left_out_where_its_answer_would_be_longer_than_the_reward_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_policy("gpt2").save(tmp_path / "base")
     data = lines(tmp_path / "pairs.jsonl", [pair(i) for i in range(12)])
+    assert (
+        main(
+            [
+                "reward",
+                "train",
+                "--model",
+                str(tmp_path / "base"),
+                "--data",
+                str(data),
+                "--out",
+                str(tmp_path / "rm"),
+                *QUICK,
+            ]
+        )
+        == 0
+    )
+    capsys.readouterr()
+    prompts = lines(
+        tmp_path / "prompts.jsonl", [{"prompt": "what is 2 plus 3 ?"}, {"prompt": "what is 2 plus 3 ? " * 41}]
+    )
+    draw = [
+        "sample",
+        "--model",
+        MODEL,
+        "--data",
+        str(prompts),
+        "--n",
+        "2",
+        "--search",
+        "best-of-n",
+        "--reward",
+        str(tmp_path / "rm" / "model"),
+    ]
+    assert main([*draw, "--sampling.max_new_tokens", "20"]) == 0
+    assert "1 task (longer than the 256 tokens that the reward takes, with an answer of 20" in capsys.readouterr().err
+
+
+def test_supervision_looks_at_the_chosen_answer_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = lines(
+        tmp_path / "pairs.jsonl",
+        [pair(0, ""), pair(1, rejected=""), pair(2, rejected=LONG), *(pair(i) for i in range(3, 14))],
+    )
     call = [
         "align",
         "--method",
-        "simpo",
+        "sft",
         "--model",
         MODEL,
-        "--lora",
-        "1",
         "--data",
         str(data),
         "--out",
         str(tmp_path / "run"),
+        "--max_tokens",
+        "60",
         *QUICK,
     ]
     assert main(call) == 0
-    more = [*call, "--training.steps", "2"]
-    assert main([*more, "--training.lr", "0.002", "--resume"]) == 1
-    assert "lr" in capsys.readouterr().err.splitlines()[-1]
-    assert main([*more, "--training.lr", "0.002", "--resume", "anyway"]) == 0
-    assert result(tmp_path / "run")["steps"] == 2
+    assert result(tmp_path / "run")["intake"]["left_out"] == [
+        {"kind": "comparison", "why": "an answer is empty", "count": 1, "first": "line 1"}
+    ]

@@ -112,3 +112,39 @@ def test_a_language_model_is_no_reward(tmp_path: Path, capsys: pytest.CaptureFix
     for call in calls:
         assert main(call) == 2
         assert "without a reward head" in capsys.readouterr().err
+
+
+def test_going_on_otherwise_is_refused_unless_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = lines(
+        tmp_path / "pairs.jsonl",
+        [
+            {"prompt": f"what is {i} plus 1 ?", "chosen": "the answer is 5 .", "rejected": "thank you ."}
+            for i in range(12)
+        ],
+    )
+    call = [
+        "align",
+        "--method",
+        "simpo",
+        "--model",
+        MODEL,
+        "--lora",
+        "1",
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "run"),
+        "--test",
+        "0.3",
+        "--training.batch_size",
+        "2",
+        "--training.progress=false",
+        "--training.steps",
+        "1",
+    ]
+    assert main(call) == 0
+    more = [*call, "--training.steps", "2"]
+    assert main([*more, "--training.lr", "0.002", "--resume"]) == 1
+    assert "lr" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*more, "--training.lr", "0.002", "--resume", "anyway"]) == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 2

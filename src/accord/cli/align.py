@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.algorithms import Preference
 from accord.cli.data import at_least_one, first_process, say, split
-from accord.cli.intake import Intake, empty_answer, no_preference, of_kind
+from accord.cli.intake import Answers, Intake, answers_of, first_answer, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.methods import LEARNS, ON_POLICY, PAIRED, Method, check, make
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
@@ -74,7 +74,7 @@ def align(
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
-    checked = check(method, options or {}, reward, sampling, group_size)
+    checked = check(method, options or {}, reward, judge, sampling, group_size)
     for spec in (reward, judge):
         if spec is not None:
             check_reward(spec)
@@ -82,20 +82,22 @@ def align(
     dtype_of(dtype, device_of(device))
     resolve(model)
     drawn = method in ON_POLICY
+    read: Answers = first_answer if method == "sft" else answers_of
+    unfit = [] if drawn else [says_something(read), *([no_preference] if method in PAIRED else [])]
     intake = Intake.read(data, columns, skip_bad, limit, chat)
-    unfit = [] if drawn else [empty_answer, *([no_preference] if method in PAIRED else [])]
     usable = intake.sift(intake.records, of_kind(LEARNS[method], f"{method} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     policy = LanguagePolicy.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
                                  seed=training.seed)  # fmt: skip
-    short = fits(intake, policy, max_tokens, answers=not drawn)
-    kept, held = intake.sift(kept, short, purpose="train on"), intake.sift(held, short, purpose="test on")
+    watch: dict[str, Any] = {name: open_reward(spec, device, dtype) for name, spec in (("proxy", reward), ("judge", judge))
+                             if spec is not None}  # fmt: skip
+    short = [fits(intake, policy, max_tokens, answers=read, writes=int(drawn)),
+             *(fits(intake, r, writes=sampling.max_new_tokens) for r in watch.values())]  # fmt: skip
+    kept, held = intake.sift(kept, *short, purpose="train on"), intake.sift(held, *short, purpose="test on")
     rows: list[Any] = intake.pairs(kept) if method in PAIRED else list(kept)
-    made: Any = open_reward(reward, device, dtype) if reward is not None else None
-    algorithm = make(method, policy, checked, made, sampling, group_size, reference_store)
+    algorithm = make(method, policy, checked, watch.get("proxy"), sampling, group_size, reference_store)
     measure: Any = None
     if drawn:
-        watch = {"proxy": made} | ({"judge": open_reward(judge, device, dtype)} if judge is not None else {})
         measure = Probe(policy, held[:test_limit], watch, sampling, folder=out, reference=algorithm.reference)
     elif method in PAIRED:
         pairs = intake.pairs(held)[:test_limit]

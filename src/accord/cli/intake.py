@@ -24,6 +24,9 @@ from accord.feedback import (
 Verdict = Callable[[Any], str | None]
 """Of a record: why it is left out, or None."""
 
+Answers = Callable[[Any], Sequence[Any]]
+"""Those answers of a record that are looked at."""
+
 
 @dataclass
 class Intake:
@@ -97,15 +100,10 @@ class Intake:
             else:
                 self._leave_out(kind_of(record), why, self.place(record))
         if not kept:
-            columns = sorted(self.records[0].columns)
-            more = (
-                f"; its columns are {', '.join(columns)} (--columns.chosen=… and the like name yours)"
-                if columns
-                else ""
-            )
-            raise FeedbackError(
-                f"{self.source}: no record is left to {purpose}: {self._left() or 'there was none'}{more}"
-            )
+            why = self._left() or "there was none"
+            if columns := sorted(self.records[0].columns):
+                why += f"; its columns are {', '.join(columns)} (--columns.chosen=… and the like name yours)"
+            raise FeedbackError(f"{self.source}: no record is left to {purpose}: {why}")
         return Feedback(tuple(kept))
 
     def _leave_out(self, kind: str, why: str, place: str) -> None:
@@ -175,6 +173,11 @@ def answers_of(record: Any) -> Sequence[Any]:
     return (record.completion,) if hasattr(record, "completion") else ()
 
 
+def first_answer(record: Any) -> Sequence[Any]:
+    """The one to imitate: an example's, or the chosen one."""
+    return answers_of(record)[:1]
+
+
 def of_kind(kinds: tuple[type, ...], learner: str) -> Verdict:
     """Leaves out records of other kinds: a learner ("dpo learns from") can do nothing with them."""
     wanted = " or ".join(f"{k.__name__.lower()}s" for k in kinds)
@@ -190,11 +193,11 @@ def no_preference(record: Any) -> str | None:
     return None
 
 
-def empty_answer(record: Any) -> str | None:
-    """An answer that says nothing: no text, no tool call, no reasoning."""
-    for a in answers_of(record):
-        if isinstance(a, str) and not a.strip():
-            return "an answer is empty"
-        if isinstance(a, dict) and a.keys() <= {"role", "content", "name"} and not text_of_completion(a).strip():
-            return "an answer is empty"
-    return None
+def says_something(answers: Answers = answers_of) -> Verdict:
+    """Leaves out records with an answer that says nothing: no text, no tool call, no reasoning."""
+
+    def empty(answer: Any) -> bool:
+        plain = isinstance(answer, str) or (isinstance(answer, dict) and answer.keys() <= {"role", "content", "name"})
+        return plain and not text_of_completion(answer).strip()
+
+    return lambda record: "an answer is empty" if any(map(empty, answers(record))) else None

@@ -25,7 +25,7 @@ NOT_BY_NAME = {"self", "policy", "reward", "sampling", "options", "group_size", 
 
 
 def check(
-    method: Method, options: dict[str, Any], reward: Any, sampling: Sampling, group_size: int | None
+    method: Method, options: dict[str, Any], reward: Any, judge: Any, sampling: Sampling, group_size: int | None
 ) -> dict[str, Any]:
     """The method's options, checked before anything is loaded.
 
@@ -41,6 +41,8 @@ def check(
             raise ConfigError(
                 f"{method} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ppo or raft"
             )
+        if judge is not None:
+            raise ConfigError(f"{method} draws no answers to be judged: leave --judge out")
         if group_size is not None:
             raise ConfigError(f"{method} draws no answers: leave --group_size out")
         takers = [KTO.__init__ if method == "kto" else getattr(losses, method)] if method != "sft" else []

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from accord.algorithms import IDAligner
-from accord.cli.data import quiet_diffusers, say
+from accord.cli.data import first_process, quiet_diffusers, say
 from accord.cli.rewards import RewardSpec, check_reward, open_function, open_reward
 from accord.engine import Training, fit
 from accord.engine.fit import Resume
@@ -94,8 +94,10 @@ def personalize(
     info = {"title": f"{subject} in {Path(model).name}", "model": model, "data": f"{len(rows)} pictures", "optimised": "identity",
             "reward": f"identity by {encoder}", "story": STORY}  # fmt: skip
     fit(algorithm, rows, training, out=folder, evaluate=look, resume=resume, info=info)
-    policy.save(folder / "policy")
-    print(f"LoRA: {folder / 'policy'}\nreport: {write_report(folder).resolve()}")
+    with first_process() as first:
+        if first:
+            policy.save(folder / "policy")
+            print(f"LoRA: {folder / 'policy'}\nreport: {write_report(folder).resolve()}")
 
 
 STORY = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.heldout import HeldOut
-from accord.cli.intake import Intake, answers_of, empty_answer, no_preference, of_kind
+from accord.cli.intake import Intake, answers_of, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.rewards import check_reward, open_reward
 from accord.engine import Training
@@ -74,7 +74,7 @@ def train(
     intake = Intake.read(data, columns, skip_bad, limit, chat)
     learned = of_kind((Comparison, Ranking, Rating), "a reward learns from")
     unrated = intake.narrow(aspect)
-    usable = intake.sift(intake.records, learned, unrated, empty_answer, no_preference, purpose="train on")
+    usable = intake.sift(intake.records, learned, unrated, says_something(), no_preference, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     reward: Any
     if encodes:
@@ -139,7 +139,7 @@ def evaluate(
         intake.records, of_kind((Comparison, Ranking), "the measure compares"), no_preference, purpose="measure on"
     )
     opened = open_reward(reward, device, dtype)
-    usable = intake.sift(usable, fits(intake, opened, None), purpose="measure on")
+    usable = intake.sift(usable, fits(intake, opened), purpose="measure on")
     measures = HeldOut(intake.pairs(usable), by=cluster_by)
     intake.tell(to_measure_on=len(usable))
     found = measures.accuracy(opened)
@@ -179,7 +179,7 @@ def score_file(
     intake = Intake.read(data, columns, skip_bad, None, chat)
     usable = intake.sift(intake.records, of_kind((Example, Label, Rating), "scoring takes"), purpose="score")
     opened = open_reward(reward, device, dtype)
-    usable = intake.sift(usable, fits(intake, opened, None), purpose="score")
+    usable = intake.sift(usable, fits(intake, opened), purpose="score")
     intake.tell(scored=len(usable))
     prompts, answers = [r.prompt for r in usable], [answers_of(r)[0] for r in usable]
     said = score(opened, prompts=prompts, completions=answers, batch_size=batch_size, **reward_columns(usable))

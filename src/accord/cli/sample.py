@@ -59,11 +59,16 @@ def sample(
         check_reward(reward)
     intake = Intake.read([{"prompt": prompt}] if data is None else data, columns, skip_bad, None, chat)
     policy = LanguagePolicy.load(model, device=device, dtype=dtype)
-    records = intake.sift(intake.records, fits(intake, policy, None, answers=False), purpose="answer")
+    chooser = None if reward is None else open_reward(reward, device, dtype)
+    short = [
+        fits(intake, policy, writes=1),
+        *([fits(intake, chooser, writes=sampling.max_new_tokens)] if chooser else []),
+    ]
+    records = intake.sift(intake.records, *short, purpose="answer")
     if data is not None:
         intake.tell(to_be_answered=len(records))
-    if reward is not None:
-        drawn, said = best_of_n(policy, open_reward(reward, device, dtype), list(records), n, sampling, seed=seed)
+    if chooser is not None:
+        drawn, said = best_of_n(policy, chooser, list(records), n, sampling, seed=seed)
         values: list[float | None] = list(said.values.tolist())
     else:
         drawn = policy.sample([r.prompt for r in records], n, sampling, seed=seed)
