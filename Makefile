@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM = false
 
 ACCORD_DATA ?= ../shared/data
 
-.PHONY: demo test bench reproduce real-data portraits docs clean
+.PHONY: demo test conformance bench reproduce real-data portraits docs clean
 
 demo: $(VENV)/demo.done  ## the main job on both embedded worlds, with reports to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
@@ -19,6 +19,10 @@ test: $(VENV)/dev.done  ## lint, types, import contract, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+conformance: $(VENV)/dev.done  ## the whole matrix of tests/conformance, and docs/compatibility.md from it; ten minutes
+	CONFORMANCE=full CONFORMANCE_RESULTS=docs/results/conformance.json $(BIN)/python -m pytest tests/conformance
+	$(BIN)/python docs/compatibility.py
 
 bench: $(VENV)/bench.done $(VENV)-peer/done  ## side by side with TRL; half an hour on an idle machine
 	ACCORD_PEER=$(VENV)-peer/bin/python $(BIN)/python benchmarks/run.py

@@ -1,7 +1,9 @@
-"""Write docs/reproductions.md, docs/real-data.md and docs/portraits.md from the committed results."""
+"""Write docs/reproductions.md, docs/real-data.md, docs/portraits.md and docs/compatibility.md from the committed results."""
 
 import json
 from pathlib import Path
+
+from compatibility import compatibility
 
 from accord.catalogue import METHODS, WORKING, results_folder
 
@@ -12,6 +14,7 @@ def main() -> None:
     reproductions()
     real_data()
     portraits()
+    compatibility()
 
 
 def portraits() -> None:

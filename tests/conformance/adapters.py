@@ -18,7 +18,7 @@ def moved(policy: Any, by: float = 0.3, seed: int = 1) -> Any:
         for name, w in sorted(policy.named_parameters()):
             if w.requires_grad and "lora_A" not in name:
                 size = by if "lora_B" in name else 0.05 * float(w.std(correction=0)) or by
-                w.add_((size * torch.randn(w.shape, generator=draw)).to(w.dtype))
+                w.add_((size * torch.randn(w.shape, generator=draw)).to(w))
     return policy
 
 
@@ -26,7 +26,7 @@ def tuned(name: str, models: Path, **options: Any) -> Path:
     """The adapter folder that supervised training of a tiny model leaves."""
     folder = models / f"{name}-tuned"
     if not folder.is_dir():
-        moved(LanguagePolicy.load(saved(name, models, **options), lora=4)).save(folder)
+        moved(LanguagePolicy.load(saved(name, models, **options), lora=4, device="cpu")).save(folder)
     return folder
 
 

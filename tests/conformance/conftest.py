@@ -1,14 +1,16 @@
 """Folders of tiny models, made once; and what the full run notes down."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .matrix import FULL, Note, table
+from .matrix import Note, table
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results" / "conformance.json"
+RESULTS = os.environ.get("CONFORMANCE_RESULTS")
+"""The file that takes what was found; none in an ordinary run."""
 noted: list[Any] = []
 
 
@@ -29,7 +31,7 @@ def note(request: pytest.FixtureRequest) -> Note:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "call" and FULL:
+    if report.when == "call" and RESULTS:
         cells = [value for key, value in report.user_properties if key == "matrix"]
         noted.extend(
             (part, name, {**what, "failed": report.nodeid} if report.failed else what) for part, name, what in cells
@@ -37,5 +39,5 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if FULL and noted and not hasattr(session.config, "workerinput"):
-        RESULTS.write_text(json.dumps(table(noted), indent=1, ensure_ascii=False) + "\n")
+    if RESULTS and noted and not hasattr(session.config, "workerinput"):
+        Path(RESULTS).write_text(json.dumps(table(noted), indent=1, ensure_ascii=False) + "\n")

@@ -134,7 +134,7 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "zamba": {"layer_types": ["linear_attention", "hybrid"] * 2, "num_hidden_layers": 4, "attention_hidden_size": 64},
     "zamba2": {
-        "layer_types": ["linear_attention", "hybrid"] * 2,
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
         "num_hidden_layers": 4,
         "n_mamba_heads": 8,
         "attention_hidden_size": 64,

@@ -111,4 +111,6 @@ def by_transformers(folder: Path) -> Tensor:
 def rows_through(model: Any, tok: Any) -> Tensor:
     texts = [tok.apply_chat_template([ASK, {"role": "assistant", "content": a}], tokenize=False) for a in ANSWERS]
     rows = tok(texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt")
-    return model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits[:, 0].float()
+    return (
+        model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"], use_cache=False).logits[:, 0].float()
+    )
