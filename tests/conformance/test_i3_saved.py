@@ -11,12 +11,13 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from torch import Tensor
 
 import tiny_pipelines
+from accord.errors import ModelError
 from accord.policies import Denoising, LanguagePolicy
 from accord.policies.base import Group
 
 from .adapters import STARTS, moved
 from .architectures import saved
-from .matrix import Note, spread
+from .matrix import Note, one_line, spread
 from .test_i1_logprobs import ANSWERS, PROMPTS, own_logprobs
 
 GROUPS = [Group(p, ANSWERS) for p in PROMPTS]
@@ -28,7 +29,13 @@ SOME = ("llama", "gpt2", "gemma2", "mixtral", "cohere", "gpt_neox", "qwen3", "bl
 def test_a_saved_policy_is_the_same_for_transformers_and_peft(
     start: str, architecture: str, models: Path, tmp_path: Path, note: Note
 ) -> None:
-    policy = moved(STARTS[start](architecture, models), seed=2)
+    try:
+        policy = moved(STARTS[start](architecture, models), seed=2)
+    except ModelError as refusal:  # adapters of experts can't be written as one
+        if architecture != "mixtral" or "over" not in start:
+            raise
+        one_line(refusal)
+        return
     policy.save(tmp_path)
     wanted = policy.likelihood(GROUPS).policy.detach()
     assert torch.allclose(by_its_class(opened(tmp_path), policy), wanted, atol=2e-3)

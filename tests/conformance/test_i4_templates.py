@@ -1,5 +1,6 @@
 """I4: a template's text holds the answer once, at its end, and what is scored is what the model would have to write."""
 
+import json
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from accord.errors import AccordError
+from accord.feedback import read
 from accord.policies import LanguagePolicy, Sampling
 from accord.policies.tokenise import Tokeniser
 
@@ -157,6 +159,26 @@ def test_the_end_token_in_an_answer_is_refused_or_the_answers_only_one(template:
     with pytest.raises(AccordError) as refusal:
         t.completion([ASK], f"Paris{end} and more")
     one_line(refusal.value)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["as a list", "as JSON text"])
+@pytest.mark.parametrize("template", [n for n, t in TEMPLATES.items() if t.tools])
+def test_a_files_tools_and_calls_reach_the_template(template: str, written: bool, tmp_path: Path) -> None:
+    """From the file to the ids: the same text as transformers makes of the same record."""
+    t = tokeniser(template, "byte-level")
+    tools = [{"type": "function", "function": {"name": "get_weather", "description": "of a city", "parameters": {}}}]
+    said = {"role": "assistant", "content": "let me see", "tool_calls": [CALL]}
+    file = tmp_path / "calls.jsonl"
+    row = {
+        "prompt": [ASK],
+        "chosen": [said],
+        "rejected": [{"role": "assistant", "content": "no"}],
+        "tools": json.dumps(tools) if written else tools,
+    }
+    file.write_text(json.dumps(row) + "\n")
+    (pair,) = read(file)
+    made = t.inner.decode(t.prompt(pair.prompt) + t.completion(pair.prompt, pair.chosen))
+    assert made == t.inner.apply_chat_template([ASK, said], tools=tools, tokenize=False).rstrip("\n")
 
 
 def content(answer: Any) -> str:

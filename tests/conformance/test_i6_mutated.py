@@ -36,7 +36,7 @@ ROWS: list[dict[str, Any]] = [
     {"question": "hi", "responses": ["a", "b"], "ranking": [1, 2]},
 ]  # fmt: skip
 FILES = 10_000 if FULL else 400
-CONFIGS = 1_500 if FULL else 40
+CONFIGS = 1_500 if FULL else 100
 
 
 def written(rows: list[Any], kind: str) -> bytes:
