@@ -55,10 +55,11 @@ class Autoencoder:
         """Latents of completions: pictures or their files (the middle square, at the generator's size), or latents already."""
         there = {i: c for i, c in enumerate(completions) if isinstance(c, Tensor) and c.shape == self.shape}
         new = [i for i in range(len(completions)) if i not in there]
+        device = self.vae.device  # it takes a while to say
         if new:
-            squares = [square(as_picture(completions[i]).to(self.vae.device), self.side) for i in new]
+            squares = [square(as_picture(completions[i]).to(device), self.side) for i in new]
             there |= dict(zip(new, self.encode(torch.stack(squares)), strict=True))
-        return torch.stack([there[i].to(self.vae.device, torch.float32) for i in range(len(completions))])
+        return torch.stack([there[i].to(device, torch.float32) for i in range(len(completions))])
 
 
 def square(picture: Float[Tensor, "*n 3 h w"], side: int) -> Float[Tensor, "*n 3 s s"]:

@@ -185,12 +185,14 @@ class DiffusionPolicy(LatentDiffusion):
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Without dropout: pictures are drawn, and their steps' log-probs taken, of one and the same policy."""
-        was_training = self.training
-        self.eval()
+        active = [m for m in self.modules() if m.training]
+        for module in active:
+            module.training = False
         try:
             yield
         finally:
-            self.train(was_training)
+            for module in active:
+                module.training = True
 
     def _again(self, f: Callable[[Tensor, Tensor], Tensor], x: Tensor, size: int) -> Tensor:
         """f of these rows, made again for the backward pass."""
