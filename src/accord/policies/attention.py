@@ -1,5 +1,7 @@
 """Attention over a `TokenTree`, plugged into transformers by name; without a tree it is plain SDPA."""
 
+import logging
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +14,11 @@ from transformers.masking_utils import sdpa_mask
 
 from accord.policies.tree import TokenTree
 
+log = logging.getLogger(__name__)
+
 NAME = "accord_tree"
+LARGE = 2**20
+"""Scores of one head, in one padded call, from which on a GPU saves more by FlexAttention than its compiler costs."""
 
 # Checked against the padded computation in tests/test_tree.py. Others may pass extra arguments to attention
 # (soft caps, sinks, biases) that this function would silently drop, so they take the padded path.
@@ -28,7 +34,10 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    if tree.many_and_small:
+    if query.device.type == "cuda" and tree.work > LARGE and query.shape[-1] >= 16 and not dropout and _flex.works:
+        return _flex(query, key, value, tree, sliding_window, scaling), None
+    # A call for each node suits a CPU alone: elsewhere starting a kernel costs as much as what it computes.
+    if tree.many_and_small or query.device.type != "cpu":
         return _side_by_side(query, key, value, tree, sliding_window, dropout, scaling), None
     spans = tree.spans(sliding_window)
     # Split once and join what each branch sees: slicing would, in the backward pass, fill a whole row for each slice.
@@ -40,6 +49,36 @@ def tree_attention(module: torch.nn.Module, query: Float[Tensor, "1 h s d"], key
         mask = None if span.mask is None else span.mask.to(query.device)
         out.append(_attend(q, k, v, mask, dropout, scaling).transpose(1, 2))
     return torch.cat(out, 1), None
+
+
+class _Flex:
+    """FlexAttention with a block mask of the whole row, compiled on first use: what no query sees is never computed.
+
+    Attributes:
+        works: False once it couldn't be compiled here.
+    """
+
+    works = True
+
+    @cached_property
+    def call(self) -> Any:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        return torch.compile(flex_attention, dynamic=True)
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, tree: TokenTree, window: int | None,
+                 scaling: float | None) -> Float[Tensor, "1 s h d"]:  # fmt: skip
+        shares = query.shape[1] != key.shape[1]
+        mask = tree.blocks(window, query.device)
+        try:
+            return self.call(query, key, value, block_mask=mask, scale=scaling, enable_gqa=shares).transpose(1, 2)
+        except Exception as error:  # whatever a compiler lacks on this machine
+            self.works = False
+            log.warning("FlexAttention can't be compiled here (%s): trees take padded rows", str(error).strip()[:200])
+            return _side_by_side(query, key, value, tree, window, 0.0, scaling)
+
+
+_flex = _Flex()
 
 
 def _side_by_side(query: Tensor, key: Tensor, value: Tensor, tree: TokenTree, window: int | None, dropout: float,

@@ -6,7 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+
 CHUNK = 128
+"""Rows whose logits exist at once on a CPU; an accelerator takes more, to be busy."""
+
+
+def _chunk(x: Tensor) -> int:
+    return CHUNK if x.device.type == "cpu" else 8 * CHUNK
 
 
 def token_logprobs(hidden: Float[Tensor, "r d"], weight: Float[Tensor, "v d"], target: Int[Tensor, "r"], *,
@@ -35,8 +41,8 @@ class _TokenLogProbs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor,
                 temperature: float, scale: float, softcap: float | None) -> Tensor:  # fmt: skip
         out = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        for s in range(0, len(hidden), CHUNK):
-            rows = slice(s, s + CHUNK)
+        for s in range(0, len(hidden), size := _chunk(hidden)):
+            rows = slice(s, s + size)
             z, _ = _logits(hidden[rows], weight, bias, temperature, scale, softcap)
             out[rows] = z.gather(-1, target[rows, None])[:, 0] - z.logsumexp(-1)
         ctx.save_for_backward(hidden, weight, bias, target)
@@ -52,8 +58,8 @@ class _TokenLogProbs(torch.autograd.Function):
         kept = torch.promote_types(weight.dtype, torch.float32)
         grad_weight = torch.zeros_like(weight, dtype=kept) if wants_weight else None
         grad_bias = torch.zeros_like(bias) if wants_bias else None
-        for s in range(0, len(hidden), CHUNK):
-            rows = slice(s, s + CHUNK)
+        for s in range(0, len(hidden), size := _chunk(hidden)):
+            rows = slice(s, s + size)
             h, g = hidden[rows], -grad[rows, None] * (ctx.scale / ctx.temperature)
             z, slope = _logits(h, weight, bias, ctx.temperature, ctx.scale, ctx.softcap)
             # -d logp / d logits = softmax - onehot; the upstream gradient g enters on the narrow side of each product.

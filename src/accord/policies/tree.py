@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -84,6 +85,7 @@ class TokenTree:
         self.leaves = leaves
         self._spans: dict[int | None, list[Span]] = {}
         self._batches: dict[int | None, Batch] = {}
+        self._blocks: dict[tuple[int | None, torch.device], Any] = {}
         self._index_scored()
 
     @classmethod
@@ -122,8 +124,27 @@ class TokenTree:
     @property
     def many_and_small(self) -> bool:
         """Whether one padded call costs less than a call for each node (whose overhead is that of some 10^5 products)."""
+        return len(self.nodes) >= 8 and self.work <= 20_000 * len(self.nodes)
+
+    @property
+    def work(self) -> int:
+        """How many scores a head computes if all trees are padded to the longest."""
         lengths = [n.end - n.start for n in self.nodes if len(n.path) == 1]
-        return len(self.nodes) >= 8 and max(lengths) ** 2 * len(lengths) <= 20_000 * len(self.nodes)
+        return max(lengths) ** 2 * len(lengths)
+
+    def blocks(self, window: int | None, device: torch.device) -> Any:
+        """The mask in FlexAttention's form, made once for each window and device."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        if (window, device) not in self._blocks:
+            end, depth, n = self.end.to(device), self.positions.to(device), len(self)
+
+            def visible(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+                seen = (k <= q) & (q < end[k])
+                return seen if window is None else seen & (depth[q] - depth[k] < window)
+
+            self._blocks[window, device] = create_block_mask(visible, None, None, n, n, device=str(device))
+        return self._blocks[window, device]
 
     def batch(self, window: int | None = None) -> Batch:
         """All trees in one padded batch, made once for each window."""
