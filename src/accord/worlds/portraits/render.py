@@ -55,10 +55,9 @@ def render(people: People, *, size: int = SIZE, place: tuple[float, float, float
         people: whom, and how they look today. size: of the square picture. place: x, y and scale of the person.
     """
     canvas = Canvas.blank(len(people), size, people.identity.device)
-    x, y, scale = place
-    layers = person(people, canvas.placed(x, y, scale))
+    layers = person(people, canvas.placed(*place))
     image, masks, depth = compose(backdrop(people, canvas), layers)
-    points = landmarks(people) * scale + torch.tensor([x, y], device=people.identity.device)
+    points = landmarks(people) * place[2] + torch.tensor(place[:2], device=people.identity.device)
     pixels = torch.stack([(points[..., 0] + 1) * size / 2, (1 - points[..., 1]) * size / 2], -1)
     return Picture(image, masks, depth, pixels)
 
@@ -292,8 +291,9 @@ def eye_colour(p: People) -> Colour:
 
 
 def _attribute_colour(p: People, attribute: str) -> Colour:
-    table = [rgb(p, *COLOURS.get(value, (0.5, 0.5, 0.5))) for value in ATTRIBUTES[attribute]]
-    return torch.stack(table)[p.attributes[attribute]]
+    return torch.stack([rgb(p, *COLOURS.get(v, (0.5, 0.5, 0.5))) for v in ATTRIBUTES[attribute]])[
+        p.attributes[attribute]
+    ]
 
 
 def rgb(p: People, *colour: float) -> Float[Tensor, "3"]:
