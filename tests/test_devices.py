@@ -33,6 +33,9 @@ from conftest import tiny_policy
 from tiny_pipelines import FAMILIES, brightness, contrast, folder, picture, pipeline, policy
 
 CPU = torch.device("cpu")
+NAMED = os.environ.get("ACCORD_DEVICE")
+if NAMED is None:
+    import faraway  # while tests are collected: autograd learns of devices in a process's first backward pass
 
 
 def fit_on(device: torch.device) -> None:
@@ -46,10 +49,7 @@ def fit_on(device: torch.device) -> None:
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """The device, and `fit` on it."""
-    named = os.environ.get("ACCORD_DEVICE")
-    if named is None:
-        import faraway
-    device = torch.device(named) if named else faraway.FAR
+    device = torch.device(NAMED) if NAMED else faraway.FAR
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # else a real one rounds convolutions
     monkeypatch.delenv("ACCELERATE_USE_CPU")
     fit_on(device)

@@ -291,9 +291,8 @@ def eye_colour(p: People) -> Colour:
 
 
 def _attribute_colour(p: People, attribute: str) -> Colour:
-    return torch.stack([rgb(p, *COLOURS.get(v, (0.5, 0.5, 0.5))) for v in ATTRIBUTES[attribute]])[
-        p.attributes[attribute]
-    ]
+    colours = torch.stack([rgb(p, *COLOURS.get(v, (0.5, 0.5, 0.5))) for v in ATTRIBUTES[attribute]])
+    return colours[p.attributes[attribute]]
 
 
 def rgb(p: People, *colour: float) -> Float[Tensor, "3"]:
