@@ -260,3 +260,16 @@ def test_dpo_gradient_against_finite_differences() -> None:
         )
 
     assert torch.autograd.gradcheck(f, (c.policy.double().requires_grad_(), r.policy.double().requires_grad_()))
+
+
+def test_tied_places_have_no_order_and_are_drawn_together() -> None:
+    scores = torch.tensor([[2.0, 0.5, 1.5, -1.0]], requires_grad=True)
+    tied = torch.tensor([[False, False, True, False]])
+    swapped = scores[:, [0, 2, 1, 3]]
+    assert torch.allclose(losses.plackett_luce(scores, tied=tied), losses.plackett_luce(swapped, tied=tied))
+    (grad,) = torch.autograd.grad(losses.plackett_luce(scores, tied=tied).sum(), scores)
+    assert grad[0, 1] < grad[0, 2]  # the lower of the two rises against the higher
+    assert torch.equal(losses.plackett_luce(scores, tied=torch.zeros_like(tied)), losses.plackett_luce(scores))
+    both = torch.zeros(1, 2, requires_grad=True)
+    (flat,) = torch.autograd.grad(losses.plackett_luce(both, tied=torch.tensor([[False, True]])).sum(), both)
+    assert torch.equal(flat, torch.zeros(1, 2))

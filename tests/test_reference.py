@@ -195,3 +195,14 @@ def test_first_weights_of_adapters_come_from_their_seed_alone() -> None:
     assert torch.equal(drawn(0), drawn(0))
     assert not torch.equal(drawn(0), drawn(1))
     torch.random.set_rng_state(state)
+
+
+def test_kto_takes_another_answer_only_where_the_model_can(tmp_path: Path) -> None:
+    policy = tiny_policy()
+    policy.config.max_position_embeddings = 24
+    short, long = (
+        Label(prompt="a", completion="b " * 16, label=True),
+        Label(prompt="a " * 16, completion="b", label=False),
+    )
+    given = KTO(policy).experience(Rows([short, long]), Step(0, 0))
+    assert [g.completions[1] for g in given.groups] == ["b", "b"]

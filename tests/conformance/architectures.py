@@ -12,7 +12,7 @@ from .shrink import OWN, VOCABULARY, shrunk
 from .tokenizers_ import byte_level
 
 NAMES = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-LIMIT = 1_000_000
+LIMIT = 3_000_000
 
 
 class Unbuilt(Exception):

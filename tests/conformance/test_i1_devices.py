@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import faraway
 from accord.engine import fit
 from accord.policies import LanguagePolicy, Sampling
 from test_devices import far  # noqa: F401
@@ -36,12 +35,17 @@ SOME = (
 
 
 @pytest.mark.parametrize("name", spread(SOME, SOME[:3]))
-def test_answers_and_log_probs_are_those_of_the_cpu(name: str, models: Path, note: Note) -> None:
+def test_answers_and_log_probs_are_those_of_the_cpu(
+    name: str,
+    models: Path,
+    note: Note,
+    far: torch.device,  # noqa: F811
+) -> None:
     here, there = (
         LanguagePolicy.load(saved(name, models), device="cpu"),
-        LanguagePolicy.load(saved(name, models), device=faraway.FAR, dtype="float32"),
+        LanguagePolicy.load(saved(name, models), device=far, dtype="float32"),
     )
-    assert there.device == faraway.FAR
+    assert there.device == far
     near, away = (p.sample(PROMPTS, 2, Sampling(max_new_tokens=4), seed=1) for p in (here, there))
     assert away.completions == near.completions
     with torch.no_grad():

@@ -38,7 +38,7 @@ def test_training_computes_what_sampling_noted_and_both_are_the_models_own(name:
     except ModelError as refusal:
         if name in USED:
             raise
-        note("architectures", name, sampling=one_line(refusal).replace(str(folder), name))
+        note("architectures", name, sampling=one_line(refusal).replace(f"{folder}: ", "").replace(str(folder), name))
         return
     ways = {"shared": "a prompt's cache is shared out", "own": "a cache for each answer", "none": "without a cache"}
     note("architectures", name, sampling=ways[policy.sampling_way])
@@ -112,7 +112,12 @@ def load(name: str, models: Path, note: Note) -> tuple[LanguagePolicy, Path]:
     except ModelError as refusal:
         if name in USED:
             raise
-        note("architectures", name, path="refused", reason=one_line(refusal).replace(str(folder), name))
+        note(
+            "architectures",
+            name,
+            path="refused",
+            reason=one_line(refusal).replace(f"{folder}: ", "").replace(str(folder), name),
+        )
         pytest.skip("refused in one line")
     path = "packed trees" if policy.packs else "padded rows"
     note("architectures", name, path=path, head="in chunks" if policy.head is not None else "its own logits")

@@ -51,7 +51,12 @@ def test_a_loaded_model_scores_as_transformers_does(name: str, models: Path, not
     except AccordError as refusal:
         if name in USED:
             raise
-        note("rewards", name, result="refused", reason=one_line(refusal).replace(str(folder), name))
+        note(
+            "rewards",
+            name,
+            result="refused",
+            reason=one_line(refusal).replace(f"{folder}: ", "").replace(str(folder), name),
+        )
         return
     assert torch.allclose(ours, by_transformers(folder), atol=1e-4)
     note("rewards", name, result="works")

@@ -1,5 +1,6 @@
 """Preference optimisation on given completions: any pairwise loss, and KTO for unpaired labels."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -148,10 +149,20 @@ class KTO(PolicyAlgorithm):
     def experience(self, batch: Rows, step: Step) -> Given:
         if any(not isinstance(r, Label) for r in batch) or len(batch) < 2:
             raise FeedbackError("KTO wants labelled completions (prompt, completion, label), at least two in a batch")
-        others = [batch[(i + 1) % len(batch)].completion for i in range(len(batch))]
+        others = [self._other(batch, i) for i in range(len(batch))]
         groups = [Group(r.prompt, (r.completion, o)) for r, o in zip(batch, others, strict=True)]
         draw = self.drawn(groups, step)
         return Given(batch, groups, draw, self.reference(groups, draw, step))
+
+    def _other(self, batch: Rows, i: int) -> Any:
+        """The next row's completion that the model can take after this row's prompt; its own, if none is short enough."""
+        ids = getattr(self.policy, "ids", lambda group: None)
+        for j in range(1, len(batch)):
+            other = batch[(i + j) % len(batch)].completion
+            with contextlib.suppress(FeedbackError):
+                ids(Group(batch[i].prompt, (other,)))
+                return other
+        return batch[i].completion
 
     def state(self) -> dict[str, Tensor]:
         return self.reference.state()

@@ -35,15 +35,21 @@ def regression(predicted: Float[Tensor, "n *a"], rating: Float[Tensor, "n *a"],
     return error.masked_fill(~valid, 0.0).sum(-1) / valid.sum(-1).clamp(min=1)
 
 
-def plackett_luce(scores: Float[Tensor, "n k"], valid: Bool[Tensor, "n k"] | None = None) -> Float[Tensor, "n"]:
+def plackett_luce(scores: Float[Tensor, "n k"], valid: Bool[Tensor, "n k"] | None = None,
+                  tied: Bool[Tensor, "n k"] | None = None) -> Float[Tensor, "n"]:  # fmt: skip
     """``-sum_i log (e^{s_i} / sum_{j >= i} e^{s_j})`` of scores listed best first; two scores give Bradley-Terry.
 
     Args:
         valid: False where a list is shorter than k (padding stands at the end).
+        tied: True where one is as good as the one before it. All of a tie compete for the place of its first (Breslow's
+            form, as for tied times in Cox's model), so their order says nothing.
     """
     if valid is not None:
         scores = scores.masked_fill(~valid, -1e30)  # finite: -inf would make NaN gradients
     # log-sum-exp over "this place and all worse ones": a cumulative one from the right.
     tails = torch.logcumsumexp(scores.flip(-1), -1).flip(-1)
+    if tied is not None:
+        place = torch.arange(scores.shape[-1], device=scores.device).masked_fill(tied, 0).cummax(-1).values
+        tails = tails.gather(-1, place)
     terms = tails - scores
     return terms.sum(-1) if valid is None else terms.masked_fill(~valid, 0.0).sum(-1)

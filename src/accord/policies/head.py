@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
 CHUNK = 128
 """Rows whose logits exist at once on a CPU; an accelerator takes more, to be busy."""
 

@@ -63,7 +63,11 @@ class RewardFitting(Learner):
     rows = (Comparison, Ranking, Rating)
 
     def check(self, rows: Sequence[Any]) -> None:
-        """Refuse rows that the reward's model can't take; see `Trunk.check`."""
+        """Refuse rows that the reward can't learn from together, or that its model can't take; see `Trunk.check`."""
+        names = sorted({a for r in rows if isinstance(r, Rating) for a in r.aspects})
+        if len(names) > 1 and not self.reward.aspects:
+            raise FeedbackError(f"ratings of several aspects ({', '.join(names)}) for a reward with one output: "
+                                "name its outputs (aspects=…), or keep one aspect")  # fmt: skip
         if isinstance(self.reward, Trunk):
             self.reward.check([Group(r.prompt, _completions(r)) for r in rows])
 
@@ -107,7 +111,12 @@ class RewardFitting(Learner):
     def _rankings(self, rows: list[Ranking], parts: list[Tensor]) -> Float[Tensor, "n"]:
         scores = nn.utils.rnn.pad_sequence([p.mean(-1) for p in parts], batch_first=True)
         sizes = torch.tensor([len(p) for p in parts], device=scores.device)
-        return losses.plackett_luce(scores, torch.arange(scores.shape[1], device=scores.device)[None] < sizes[:, None])
+        valid = torch.arange(scores.shape[1], device=scores.device)[None] < sizes[:, None]
+        tied = torch.zeros_like(valid)
+        for i, r in enumerate(rows):
+            for j in range(1, len(r.scores or ())):
+                tied[i, j] = r.scores[j] == r.scores[j - 1]  # type: ignore[index]
+        return losses.plackett_luce(scores, valid, tied)
 
     def _ratings(self, rows: list[Rating], parts: list[Tensor]) -> Float[Tensor, "n"]:
         predicted = torch.cat(parts)
