@@ -25,14 +25,8 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k")
 REACH = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_target_positions", "model_max_length", "context_length",
          "max_source_positions", "original_max_position_embeddings")  # fmt: skip
-WINDOW = (
-    "sliding_window",
-    "window_size",
-    "attention_window_size",
-    "local_attention",
-    "sliding_window_size",
-    "attention_chunk_size",
-)
+WINDOW = ("sliding_window", "window_size", "attention_window_size", "local_attention",
+          "sliding_window_size", "attention_chunk_size")  # fmt: skip
 
 SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY, "vocab_size_per_layer_input": VOCABULARY, "unpadded_vocab_size": VOCABULARY, "decoder_vocab_size": VOCABULARY,

@@ -16,21 +16,9 @@ from .test_i1_logprobs import PROMPTS
 from .test_i2_start import METHODS
 
 SOME = (
-    "llama",
-    "gemma2",
-    "mamba",
-    "gpt2",
-    "cohere",
-    "bloom",
-    "opt",
-    "qwen3",
-    "granite",
-    "gpt_neox",
-    "phi3",
-    "mistral",
-    "bert",
-    "starcoder2",
-)
+    "llama", "gemma2", "mamba", "gpt2", "cohere", "bloom", "opt", "qwen3", "granite", "gpt_neox",
+    "phi3", "mistral", "bert", "starcoder2",
+)  # fmt: skip
 """Without experts: their kernels for accelerators can't be had on a CPU that pretends to be one."""
 
 
