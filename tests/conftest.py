@@ -15,7 +15,7 @@ import transformers
 from jaxtyping import install_import_hook
 
 with install_import_hook("accord.losses", "beartype.beartype"):
-    import accord  # noqa: F401  (losses are checked against their declared shapes in every test)
+    import accord.losses  # noqa: F401  (losses are checked against their declared shapes in every test)
 
 from accord.policies import LanguagePolicy
 from accord.policies.attention import NAME

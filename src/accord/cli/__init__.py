@@ -5,12 +5,16 @@ import shlex
 import sys
 from typing import Any
 
+from accord import __version__
 from accord.errors import AccordError, Interrupted
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if args == ["--version"]:
+        print(f"accord {__version__}")
+        return 0
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         from accord.cli.commands import run

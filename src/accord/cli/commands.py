@@ -1,39 +1,44 @@
 """All commands by name, parsed from signatures: every option is a flag and a YAML key."""
 
+import ast
 import contextlib
 import difflib
+import importlib
 import io
 import logging
 import os
 import typing
 import warnings
+from pathlib import Path
 from typing import Any
 
-import jsonargparse
-
-from accord.cli import align, demo, personalize, recipes, reward, sample, show
 from accord.errors import AccordError, ConfigError
 
 COMMANDS: dict[str, Any] = {
     "demo": {
         "_help": "the main job on an embedded world, end to end, with a report to look at",
-        "letters": demo.letters,
-        "portraits": demo.portraits,
+        "letters": "accord.cli.demo:letters",
+        "portraits": "accord.cli.demo:portraits",
     },
-    "align": align.align,
+    "align": "accord.cli.align:align",
     "reward": {
         "_help": "train, measure and use reward models",
-        "train": reward.train,
-        "evaluate": reward.evaluate,
-        "score": reward.score_file,
+        "train": "accord.cli.reward:train",
+        "evaluate": "accord.cli.reward:evaluate",
+        "score": "accord.cli.reward:score_file",
     },
-    "personalize": personalize.personalize,
-    "sample": sample.sample,
-    "reproduce": show.reproduce,
-    "methods": show.methods,
-    "report": show.report,
-    "recipes": {"_help": "ready-made configurations", "list": recipes.list_recipes, "copy": recipes.copy},
+    "personalize": "accord.cli.personalize:personalize",
+    "sample": "accord.cli.sample:sample",
+    "reproduce": "accord.cli.show:reproduce",
+    "methods": "accord.cli.show:methods",
+    "report": "accord.cli.show:report",
+    "recipes": {
+        "_help": "ready-made configurations",
+        "list": "accord.cli.recipes:list_recipes",
+        "copy": "accord.cli.recipes:copy",
+    },
 }
+"""Where each command is; a command is loaded when it is called, and its help is read off its file without."""
 
 POSITIONAL = {"reproduce": ["name"], "report": ["run"], "copy": ["name", "to"]}
 """Options that may be given as bare words."""
@@ -41,11 +46,13 @@ POSITIONAL = {"reproduce": ["name"], "report": ["run"], "copy": ["name", "to"]}
 
 def run(args: list[str]) -> Any:
     """Parse and call a command; raises ConfigError for a call that can't be understood."""
-    words, target = _find(args)
-    if isinstance(target, dict):
-        return _overview(words, target, asked=len(args) == len(words) or args[len(words)] in ("-h", "--help"))
-    _quiet()
-    parser = jsonargparse.ArgumentParser(prog=" ".join(["accord", *words]), description=_first(target))
+    words, place = _find(args)
+    if isinstance(place, dict):
+        return _overview(words, place, asked=len(args) == len(words) or args[len(words)] in ("-h", "--help"))
+    import jsonargparse
+
+    target = _load(place)
+    parser = jsonargparse.ArgumentParser(prog=" ".join(["accord", *words]), description=_help(place))
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     parser.add_function_arguments(target, as_group=False, fail_untyped=True)
     said, see = io.StringIO(), f"(see accord {' '.join(words)} --help)"
@@ -117,13 +124,24 @@ def _overview(words: list[str], commands: dict[str, Any], *, asked: bool) -> int
     print(f"usage: {' '.join(['accord', *words])} COMMAND …\n")
     for name, target in commands.items():
         if name != "_help":
-            print(f"  {name:12} {target['_help'] if isinstance(target, dict) else _first(target)}")
+            print(f"  {name:12} {target['_help'] if isinstance(target, dict) else _help(target)}")
     print("\nEach command has --help, and takes its options from flags or from --config FILE.yaml.")
     return 0
 
 
-def _first(target: Any) -> str:
-    return (target.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+def _load(place: str) -> Any:
+    """The function of a command."""
+    _quiet()
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _help(place: str) -> str:
+    """The first sentence of a command's docstring, read off its file: nothing is loaded."""
+    module, _, name = place.partition(":")
+    source = Path(__file__).with_name(f"{module.rpartition('.')[2]}.py").read_bytes()
+    found = [f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef) and f.name == name]
+    return (ast.get_docstring(found[0]) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _problem(said: str) -> str:

@@ -10,7 +10,6 @@ from rich.table import Table
 from accord.catalogue import METHODS, find
 from accord.cli.data import quiet_diffusers, say
 from accord.errors import ConfigError, ModelError
-from accord.evaluation import write_report
 
 
 def methods(kind: str | None = None, json: bool = False) -> None:
@@ -43,6 +42,8 @@ def report(run: str, out: str | None = None) -> None:
         run: folder of the run.
         out: file to write; RUN/report.html without.
     """
+    from accord.evaluation import write_report
+
     print(write_report(run, out))
 
 

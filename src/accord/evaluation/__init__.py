@@ -1,11 +1,18 @@
 """Is the reward right? Is the policy better? Was anything hacked?"""
 
-from accord.evaluation.accuracy import Estimate, accuracy, win_rate
-from accord.evaluation.alarms import Alarm, alarms
-from accord.evaluation.best_of_n import best_of_n_curve
-from accord.evaluation.probe import Probe
-from accord.evaluation.report import write_report
-from accord.evaluation.text import distinct
+from typing import TYPE_CHECKING
+
+from accord.lazy import lazy
+
+if TYPE_CHECKING:
+    from accord.evaluation.accuracy import Estimate, accuracy, win_rate
+    from accord.evaluation.alarms import Alarm, alarms
+    from accord.evaluation.best_of_n import best_of_n_curve
+    from accord.evaluation.probe import Probe
+    from accord.evaluation.report import write_report
+    from accord.evaluation.text import distinct
+else:
+    lazy(__name__)
 
 __all__ = [
     "Alarm",

@@ -1,30 +1,37 @@
 """What people or judges said: records, and readers for the shapes in which people keep them."""
 
-from accord.feedback.messages import (
-    Message,
-    Prompt,
-    is_picture,
-    picture_key,
-    pictures_of,
-    prompt_key,
-    text_of,
-    text_of_completion,
-    with_picture,
-)
-from accord.feedback.reading import Feedback, read, rows_of, stream
-from accord.feedback.records import (
-    Comparison,
-    Example,
-    Label,
-    Provenance,
-    Ranking,
-    Rating,
-    Record,
-    Task,
-    columns_of,
-    comparisons_of,
-)
-from accord.feedback.turns import as_conversation
+from typing import TYPE_CHECKING
+
+from accord.lazy import lazy
+
+if TYPE_CHECKING:
+    from accord.feedback.messages import (
+        Message,
+        Prompt,
+        is_picture,
+        picture_key,
+        pictures_of,
+        prompt_key,
+        text_of,
+        text_of_completion,
+        with_picture,
+    )
+    from accord.feedback.reading import Feedback, read, rows_of, stream
+    from accord.feedback.records import (
+        Comparison,
+        Example,
+        Label,
+        Provenance,
+        Ranking,
+        Rating,
+        Record,
+        Task,
+        columns_of,
+        comparisons_of,
+    )
+    from accord.feedback.turns import as_conversation
+else:
+    lazy(__name__)
 
 __all__ = [
     "Comparison",

@@ -1,10 +1,17 @@
 """Generators behind one face: sample, log-probs of what was sampled, likelihood of what was given, freeze."""
 
-from accord.policies.base import Policy, Prompt, Rollouts, Sampling
-from accord.policies.diffusion import Denoising, DiffusionPolicy
-from accord.policies.frozen import FrozenPolicy
-from accord.policies.language import LanguagePolicy
-from accord.policies.tree import Branch, TokenTree
+from typing import TYPE_CHECKING
+
+from accord.lazy import lazy
+
+if TYPE_CHECKING:
+    from accord.policies.base import Policy, Prompt, Rollouts, Sampling
+    from accord.policies.diffusion import Denoising, DiffusionPolicy
+    from accord.policies.frozen import FrozenPolicy
+    from accord.policies.language import LanguagePolicy
+    from accord.policies.tree import Branch, TokenTree
+else:
+    lazy(__name__)
 
 __all__ = [
     "Branch",

@@ -1,7 +1,14 @@
 """One short file for each published system: its claim, its arms, its measurement."""
 
-from accord.reproduce.claim import Claim, Primary
-from accord.reproduce.harness import Result, claims, reproduce_one
-from accord.reproduce.verdict import Interval, judge, paired_interval
+from typing import TYPE_CHECKING
+
+from accord.lazy import lazy
+
+if TYPE_CHECKING:
+    from accord.reproduce.claim import Claim, Primary
+    from accord.reproduce.harness import Result, claims, reproduce_one
+    from accord.reproduce.verdict import Interval, judge, paired_interval
+else:
+    lazy(__name__)
 
 __all__ = ["Claim", "Interval", "Primary", "Result", "claims", "judge", "paired_interval", "reproduce_one"]

@@ -1,22 +1,29 @@
 """Anything that scores outputs: learned, verifiable, combined. A plain function is a reward."""
 
-from accord.rewards.cache import Cached
-from accord.rewards.classifier import BradleyTerry
-from accord.rewards.combine import Ensemble, combine
-from accord.rewards.encoder import EncoderReward, SentenceEncoder
-from accord.rewards.reward import Reward, score
-from accord.rewards.scores import Scores
-from accord.rewards.shaping import (
-    References,
-    clip,
-    logsigmoid_centred,
-    minmax,
-    par,
-    shaped,
-    standardise,
-)
-from accord.rewards.trl import from_trl, to_trl
-from accord.rewards.verifiable import exact_answer, json_call, length_penalty, matches, numeric_answer
+from typing import TYPE_CHECKING
+
+from accord.lazy import lazy
+
+if TYPE_CHECKING:
+    from accord.rewards.cache import Cached
+    from accord.rewards.classifier import BradleyTerry
+    from accord.rewards.combine import Ensemble, combine
+    from accord.rewards.encoder import EncoderReward, SentenceEncoder
+    from accord.rewards.reward import Reward, score
+    from accord.rewards.scores import Scores
+    from accord.rewards.shaping import (
+        References,
+        clip,
+        logsigmoid_centred,
+        minmax,
+        par,
+        shaped,
+        standardise,
+    )
+    from accord.rewards.trl import from_trl, to_trl
+    from accord.rewards.verifiable import exact_answer, json_call, length_penalty, matches, numeric_answer
+else:
+    lazy(__name__)
 
 __all__ = [
     "BradleyTerry",

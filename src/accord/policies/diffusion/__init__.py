@@ -1,13 +1,20 @@
 """Picture generators: diffusers pipelines as policies."""
 
-from accord.policies.diffusion.actions import Denoising, Draw, LatentActions
-from accord.policies.diffusion.adapter import ImageAdapter
-from accord.policies.diffusion.attention import AttentionHook, Capture, hook, hooked
-from accord.policies.diffusion.condition import Condition
-from accord.policies.diffusion.inversion import InvertedDraw, invert, renoise
-from accord.policies.diffusion.pictures import Autoencoder, as_picture, square
-from accord.policies.diffusion.policy import DiffusionPolicy
-from accord.policies.diffusion.schedule import Schedule
+from typing import TYPE_CHECKING
+
+from accord.lazy import lazy
+
+if TYPE_CHECKING:
+    from accord.policies.diffusion.actions import Denoising, Draw, LatentActions
+    from accord.policies.diffusion.adapter import ImageAdapter
+    from accord.policies.diffusion.attention import AttentionHook, Capture, hook, hooked
+    from accord.policies.diffusion.condition import Condition
+    from accord.policies.diffusion.inversion import InvertedDraw, invert, renoise
+    from accord.policies.diffusion.pictures import Autoencoder, as_picture, square
+    from accord.policies.diffusion.policy import DiffusionPolicy
+    from accord.policies.diffusion.schedule import Schedule
+else:
+    lazy(__name__)
 
 __all__ = ["AttentionHook", "Autoencoder", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "ImageAdapter", "InvertedDraw",
            "LatentActions", "Schedule", "as_picture", "hook", "hooked", "invert", "renoise", "square"]  # fmt: skip
