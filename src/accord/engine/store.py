@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from accord.errors import RunError
 
 
-class Store:
-    """Float vectors by content hash: on disk (safe for several processes at once), or in memory for folder None."""
+class Blobs:
+    """Bytes by content hash: on disk (safe for several processes at once), or in memory for folder None."""
 
     def __init__(self, folder: str | Path | None, name: str) -> None:
-        self._memory: dict[bytes, Tensor] = {}
+        self._memory: dict[bytes, bytes] = {}
         self._file = None if folder is None else Path(folder) / f"{name}.sqlite"
         if self._file is not None:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 with self._open() as db:
-                    db.execute("create table if not exists vectors (key blob primary key, value blob)")
+                    db.execute("create table if not exists blobs (key blob primary key, value blob)")
             except (OSError, sqlite3.Error) as error:
                 raise RunError(f"can't keep {name} in {folder}: {error}") from error
 
@@ -34,42 +34,51 @@ class Store:
         """A hash of anything JSON can say."""
         return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=20).digest()
 
-    def get(self, keys: Iterable[bytes]) -> dict[bytes, Float[Tensor, "d"]]:
-        """The vectors that are known."""
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Any]:
+        """Those that are known."""
         wanted = set(keys)
         found = {k: self._memory[k] for k in wanted if k in self._memory}
         if self._file is not None and len(found) < len(wanted):
             with self._open() as db:
                 for k in wanted - found.keys():
-                    for (value,) in db.execute("select value from vectors where key = ?", (k,)):
-                        found[k] = self._memory[k] = torch.from_numpy(np.frombuffer(value, np.float32).copy())
+                    for (value,) in db.execute("select value from blobs where key = ?", (k,)):
+                        found[k] = self._memory[k] = value
         return found
 
-    def put(self, vectors: Mapping[bytes, Float[Tensor, "d"]]) -> None:
-        kept = {k: v.detach().float().cpu().reshape(-1) for k, v in vectors.items()}
-        self._memory.update(kept)
+    def put(self, blobs: Mapping[bytes, Any]) -> None:
+        self._memory.update(blobs)
         if self._file is not None:
             try:
                 with self._open() as db:
-                    db.executemany("insert or replace into vectors values (?, ?)",
-                                   [(k, v.numpy().tobytes()) for k, v in kept.items()])  # fmt: skip
+                    db.executemany("insert or replace into blobs values (?, ?)", list(blobs.items()))
             except sqlite3.Error as error:
                 raise RunError(f"can't write to {self._file}: {error}; free some room") from error
+
+    def _open(self) -> sqlite3.Connection:
+        assert self._file is not None
+        return sqlite3.connect(self._file, timeout=60)
+
+
+class Store(Blobs):
+    """Float vectors by content hash."""
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Float[Tensor, "d"]]:
+        return {k: torch.from_numpy(np.frombuffer(v, np.float32).copy()) for k, v in super().get(keys).items()}
+
+    def put(self, vectors: Mapping[bytes, Float[Tensor, "d"]]) -> None:
+        super().put({k: v.detach().float().cpu().reshape(-1).numpy().tobytes() for k, v in vectors.items()})
 
     def tensors(self) -> dict[str, Tensor]:
         """All numbers that are in memory, as a checkpoint keeps them; `take` puts them back."""
         if not self._memory:
             return {}
         keys = torch.frombuffer(bytearray(b"".join(self._memory)), dtype=torch.uint8).reshape(len(self._memory), -1)
-        return {"keys": keys, "values": torch.stack(list(self._memory.values()))}
+        return {"keys": keys, "values": torch.stack(list(self.get(self._memory).values()))}
 
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         if "keys" in tensors:
-            self._memory |= {bytes(k.tolist()): v for k, v in zip(tensors["keys"], tensors["values"], strict=True)}
-
-    def _open(self) -> sqlite3.Connection:
-        assert self._file is not None
-        return sqlite3.connect(self._file, timeout=60)
+            rows = zip(tensors["keys"], tensors["values"], strict=True)
+            self._memory |= {bytes(k.tolist()): v.float().numpy().tobytes() for k, v in rows}
 
 
 def fingerprint(module: nn.Module) -> str:

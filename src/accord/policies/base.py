@@ -1,13 +1,15 @@
 """What every generator gives and takes, whatever it generates: the words that algorithms speak."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from accord.engine.batch import Batch, Index, Padded, Whole
 from accord.errors import ConfigError
 from accord.feedback.records import Prompt
 from accord.losses import LogProbs
@@ -41,15 +43,8 @@ class Sampling:
             )
 
 
-class Actions(Protocol):
-    """A payload that only its policy understands, row-aligned with the rollouts."""
-
-    def select(self, rows: Sequence[int]) -> Any: ...
-    def extend(self, other: Any) -> Any: ...
-
-
 @dataclass(frozen=True)
-class Rollouts:
+class Rollouts(Batch):
     """N sampled episodes over P prompts: one action a step, whether a token or a denoising step.
 
     Attributes:
@@ -59,25 +54,22 @@ class Rollouts:
         logprobs: of each action as it was drawn, at the sampled temperature; 0 outside the mask.
         finished: False where an episode was cut at the length limit.
         context: columns aligned with the episodes, handed to rewards.
-        actions: the policy's payload. sampling: how they were drawn, as the policy knows it.
+        actions: a payload that only its policy understands, with a row an episode. sampling: how they were drawn, as the policy knows it.
         reference: the log-probs of a frozen reference, where one is compared with.
         values: a critic's estimate at each step, where there is a critic.
     """
 
-    prompts: list[Prompt]
+    prompts: Whole[list[Prompt]]
     group: Int[Tensor, "n"]
     completions: list[Any]
-    mask: Bool[Tensor, "n t"]
-    logprobs: Float[Tensor, "n t"]
+    mask: Padded[Bool[Tensor, "n t"]]
+    logprobs: Padded[Float[Tensor, "n t"]]
     finished: Bool[Tensor, "n"]
     actions: Any
-    sampling: Any = field(default_factory=Sampling)
+    sampling: Whole[Any] = field(default_factory=Sampling)
     context: dict[str, Any] = field(default_factory=dict)
-    reference: Float[Tensor, "n t"] | None = None
-    values: Float[Tensor, "n t"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.completions)
+    reference: Padded[Float[Tensor, "n t"] | None] = None
+    values: Padded[Float[Tensor, "n t"] | None] = None
 
     @property
     def length(self) -> Int[Tensor, "n"]:
@@ -86,57 +78,18 @@ class Rollouts:
     def prompt_of_each(self) -> list[Prompt]:
         return [self.prompts[g] for g in self.group.tolist()]
 
-    def select(self, rows: Sequence[int]) -> "Rollouts":
+    def select(self, rows: Index) -> "Rollouts":
         """The given episodes in the given order, with only the prompts they need."""
-        index = torch.as_tensor(rows, dtype=torch.long)
-        kept, group = torch.unique(self.group[index], return_inverse=True)
-        return Rollouts(
-            prompts=[self.prompts[g] for g in kept.tolist()],
-            group=group,
-            completions=[self.completions[i] for i in rows],
-            mask=self.mask[index],
-            logprobs=self.logprobs[index],
-            finished=self.finished[index],
-            actions=self.actions.select(rows),
-            sampling=self.sampling,
-            context={k: [v[i] for i in rows] for k, v in self.context.items()},
-            reference=None if self.reference is None else self.reference[index],
-            values=None if self.values is None else self.values[index],
-        )
+        some = super().select(rows)
+        kept, group = torch.unique(some.group, return_inverse=True)
+        return replace(some, prompts=[self.prompts[g] for g in kept.tolist()], group=group)
 
     @classmethod
     def concat(cls, parts: Sequence["Rollouts"]) -> "Rollouts":
         """Several rollouts as one (other ranks', other snapshots'), padded to the longest; their prompts stay apart."""
-        steps = max(p.mask.shape[1] for p in parts)
-
-        def pad(x: Tensor) -> Tensor:
-            return torch.nn.functional.pad(x, (0, steps - x.shape[1]))
-
-        offset, groups = 0, []
-        for p in parts:
-            groups.append(p.group + offset)
-            offset += len(p.prompts)
-        actions = parts[0].actions
-        for p in parts[1:]:
-            actions = actions.extend(p.actions)
-
-        def pad_all(name: str) -> Tensor | None:
-            found = [getattr(p, name) for p in parts]
-            return None if any(x is None for x in found) else torch.cat([pad(x) for x in found])
-
-        return cls(
-            prompts=[x for p in parts for x in p.prompts],
-            group=torch.cat(groups),
-            completions=[c for p in parts for c in p.completions],
-            mask=torch.cat([pad(p.mask) for p in parts]),
-            logprobs=torch.cat([pad(p.logprobs) for p in parts]),
-            finished=torch.cat([p.finished for p in parts]),
-            actions=actions,
-            sampling=parts[0].sampling,
-            context={k: [v for p in parts for v in p.context[k]] for k in parts[0].context},
-            reference=pad_all("reference"),
-            values=pad_all("values"),
-        )
+        before = accumulate((len(p.prompts) for p in parts), initial=0)
+        joined = super().concat([replace(p, group=p.group + n) for p, n in zip(parts, before, strict=False)])
+        return replace(joined, prompts=[x for p in parts for x in p.prompts])
 
 
 @dataclass(frozen=True)
@@ -165,4 +118,4 @@ class Policy(Protocol):
     def parameters(self) -> Any: ...
 
 
-__all__ = ["Actions", "Group", "Policy", "Prompt", "Rollouts", "Sampling"]
+__all__ = ["Group", "Policy", "Prompt", "Rollouts", "Sampling"]

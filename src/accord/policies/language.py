@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from accord.engine.batch import Batch
 from accord.errors import ConfigError
 from accord.losses import LogProbs
 from accord.policies.adapters import adapter_of
@@ -27,17 +28,11 @@ from accord.policies.trunk import Lora, Trunk, spread
 
 
 @dataclass(frozen=True)
-class TokenActions:
+class TokenActions(Batch):
     """The payload of language rollouts: ids as they were sampled, never re-tokenised."""
 
     prompt_ids: list[list[int]]
     completion_ids: list[list[int]]
-
-    def select(self, rows: Sequence[int]) -> "TokenActions":
-        return TokenActions([self.prompt_ids[i] for i in rows], [self.completion_ids[i] for i in rows])
-
-    def extend(self, other: "TokenActions") -> "TokenActions":
-        return TokenActions(self.prompt_ids + other.prompt_ids, self.completion_ids + other.completion_ids)
 
 
 class LanguagePolicy(Trunk):

@@ -33,7 +33,8 @@ def combine(rewards: Mapping[str, Reward], how: How = "sum", *, weights: Mapping
 
 
 class Combined:
-    """See `combine`. A sample is valid where any reward applies; those that don't are left out of it."""
+    """See `combine`. A sample is valid where any reward applies; those that don't are left out of it. All that each of them
+    said stays under its name in `parts`."""
 
     def __init__(self, rewards: dict[str, Reward], how: How, weights: dict[str, float],
                  references: dict[str, References], k: float) -> None:  # fmt: skip
@@ -66,7 +67,10 @@ class Combined:
         else:
             values = _FOLDS[self.how](table, valid, self.k)
         aspects = {n: s.values for n, s in said.items()}
-        return Scores(values.masked_fill(~valid.any(-1), 0.0), valid.any(-1), aspects=aspects)
+        aspects |= {f"{n}/{aspect}": v for n, s in said.items() for aspect, v in s.aspects.items()}
+        return Scores(
+            values.masked_fill(~valid.any(-1), 0.0), valid.any(-1), aspects, parts=said, **_known_to_one(said)
+        )
 
     def _centres(self, prompts: Sequence[Any], table: Tensor) -> Tensor:
         zero = torch.zeros(len(prompts), device=table.device)
@@ -87,7 +91,7 @@ class Combined:
 
 
 class Ensemble:
-    """Members that judge the same thing, folded into one value; keeps what each said and their spread.
+    """Members that judge the same thing, folded into one value; keeps their values, their spread, and all they said (`parts`).
 
     mean, median, min, or "mean-std" = mean - k std with the population std (Eisenstein et al. 2023, arXiv 2312.09244).
     """
@@ -107,7 +111,15 @@ class Ensemble:
         if bool((valid.any(-1) != valid.all(-1)).any()):
             raise RewardError("members of an ensemble disagree on which samples they apply to")
         values = _FOLDS[self.how](table, valid, self.k).masked_fill(~valid.all(-1), 0.0)
-        return Scores(values, valid.all(-1), std=_std(table, valid), members=table)
+        parts = {str(i): s for i, s in enumerate(said)}
+        return Scores(values, valid.all(-1), std=_std(table, valid), members=table, parts=parts, **_known_to_one(parts))
+
+
+def _known_to_one(parts: Mapping[str, Scores]) -> dict[str, Any]:
+    """What only one of the parts says of the samples, the whole says too: an answer, a judge's text, values of pieces."""
+    found = {name: [x for s in parts.values() if (x := getattr(s, name)) is not None]
+             for name in ("answer", "text", "parsed", "spans", "steps", "regions")}  # fmt: skip
+    return {name: xs[0] for name, xs in found.items() if len(xs) == 1}
 
 
 Fold = Callable[[Float[Tensor, "n m"], Bool[Tensor, "n m"], float], Float[Tensor, "n"]]

@@ -1,6 +1,7 @@
 """The contract of a reward, and the one place where rewards are called."""
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -93,12 +94,13 @@ def _batches(group: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _checked(name: str, said: Any, n: int, home: torch.device) -> Scores:
-    scores = (said if isinstance(said, Scores) else _read(name, said, home)).to(home)
+    scores = said if isinstance(said, Scores) else _read(name, said, home)
+    scores = replace(scores, values=scores.values.float()).to(home)
     if scores.values.shape != (n,):
         raise RewardError(f"reward {name} returned {tuple(scores.values.shape)} values for {n} samples")
-    for what, x in {"valid": scores.valid, "std": scores.std, "members": scores.members, **scores.aspects}.items():
-        if x is not None and (not x.ndim or len(x) != n):
-            raise RewardError(f"reward {name} returned {what} of shape {tuple(x.shape)} for {n} samples")
+    for what, size in scores.sizes().items():
+        if size != n:
+            raise RewardError(f"reward {name} returned {what} for {size} of {n} samples")
     bad = ~torch.isfinite(scores.values) & scores.valid
     if bool(bad.any()):
         i = int(bad.nonzero()[0, 0])

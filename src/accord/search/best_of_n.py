@@ -26,6 +26,4 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 1
     said = score_drawn(reward, drawn, policy).to(torch.device("cpu"))
     table = said.values.detach().masked_fill(~said.valid, float("-inf")).reshape(len(prompts), n)
     best = [i * n + int(j) for i, j in enumerate(table.argmax(-1))]
-    return drawn.select(best), Scores(
-        said.values[best], said.valid[best], {k: v[best] for k, v in said.aspects.items()}
-    )
+    return drawn.select(best), said.select(best)

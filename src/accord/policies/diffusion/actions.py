@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord.engine.batch import Batch
 from accord.errors import ConfigError
 from accord.policies.diffusion.schedule import Number
 
@@ -21,7 +22,8 @@ class Denoising:
     Attributes:
         steps: denoising steps (>= 1).
         guidance: classifier-free guidance scale; 1 switches it off.
-        eta: spread of each step between 0 (DDIM, or the flow's ODE) and 1 (DDPM, or its SDE); > 0 for training rollouts.
+        eta: spread of each step between 0 (DDIM, or the flow's ODE) and 1 (DDPM, or its SDE), or a list with one for each;
+            > 0 for training rollouts, which learn from the steps that have some.
         common_start: all pictures of a prompt start from the same noise.
         average: log-probs are means over the latent's elements, as DDPO's code has them, not sums: clips and betas
             mean other things then.
@@ -29,35 +31,34 @@ class Denoising:
 
     steps: int = 20
     guidance: float = 5.0
-    eta: float = 1.0
+    eta: float | tuple[float, ...] = 1.0
     common_start: bool = False
     average: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.guidance < 1 or not 0 <= self.eta <= 1:
+        etas = self.eta if isinstance(self.eta, tuple) else (self.eta,)
+        if self.steps < 1 or self.guidance < 1 or not all(0 <= e <= 1 for e in etas):
             raise ConfigError(f"denoising wants steps >= 1, guidance >= 1 and eta in [0, 1], but got {self}")
+        if isinstance(self.eta, tuple) and len(self.eta) != self.steps:
+            raise ConfigError(
+                f"eta wants one spread, or one for each of the {self.steps} steps, but got {len(self.eta)}"
+            )
 
     def check_trainable(self) -> None:
         """Raise ConfigError for settings under which steps have no density."""
-        if self.eta == 0:
+        if not any(self.eta if isinstance(self.eta, tuple) else (self.eta,)):
             raise ConfigError("steps without noise have no log-probs: set eta > 0 for training rollouts")
 
 
 @dataclass(frozen=True)
-class LatentActions:
+class LatentActions(Batch):
     """The path of each episode: latents of all levels, from noise to picture."""
 
     latents: Float[Tensor, "n t1 c h w"]
 
-    def select(self, rows: Sequence[int]) -> "LatentActions":
-        return LatentActions(self.latents[torch.as_tensor(rows, dtype=torch.long)])
-
-    def extend(self, other: "LatentActions") -> "LatentActions":
-        return LatentActions(torch.cat([self.latents, other.latents]))
-
 
 @dataclass(frozen=True)
-class Draw:
+class Draw(Batch):
     """Where the likelihood surrogate looks: ``x_t = alpha x_0 + sigma noise``.
 
     Attributes:
@@ -66,10 +67,6 @@ class Draw:
 
     level: Float[Tensor, "g"]
     noise: Float[Tensor, "g k c h w"]
-
-    def select(self, rows: Sequence[int]) -> "Draw":
-        index = torch.as_tensor(rows, dtype=torch.long)
-        return Draw(self.level[index], self.noise[index])
 
     def of_each(self, sizes: Sequence[int]) -> tuple[Float[Tensor, "n"], Float[Tensor, "n c h w"]]:
         """Level and noise of every completion, of groups of these sizes."""
