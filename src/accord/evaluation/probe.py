@@ -3,17 +3,23 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from accord.engine.run import write_text
 from accord.evaluation.pictures import diversity, save_picture
 from accord.evaluation.text import distinct
-from accord.feedback import Record, text_of
-from accord.policies.base import Policy, Rollouts
+from accord.feedback import prompt_of, text_of
+from accord.policies.base import Rollouts
 from accord.rewards import Reward
 from accord.rewards.reward import reward_columns, score_drawn
+
+
+class Compares(Protocol):
+    """A frozen policy, or an algorithm's reference."""
+
+    def logprobs(self, rollouts: Rollouts) -> Tensor: ...
 
 
 class Probe:
@@ -26,10 +32,10 @@ class Probe:
     """
 
     def __init__(self, policy: Any, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Any = None,
-                 *, n: int = 1, seed: int = 0, folder: str | Path | None = None, reference: Policy | None = None) -> None:  # fmt: skip
+                 *, n: int = 1, seed: int = 0, folder: str | Path | None = None, reference: Compares | None = None) -> None:  # fmt: skip
         self.policy, self.rewards, self.n, self.seed = policy, dict(rewards), n, seed
         self.sampling = sampling or policy.sampling_kind()
-        self.prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
+        self.prompts = [prompt_of(p) for p in prompts]
         self.columns = reward_columns(prompts)
         self.folder = Path(folder) if folder is not None else None
         self.reference = reference

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Task,
         columns_of,
         comparisons_of,
+        prompt_of,
     )
     from accord.feedback.turns import as_conversation
 else:
@@ -52,6 +53,7 @@ __all__ = [
     "picture_key",
     "pictures_of",
     "prompt_key",
+    "prompt_of",
     "read",
     "rows_of",
     "stream",

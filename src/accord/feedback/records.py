@@ -148,6 +148,12 @@ def comparisons_of(ranking: Ranking, *, min_gap: float = 0.0, neighbours_only: b
     return made
 
 
+def prompt_of(row: Any) -> Prompt:
+    """A row's prompt: a record's, or the row itself where it is one."""
+    prompt: Prompt = row.prompt if isinstance(row, Record) else row
+    return prompt
+
+
 def columns_of(records: Sequence[Any]) -> dict[str, list[Any]]:
     """The columns that any of these rows has, None where one lacks it; rows that are no records have none."""
     columns = [r.columns if isinstance(r, Record) else {} for r in records]

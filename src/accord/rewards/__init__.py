@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from accord.rewards.combine import Ensemble, combine
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
     from accord.rewards.reward import Reward, score
-    from accord.rewards.scores import Scores
+    from accord.rewards.scores import Scores, Span
     from accord.rewards.shaping import (
         References,
         clip,
@@ -34,6 +34,7 @@ __all__ = [
     "Reward",
     "Scores",
     "SentenceEncoder",
+    "Span",
     "clip",
     "combine",
     "exact_answer",

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from accord.errors import ConfigError
-from accord.feedback import Record
+from accord.feedback import prompt_of
 from accord.policies.base import Policy, Rollouts
 from accord.rewards import Reward, Scores
 from accord.rewards.reward import reward_columns, score_drawn
@@ -21,7 +21,7 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 1
     if n < 1:
         raise ConfigError(f"best-of-n wants n >= 1, but n is {n}")
     columns = reward_columns(prompts)
-    prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
+    prompts = [prompt_of(p) for p in prompts]
     drawn = policy.sample(prompts, n, sampling or policy.sampling_kind(), seed=seed, context=columns)
     said = score_drawn(reward, drawn, policy).to(torch.device("cpu"))
     table = said.values.detach().masked_fill(~said.valid, float("-inf")).reshape(len(prompts), n)

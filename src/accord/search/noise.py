@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord.errors import ConfigError, RewardError
-from accord.feedback import Record
+from accord.feedback import prompt_of
 from accord.rewards import Reward, score
 from accord.rewards.reward import name_of, reward_columns
 
@@ -56,7 +56,7 @@ def noise_optimise(policy: Any, reward: Reward, prompts: Sequence[Any], *, sampl
             f"noise optimisation wants iterations >= 1, lr > 0, clip > 0, 0 <= momentum < 1, but got {iterations}, {lr}, {clip}, {momentum}"
         )
     columns = {**reward_columns(prompts), **columns}
-    prompts = [p.prompt if isinstance(p, Record) else p for p in prompts]
+    prompts = [prompt_of(p) for p in prompts]
     noise = policy.noise(len(prompts), seed).float().requires_grad_()
     optimiser = torch.optim.SGD([noise], lr=lr, momentum=momentum, nesterov=momentum > 0)
     best: dict[str, Tensor] = {}
