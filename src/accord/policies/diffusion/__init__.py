@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from accord.policies.diffusion.adapter import ImageAdapter
     from accord.policies.diffusion.attention import AttentionHook, Capture, hook, hooked
     from accord.policies.diffusion.condition import Condition
-    from accord.policies.diffusion.inversion import InvertedDraw, invert, renoise
+    from accord.policies.diffusion.denoising import Blend, Hold, Moment, StepHook, denoise
+    from accord.policies.diffusion.inversion import InvertedDraw, invert, noised, renoise
     from accord.policies.diffusion.pictures import Autoencoder, as_picture, square
     from accord.policies.diffusion.policy import DiffusionPolicy
     from accord.policies.diffusion.schedule import Schedule
 else:
     lazy(__name__)
 
-__all__ = ["AttentionHook", "Autoencoder", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "ImageAdapter", "InvertedDraw",
-           "LatentActions", "Schedule", "as_picture", "hook", "hooked", "invert", "renoise", "square"]  # fmt: skip
+__all__ = ["AttentionHook", "Autoencoder", "Blend", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "Hold", "ImageAdapter", "InvertedDraw",
+           "LatentActions", "Moment", "Schedule", "StepHook", "as_picture", "denoise", "hook", "hooked", "invert", "noised", "renoise", "square"]  # fmt: skip

@@ -36,6 +36,8 @@ class Denoising:
     average: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.eta, list):
+            object.__setattr__(self, "eta", tuple(self.eta))
         etas = self.eta if isinstance(self.eta, tuple) else (self.eta,)
         if self.steps < 1 or self.guidance < 1 or not all(0 <= e <= 1 for e in etas):
             raise ConfigError(f"denoising wants steps >= 1, guidance >= 1 and eta in [0, 1], but got {self}")

@@ -11,6 +11,7 @@ from accord.engine.seeds import generator
 from accord.errors import ConfigError
 from accord.policies.base import Group, Prompt
 from accord.policies.diffusion.actions import Draw
+from accord.policies.diffusion.denoising import Moment, StepHook, denoise
 from accord.policies.diffusion.schedule import Schedule, level_of, training_levels
 
 
@@ -33,27 +34,33 @@ def invert(policy: Any, clean: Float[Tensor, "n c h w"], prompts: Sequence[Promp
     undo = torch.full((len(clean),), steps) if to is None else to
     if not bool(((undo >= 0) & (undo <= steps)).all()):
         raise ConfigError(f"to wants between 0 and {steps} steps to undo, but is {undo.tolist()}")
-    # The same levels from the picture up; each asks the denoiser at the noisier end of its step, where it was trained.
+    stay = _Undone(policy, schedule, undo.to(clean.device), eta, seed)
     x = clean
-    for done in range(int(undo.max())):
-        i = steps - 1 - done
-        output = policy.predict(x, float(schedule.timesteps[i]), condition, guidance)
-        picture, noise = _split_below(schedule, x, output, i)
-        nearer = float(schedule.alpha[i]) * picture + float(schedule.sigma[i]) * noise
-        if eta:
-            spread = eta * schedule.std(i - 1, 1.0) if i else 0.0
-            nearer = nearer + spread * policy.noise(len(x), seed, done, purpose="inversion")
-        x = torch.where((undo > done).to(x.device)[:, None, None, None], nearer, x)
+    for at in denoise(
+        policy, clean, condition, schedule.backwards(), guidance=guidance, stop=int(undo.max()) - 1, hooks=[stay]
+    ):
+        x = at.after
     return x
 
 
-def _split_below(schedule: Schedule, x: Tensor, output: Tensor, i: int) -> tuple[Tensor, Tensor]:
-    """Picture and noise of a latent that stands at level i + 1, from an output made for level i."""
-    below = Schedule(schedule.timesteps, schedule.alpha[1:], schedule.sigma[1:], schedule.predicts)
-    a, s = float(below.alpha[i]), float(below.sigma[i])
-    if s < 1e-6 and schedule.predicts == "sample":  # a clean latent says nothing of its noise
-        return x / a, torch.zeros_like(x)
-    return below.split(x, output, i)
+class _Undone(StepHook):
+    """Fresh noise on the way, and rows that stay where they are once enough steps are undone."""
+
+    def __init__(self, policy: Any, schedule: Schedule, undo: Int[Tensor, "n"], eta: float, seed: int) -> None:
+        self.policy, self.schedule, self.undo, self.eta, self.seed = policy, schedule, undo, eta, seed
+
+    def latent(self, at: Moment, latent: Tensor) -> Tensor:
+        i = len(self.schedule) - 1 - at.number
+        if self.eta and i:
+            fresh = self.policy.noise(len(latent), self.seed, at.number, purpose="inversion")
+            latent = latent + self.eta * self.schedule.std(i - 1, 1.0) * fresh
+        return torch.where((self.undo > at.number)[:, None, None, None], latent, at.x)
+
+
+def noised(policy: Any, clean: Float[Tensor, "n c h w"], steps: int, seed: int = 0) -> Float[Tensor, "n t1 c h w"]:
+    """Pictures at every level of a sampler, from noise down to themselves, each by one noise (what `Hold` keeps a region on)."""
+    path = [renoise(policy, clean, steps, keep, seed) for keep in range(steps, 0, -1)]
+    return torch.stack([*path, clean], 1)
 
 
 def renoise(
@@ -92,8 +99,7 @@ class InvertedDraw:
         clean = policy.pictures.latents([c for x in groups for c in x.completions])
         prompts = [x.prompt for x in groups for _ in x.completions]
         each = undo.repeat_interleave(sizes)
-        with policy.settled():
-            there = invert(policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=seed)
+        there = invert(policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=seed)
         level = level_of(policy.pipeline.scheduler, policy.schedule(self.levels).timesteps[self.levels - undo])
         _, alpha, sigma = training_levels(policy.pipeline.scheduler, level.repeat_interleave(sizes))
         shape = (-1, 1, 1, 1)

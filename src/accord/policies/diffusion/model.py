@@ -55,7 +55,11 @@ class LatentDiffusion(nn.Module):
         self.name = name
         self._conditions: dict[str, Condition] = {}
         self.new_lora = False
-        self.eval()  # without dropout, in training too: log-probs are those of one and the same policy
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Never: dropout would part what is trained from what is sampled."""
+        return super().train(False)
 
     @classmethod
     def load(cls, source: str | Path, *, lora: int | None = None, device: Device = "auto", dtype: Dtype = "auto", seed: int = 0,
@@ -149,6 +153,7 @@ class LatentDiffusion(nn.Module):
                 weight.data = weight.data.float()
         lean(self.denoiser)
         self.new_lora = True
+        self.eval()
 
     def add_image_adapter(self, encoder: Encoder, size: int, *, tokens: int = 4, weights: str | Path | None = None,
                           seed: int = 0) -> None:  # fmt: skip

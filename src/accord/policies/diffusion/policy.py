@@ -1,8 +1,7 @@
 """Latent diffusion behind the face of a policy: a sample is an episode of Gaussian denoising steps."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,10 +14,10 @@ from accord.errors import ConfigError
 from accord.losses import LogProbs
 from accord.policies.base import Group, Prompt, Rollouts
 from accord.policies.diffusion.actions import FLOOR, Denoising, Draw, LatentActions, gaussian_logprob
-from accord.policies.diffusion.condition import Condition
+from accord.policies.diffusion.denoising import StepHook, denoise
 from accord.policies.diffusion.model import LatentDiffusion
 from accord.policies.diffusion.pictures import PART
-from accord.policies.diffusion.schedule import Schedule, training_levels
+from accord.policies.diffusion.schedule import training_levels
 from accord.policies.frozen import FrozenPolicy
 from accord.policies.recompute import recomputed
 
@@ -47,29 +46,31 @@ class DiffusionPolicy(LatentDiffusion):
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Denoising = Denoising(), *, seed: int = 0,
-               context: dict[str, list[Any]] | None = None, start: Float[Tensor, "n c h w"] | None = None) -> Rollouts:  # fmt: skip
+               context: dict[str, list[Any]] | None = None, start: Float[Tensor, "n c h w"] | None = None, first: int = 0,
+               hooks: Sequence[StepHook] = ()) -> Rollouts:  # fmt: skip
         """Draw n pictures of each prompt; a row's draws depend on (seed, row, step) alone.
 
         Args:
-            start: noise to start from, one for each picture; None draws it.
+            start: latents to start from, one for each picture; None draws noise.
+            first: number of the first step that runs, whose level `start` is at. The path before it stays at the start.
+            hooks: reach into the steps. Steps that they may have changed count as no actions: the policy alone would not
+                have taken them.
         """
         if not prompts:
             raise ConfigError("sample() wants at least one prompt")
+        self._check_steps(sampling, first, start)
         group = torch.arange(len(prompts)).repeat_interleave(n)
         condition = self.condition([prompts[g] for g in group.tolist()])
         schedule = self.schedule(sampling.steps)
         x = self._start(len(prompts), n, sampling, seed) if start is None else start.to(self.device)
-        path, logprobs, counted = [x], [], []
-        with self.settled():
-            for i in range(len(schedule)):
-                mean, std = self._step(schedule, x, i, condition, sampling)
-                z = self.noise(len(x), seed, i, purpose="step") if std else torch.zeros_like(mean)
-                x = mean + std * z
-                path.append(x)
-                logprobs.append(
-                    gaussian_logprob(x, mean, std, average=sampling.average) if std > FLOOR else x.new_zeros(len(x))
-                )
-                counted.append(std > FLOOR)
+        path, counted = [x] * (first + 1), [False] * first
+        logprobs = [x.new_zeros(len(x))] * first
+        for at in denoise(self, x, condition, schedule, guidance=sampling.guidance, eta=sampling.eta, seed=seed, first=first, hooks=hooks):  # fmt: skip
+            x = at.after
+            path.append(x)
+            counted.append(at.std > FLOOR and not hooks)
+            density = partial(gaussian_logprob, x, at.mean, at.std, average=sampling.average)
+            logprobs.append(density() if counted[-1] else x.new_zeros(len(x)))
         images = self.pictures.decode(x).cpu()
         steps = torch.tensor(counted)
         return Rollouts(
@@ -89,7 +90,10 @@ class DiffusionPolicy(LatentDiffusion):
         sampling, latents = rollouts.sampling, rollouts.actions.latents.to(self.device)
         schedule, condition = self.schedule(sampling.steps), self.condition(rollouts.prompt_of_each())
         rows, steps = rollouts.mask.to(self.device).nonzero(as_tuple=True)
-        size = self.at_once or max(1, len(rows))
+        out = latents.new_zeros(rollouts.mask.shape)
+        if not len(rows):
+            return out
+        size = self.at_once or len(rows)
 
         def density(x: Tensor, pairs: Tensor) -> Tensor:
             row, i = rows[pairs], steps[pairs]
@@ -99,20 +103,13 @@ class DiffusionPolicy(LatentDiffusion):
 
         def part(pairs: Tensor) -> Tensor:
             x = latents[rows[pairs], steps[pairs]]
-            return density(x, pairs) if len(parts) == 1 else self._again(lambda x, r: density(x, pairs[r]), x, size)
+            if len(parts) == 1:
+                return density(x, pairs)
+            return recomputed(lambda x, r: density(x, pairs[r]), list(self.parameters()), x, size)
 
         parts = torch.arange(len(rows), device=self.device).split(size)
-        with self.settled():
-            found = [part(pairs) for pairs in parts]
-        out = latents.new_zeros(rollouts.mask.shape)
-        return out.index_put((rows, steps), torch.cat(found)) if found else out
-
-    def _step(
-        self, schedule: Schedule, x: Tensor, i: int, condition: Condition, sampling: Denoising
-    ) -> tuple[Tensor, float]:
-        output = self.predict(x, float(schedule.timesteps[i]), condition, sampling.guidance)
-        mean, std = schedule.step(x, output, i, sampling.eta)
-        return mean, float(std)
+        found = [part(pairs) for pairs in parts]
+        return out.index_put((rows, steps), torch.cat(found))
 
     def draw(self, groups: Sequence[Group], seed: int) -> Draw:
         """A random level and noise for each group: those of Diffusion-DPO."""
@@ -131,13 +128,13 @@ class DiffusionPolicy(LatentDiffusion):
         timestep, alpha, sigma = (v.to(self.device) for v in training_levels(self.pipeline.scheduler, level))
         a, s = alpha[:, None, None, None], sigma[:, None, None, None]
         condition = self.condition([g.prompt for g in groups for _ in g.completions])
-        with self.settled():
-            output = self.predict(a * clean + s * noise, timestep, condition)
+        output = self.predict(a * clean + s * noise, timestep, condition)
         error = (self.schedule(1).target(clean, noise, a, s) - output).square().mean((1, 2, 3))
         return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
 
     def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising = Denoising(), *, grad: int | Sequence[int] = 1, cut: bool = True,
-                          stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, recompute: bool = True) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
+                          stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, first: int = 0,
+                          hooks: Sequence[StepHook] = (), recompute: bool = True) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
         """Pictures with gradient through some of the denoising steps.
 
         Args:
@@ -145,63 +142,37 @@ class DiffusionPolicy(LatentDiffusion):
             cut: at a step without, no gradient passes to those before it; else only its prediction is a constant, and
                 the latent's own path stays (AlignProp's released code).
             stop: number of the last step; its predicted clean latent is decoded (ReFL). None runs to the end.
-            start: noise to start from (may require grad); None draws it.
+            start: latents to start from (may require grad); None draws noise.
+            first: number of the first step, whose level `start` is at: pictures noised so far (`renoise`), or of any origin.
+            hooks: reach into the steps; what they train beside the policy wants recompute=False.
             recompute: keep one latent a step instead of activations, and make them again for some pictures at a time: what
                 it takes beyond latents grows neither with the steps nor with the pictures.
         """
+        self._check_steps(sampling, first, start)
         schedule, condition = self.schedule(sampling.steps), self.condition(prompts)
         last = len(schedule) - 1 if stop is None else stop
-        if not 0 <= last < len(schedule):
-            raise ConfigError(f"stop={stop} is not one of the {len(schedule)} steps")
+        if not first <= last < len(schedule):
+            raise ConfigError(
+                f"stop={stop} is not one of the {len(schedule)} steps" + (f" from {first} on" if first else "")
+            )
         counted = set(range(last + 1 - grad, last + 1)) if isinstance(grad, int) else set(grad)
-        if not counted or not counted <= set(range(last + 1)):
-            raise ConfigError(f"grad={grad} names no steps within 0 to {last}")
-        x = self.noise(len(prompts), seed) if start is None else start.to(self.device)
-
-        def predict(x: Tensor, rows: Tensor, *, t: float) -> Tensor:
-            return self.predict(x, t, condition.select(rows), sampling.guidance)
-
-        everyone, size = torch.arange(len(x), device=self.device), self.at_once or PART
-        for i in range(last + 1):
-            t = float(schedule.timesteps[i])
-            keep = i in counted
-            with torch.set_grad_enabled(keep or (not cut and x.requires_grad)):
-                with torch.set_grad_enabled(keep), self.settled():
-                    guess = partial(predict, t=t)
-                    output = self._again(guess, x, size) if recompute else guess(x, everyone)
-                if i == last:
-                    x = (
-                        schedule.picture(x, output, i)
-                        if stop is not None or schedule.consistency
-                        else schedule.step(x, output, i, sampling.eta)[0]
-                    )
-                    break
-                mean, std = schedule.step(x, output, i, sampling.eta)
-                x = mean + std * self.noise(len(x), seed, i, purpose="step") if std else mean
+        if not counted or not counted <= set(range(first, last + 1)):
+            raise ConfigError(f"grad={grad} names no steps within {first} to {last}")
+        x, size = self.noise(len(prompts), seed) if start is None else start.to(self.device), self.at_once or PART
+        for at in denoise(self, x, condition, schedule, guidance=sampling.guidance, eta=sampling.eta, seed=seed, first=first, stop=last,
+                          hooks=hooks, grad=counted, cut=cut, part=size if recompute else None):  # fmt: skip
+            if at.number == last:  # where it ends no noise is added: nothing would take it away again
+                x = at.clean if stop is not None or schedule.consistency else at.mean
         if not recompute:
             return self.pictures.decode(x)
         return recomputed(lambda x, rows: self.pictures.decode(x), (), x, size)
 
-    @contextmanager
-    def settled(self) -> Iterator[None]:
-        """Without dropout: pictures are drawn, and their steps' log-probs taken, of one and the same policy."""
-        active = [m for m in self.modules() if m.training]
-        for module in active:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module in active:
-                module.training = True
-
-    def _again(self, f: Callable[[Tensor, Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-        """f of these rows, made again for the backward pass."""
-
-        def again(x: Tensor, rows: Tensor) -> Tensor:
-            with self.settled():
-                return f(x, rows)
-
-        return recomputed(again, list(self.parameters()), x, size)
+    @staticmethod
+    def _check_steps(sampling: Denoising, first: int, start: Tensor | None) -> None:
+        if not 0 <= first < sampling.steps:
+            raise ConfigError(f"first={first} is not one of the {sampling.steps} steps")
+        if first and start is None:
+            raise ConfigError(f"first={first} wants the latents at that level: give start (of `renoise`, or of a path)")
 
     def freeze(self, which: str = "base") -> FrozenPolicy:
         """A frozen twin.

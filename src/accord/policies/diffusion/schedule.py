@@ -9,7 +9,8 @@ Gaussian with its own spread:
 DDIM has std 0, DDPM and Euler-ancestral the posterior's, a consistency sampler sigma_s, and eta scales between.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -26,6 +27,8 @@ CONSISTENCY = 0.5
 Place = int | Int[Tensor, "n"]
 """A level, the same for all rows or one for each."""
 Number = float | Float[Tensor, "n 1 1 1"]
+Eta = float | Sequence[float]
+"""Spread as a share of DDPM's, the same at all steps or one for each."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Schedule:
             case "v_prediction":
                 return a * x - s * output, s * x + a * output
             case "sample":
+                if isinstance(s, float) and s < 1e-6:  # a clean latent says nothing of its noise
+                    return x / a, torch.zeros_like(x)
                 return output, (x - a * output) / (s + 1e-8)
             case _:
                 return x - s * output, x + a * output
@@ -101,17 +106,18 @@ class Schedule:
         skip = CONSISTENCY**2 / (scaled**2 + CONSISTENCY**2)
         return scaled / (scaled**2 + CONSISTENCY**2) ** 0.5 * clean + skip * x
 
-    def std(self, i: int, eta: float) -> float:
+    def std(self, i: int, eta: Eta) -> float:
         """Spread of the step from level i to i + 1."""
         a, s = self.alpha.double(), self.sigma.double()
         if self.consistency:
             return float(s[i + 1])
-        if float(s[i + 1]) == 0 or float(a[i + 1]) == 0:
+        eta = eta[i] if isinstance(eta, Sequence) else eta
+        if eta == 0 or float(s[i + 1]) == 0 or float(a[i + 1]) == 0:
             return 0.0
         left = (s[i].square() - (a[i] / a[i + 1] * s[i + 1]).square()).clamp(min=0).sqrt()
         return eta * float(s[i + 1] / s[i] * left)
 
-    def step(self, x: Tensor, output: Tensor, i: Place, eta: float) -> tuple[Tensor, Number]:
+    def step(self, x: Tensor, output: Tensor, i: Place, eta: Eta) -> tuple[Tensor, Number]:
         """Mean and standard deviation of the next latent."""
         std: Number = self.std(i, eta) if isinstance(i, int) else _at(self.stds(eta), i, x)
         a, s = _at(self.alpha, i, x, after=1), _at(self.sigma, i, x, after=1)
@@ -122,9 +128,13 @@ class Schedule:
         kept = left.clamp(min=0).sqrt() if isinstance(left, Tensor) else max(left, 0.0) ** 0.5
         return a * clean + kept * noise, std
 
-    def stds(self, eta: float) -> Float[Tensor, "t"]:
+    def stds(self, eta: Eta) -> Float[Tensor, "t"]:
         """Spread of every step."""
         return torch.tensor([self.std(i, eta) for i in range(len(self))])
+
+    def backwards(self) -> "Schedule":
+        """The same levels from picture to noise. A step asks the denoiser for the noisier of its two, where it was trained."""
+        return replace(self, timesteps=self.timesteps.flip(0), alpha=self.alpha.flip(0), sigma=self.sigma.flip(0))
 
     def target(self, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """What the model should put out for ``alpha x_0 + sigma eps``."""
