@@ -4,20 +4,22 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
+export NO_MKDOCS_2_WARNING = 1
 
 ACCORD_DATA ?= ../shared/data
 
-.PHONY: demo test conformance bench reproduce real-data portraits docs clean
+.PHONY: demo test conformance bench reproduce real-data portraits docs site clean
 
 demo: $(VENV)/demo.done  ## the main job on both embedded worlds, with reports to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
 	$(BIN)/accord demo portraits --out runs/portraits-$$(date +%H%M%S)
 
-test: $(VENV)/dev.done  ## lint, types, import contract, tests
+test: $(VENV)/dev.done  ## lint, types, import contract, site, tests
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --quiet
 	$(BIN)/python -m pytest
 
 conformance: $(VENV)/dev.done  ## the whole matrix of tests/conformance, and docs/compatibility.md from it; ten minutes
@@ -48,6 +50,9 @@ portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures, 
 
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results
 	$(BIN)/python docs/render.py
+
+site: $(VENV)/dev.done  ## the documentation, at http://localhost:8000
+	$(BIN)/mkdocs serve
 
 clean:
 	rm -rf $(VENV) $(VENV)-peer build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
