@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from accord import DiffusionPolicy, LanguagePolicy, Sampling, fit
-from accord.algorithms import GRPO, AlignProp, Preference
+from accord.algorithms import DPO, GRPO, AlignProp
 from accord.feedback import Comparison
 from accord.policies.attention import NAME, _side_by_side, tree_attention
 from accord.policies.diffusion import Denoising
@@ -194,13 +194,13 @@ def grpo(packs: bool) -> tuple[Any, Any, dict[str, Any]]:
 
 
 WORKS: dict[str, Callable[[], dict[str, Any]]] = {
-    "dpo": lambda: steps(lambda: (Preference(policy(), "dpo"), pairs("ragged"), {"batch_size": 16})),
-    "dpo, padded rows": lambda: steps(lambda: (Preference(policy(False), "dpo"), pairs("ragged"), {"batch_size": 16})),
+    "dpo": lambda: steps(lambda: (DPO(policy()), pairs("ragged"), {"batch_size": 16})),
+    "dpo, padded rows": lambda: steps(lambda: (DPO(policy(False)), pairs("ragged"), {"batch_size": 16})),
     "grpo": lambda: steps(lambda: grpo(True)),
     "grpo, padded rows": lambda: steps(lambda: grpo(False)),
     "reward": lambda: steps(lambda: (RewardFitting(reward(True)), pairs("ragged"), {"batch_size": 16})),
     "reward, padded rows": lambda: steps(lambda: (RewardFitting(reward(False)), pairs("ragged"), {"batch_size": 16})),
-    "alignprop": lambda: steps(lambda: (AlignProp(unet(), brightness, truncation=2, sampling=Denoising(10, 5.0, 0.0)),
+    "alignprop": lambda: steps(lambda: (AlignProp(unet(), brightness, truncation="last:2", sampling=Denoising(10, 5.0, 0.0)),
                                         ["a cat"] * 8, {"batch_size": 2})),
     "attention": attention,
 }  # fmt: skip

@@ -65,7 +65,7 @@ def ours_fit(algorithm: Any, data: list[Any], **more: Any) -> list[float]:
 
 
 def ours_backprop(folder: Path) -> dict[str, Any]:
-    from accord.algorithms import AlignProp
+    from accord.algorithms.backprop import AlignProp, last
     from accord.policies.diffusion import Denoising
 
     policy = ours_policy(folder)
@@ -73,7 +73,7 @@ def ours_backprop(folder: Path) -> dict[str, Any]:
     with torch.no_grad():
         values = contrast(policy.denoise_with_grad(PROMPTS, sampling, grad=1, start=noise(folder)))
     algorithm = AlignProp(policy, lambda *, prompts, completions, **_: contrast(completions), sampling=sampling,
-                          truncation=ROWS["grad"])  # fmt: skip
+                          truncation=last(ROWS["grad"]))  # fmt: skip
     return {"seconds": ours_fit(algorithm, PROMPTS), "logprobs": values.tolist()}
 
 
@@ -135,26 +135,21 @@ def ours_dpo(folder: Path) -> dict[str, Any]:
     from accord.algorithms import DiffusionDPO
     from accord.engine import Rows, Step
     from accord.feedback import Comparison
+    from accord.policies.diffusion.actions import Draw
 
     policy = ours_policy(folder)
     latents, levels, drawn = pairs(folder)
-    algorithm = DiffusionDPO(policy, beta=ROWS["dpo_beta"])
-    given = algorithm.experience(
-        Rows(Comparison(prompt=p, chosen=w, rejected=r) for p, w, r in zip(PROMPTS, *latents, strict=True)), Step(0, 0)
-    )
-    given = type(given)(
-        given.rows, given.groups, type(given.draw)((levels + 0.5) / 1000, drawn[:, None]), given.reference
-    )
+    draw = Draw((levels + 0.5) / 1000, drawn[:, None])
+    algorithm = DiffusionDPO(policy, lambda *_: draw, beta=ROWS["dpo_beta"])
+    rows = Rows(Comparison(prompt=p, chosen=w, rejected=r) for p, w, r in zip(PROMPTS, *latents, strict=True))
     weights = [w for w in policy.parameters() if w.requires_grad]
     with torch.no_grad():
         for i, w in enumerate(weights):
             w.add_(0.02 * torch.randn(w.shape, generator=torch.Generator().manual_seed(i)))
-        given = type(given)(given.rows, given.groups, given.draw, algorithm.reference(given.groups, given.draw))
-        value = float(algorithm(given).sum) / BATCH
+        value = float(algorithm(algorithm.experience(rows, Step(0, 0))).sum) / BATCH
 
     def step() -> None:
-        reference = algorithm.reference(given.groups, given.draw)
-        algorithm(type(given)(given.rows, given.groups, given.draw, reference)).sum.backward()
+        algorithm(algorithm.experience(rows, Step(0, 0))).sum.backward()
 
     return {"seconds": timed(step), "logprobs": [value]}
 

@@ -75,7 +75,7 @@ def token_mean_logprobs(likelihood: Any) -> list[float]:
 
 def ours_dpo(kind: str, checkpointed: bool) -> None:
     from accord import LanguagePolicy, fit
-    from accord.algorithms import Preference
+    from accord.algorithms import DPO
     from accord.feedback import read
     from accord.policies.base import Group
 
@@ -83,7 +83,7 @@ def ours_dpo(kind: str, checkpointed: bool) -> None:
     rows = read(pairs(kind)).comparisons()
     with torch.no_grad():
         found = policy.likelihood([Group(r.prompt, (r.chosen, r.rejected)) for r in rows[:4]])
-    run = fit(Preference(policy, "dpo"), rows, steps=STEPS, batch_size=4, lr=1e-6, progress=False)
+    run = fit(DPO(policy), rows, steps=STEPS, batch_size=4, lr=1e-6, progress=False)
     report(run.column("seconds")[1:], logprobs=token_mean_logprobs(found))
 
 
@@ -136,7 +136,7 @@ def ours_score() -> None:
 def ours_matmul() -> None:
     """Share of the machine's matmul peak in a DPO step: useful floating-point operations by its time and the peak."""
     from accord import LanguagePolicy, fit
-    from accord.algorithms import Preference
+    from accord.algorithms import DPO
     from accord.feedback import read
     from accord.policies.base import Group
 
@@ -148,7 +148,7 @@ def ours_matmul() -> None:
     # Forward 2 operations a weight and token, backward 4, the reference's forward 2; the head at scored tokens only.
     flops = 8 * (body * len(tree) + head * len(tree.target))
     peaks = [matmul_peak()]
-    run = fit(Preference(policy, "dpo"), rows, steps=STEPS, batch_size=4, lr=1e-6, progress=False)
+    run = fit(DPO(policy), rows, steps=STEPS, batch_size=4, lr=1e-6, progress=False)
     peaks.append(matmul_peak())
     seconds = run.column("seconds")[1:]
     report(seconds, share=flops / sorted(seconds)[len(seconds) // 2] / max(peaks), peak_gflops=max(peaks) / 1e9)

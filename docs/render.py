@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compatibility import compatibility
 
-from accord.catalogue import METHODS, WORKING, results_folder
+from accord.catalogue import results_folder, systems
 
 HERE = Path(__file__).parent
 
@@ -98,10 +98,10 @@ def reproductions() -> None:
         "| no | system | verdict | effect on gold | 95 % interval | headroom | minutes, cores shared |", "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     sections: list[str] = []
-    for m in METHODS:
+    for m in systems():
         path = results_folder() / f"{m.name}.json"
         if not path.is_file():
-            if m.name in WORKING:
+            if m.entry:
                 lines.append(f"| {m.number:02} | {m.name} | not run yet | | | | |")
             continue
         r = json.loads(path.read_text())

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.algorithms import AlignProp, DRaFT, ReFL, RewardBackprop
+from accord.algorithms.backprop import Truncation, full, last, per_step, random_last, stop_within, truncation_of
 from accord.engine import Rows, Step, fit
+from accord.engine.settings import described
 from accord.errors import ConfigError, RewardError
 from accord.policies.diffusion import Denoising
 from accord.policies.recompute import recomputed
@@ -118,13 +120,41 @@ def test_refl_at_the_last_step_alone_is_draft_1() -> None:
 def test_steps_are_drawn_within_their_range_and_repeatably() -> None:
     refl, align = (
         ReFL(policy(), contrast, last=3, sampling=ODE),
-        AlignProp(policy(), contrast, truncation="random", sampling=ODE),
+        AlignProp(policy(), contrast, truncation=random_last(), sampling=ODE),
     )
-    stops = [refl.experience(Rows(PROMPTS), Step(i, 0)).stop for i in range(40)]
-    grads = [align.experience(Rows(PROMPTS), Step(i, 0)).grad for i in range(60)]
-    assert set(stops) == {1, 2, 3}
-    assert set(grads) == {1, 2, 3, 4}
-    assert stops == [refl.experience(Rows(PROMPTS), Step(i, 0)).stop for i in range(40)]
+    stops = [refl.experience(Rows(PROMPTS), Step(i, 0)).carried for i in range(40)]
+    steps = [align.experience(Rows(PROMPTS), Step(i, 0)).carried.steps for i in range(60)]
+    assert {c.stop for c in stops} == {1, 2, 3}
+    assert all(c.steps == (c.stop,) for c in stops)
+    assert set(steps) == {(3,), (2, 3), (1, 2, 3), (0, 1, 2, 3)}
+    assert stops == [refl.experience(Rows(PROMPTS), Step(i, 0)).carried for i in range(40)]
+
+
+def test_a_stop_may_carry_more_than_its_last_step() -> None:
+    g = torch.Generator().manual_seed(0)
+    rule = stop_within(1, 3, last(2))
+    assert {rule(4, g).steps for _ in range(40)} == {(0, 1), (1, 2), (2, 3)}
+    assert {stop_within(-2, -1, per_step())(4, g).stop for _ in range(40)} == {2, 3}
+    assert not stop_within(2, 2, per_step())(4, g).cut
+
+
+@pytest.mark.parametrize("rule", [last(), last(3), full(), random_last(), per_step(), stop_within(-3, -1), stop_within(1, 2, last(2)),
+                                  stop_within(1, 2, per_step())], ids=str)  # fmt: skip
+def test_a_truncation_is_what_its_spelling_says(rule: Truncation) -> None:
+    assert truncation_of(rule) is rule
+    again = truncation_of(str(rule))
+    assert again == rule
+    draws = [[r(4, g) for _ in range(20)] for r in (rule, again) for g in [torch.Generator().manual_seed(1)]]
+    assert draws[0] == draws[1]
+    assert described(rule)["name"] == str(rule)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["randm", "last:", "last:x", "per-step:2", "stop-within:1", "stop-within:1:2:3", "last:1:full", "", 3]
+)
+def test_a_spelling_of_nothing_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="truncation="):
+        AlignProp(policy(), contrast, truncation=wrong)
 
 
 def test_what_cannot_be_backpropagated_is_refused() -> None:
@@ -134,9 +164,16 @@ def test_what_cannot_be_backpropagated_is_refused() -> None:
     algorithm = DRaFT(policy(), black_box, sampling=ODE)
     with pytest.raises(RewardError, match="no gradient in the picture"):
         algorithm(algorithm.experience(Rows(PROMPTS), Step(0, 0)))
-    for wrong in ({"grad": 5}, {"stop": (2, 4)}, {"grad": 3, "stop": (1, 3)}):
+    for wrong in (
+        last(5),
+        last(0),
+        stop_within(2, 4),
+        stop_within(-5, -1),
+        stop_within(2, 1),
+        stop_within(1, 3, last(3)),
+    ):
         with pytest.raises(ConfigError):
-            RewardBackprop(policy(), contrast, sampling=ODE, **wrong)
+            RewardBackprop(policy(), contrast, sampling=ODE, truncation=wrong)
 
 
 def test_samples_to_which_the_reward_does_not_apply_weigh_nothing() -> None:

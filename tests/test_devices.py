@@ -100,8 +100,8 @@ def words(*, prompts: Any, completions: Any, hint: Any = None, **columns: Any) -
 
 
 TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    "DPO": (lambda p: a.Preference(p, "dpo"), PAIRS),
-    "SimPO": (lambda p: a.Preference(p, "simpo"), PAIRS),
+    "DPO": (lambda p: a.DPO(p), PAIRS),
+    "SimPO": (lambda p: a.SimPO(p), PAIRS),
     "KTO": (a.KTO, [Label(prompt=c.prompt, completion=c.chosen, label=bool(i)) for i, c in enumerate(PAIRS)]),
     "SFT": (a.Supervised, PAIRS),
     "GRPO": (lambda p: a.GRPO(p, words, group_size=3, kl=0.1, sampling=SHORT), TASKS),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from accord import losses
 from accord.algorithms import D3PO, GRPO, PRDP, Rollout
-from accord.algorithms.rollout import Credited
+from accord.algorithms.rollout.trainer import Credited
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError
 from accord.losses import reward_difference, step_preference

@@ -7,7 +7,7 @@ import diffusers
 import pytest
 import torch
 
-from accord.algorithms import GRPO, Preference, Supervised
+from accord.algorithms import DPO, GRPO, Supervised
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError, ModelError
 from accord.feedback import Comparison, Example
@@ -132,7 +132,7 @@ def test_likelihood_is_the_loss_of_diffusion_dpo() -> None:
     condition = p.condition([PROMPTS[0]] * 2 + [PROMPTS[1]] * 2)
     mse = (p.denoiser(noisy, t, **condition.arguments()).sample - noise).square().mean((1, 2, 3))
     assert torch.allclose(found.policy, -0.5 * mse, atol=1e-6)
-    algorithm = Preference(p, "dpo", beta=2000.0)
+    algorithm = DPO(p, beta=2000.0)
     pairs = Rows(Comparison(prompt=g.prompt, chosen=g.completions[0], rejected=g.completions[1]) for g in groups)
     given = algorithm.experience(pairs, Step(0, 0))
     assert float(algorithm(given).sum) / 2 == pytest.approx(math.log(2), abs=1e-5)
@@ -350,7 +350,7 @@ def test_a_pipeline_that_comes_with_a_lora_is_compared_with_as_it_came(tmp_path:
     ).metrics[0]
     assert row["kl"] == pytest.approx(0, abs=1e-3)
     pairs = Rows([Comparison(prompt="a cat", chosen=torch.rand(3, 16, 16), rejected=torch.rand(3, 16, 16))])
-    dpo = Preference(p, "dpo", beta=2000.0)
+    dpo = DPO(p, beta=2000.0)
     assert dpo(dpo.experience(pairs, Step(0, 0))).metrics["margin"].value == pytest.approx(0, abs=1e-3)
     with pytest.raises(ConfigError, match="has a LoRA already"):
         p.add_lora(2)

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from accord import fit
-from accord.algorithms import Preference, Supervised
+from accord.algorithms import DPO, Supervised
 from accord.errors import FeedbackError, ModelError
 from accord.feedback import Comparison, Example
 from accord.policies import LanguagePolicy, Sampling
@@ -41,7 +41,7 @@ def test_a_text_beyond_the_context_is_refused_with_its_record_and_lengths(archit
         Comparison(prompt=ASK, chosen="5 " * 40, rejected="4 ."),
     ]
     with pytest.raises(FeedbackError, match=r"record 2 of 2: .* longer than the 32 tokens that tiny takes"):
-        fit(Preference(policy, "dpo"), pairs, steps=1, batch_size=1, progress=False)
+        fit(DPO(policy), pairs, steps=1, batch_size=1, progress=False)
     with pytest.raises(FeedbackError, match="longer than the 32 tokens"):
         policy.sample([ASK * 20])
 

@@ -53,7 +53,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: Any) -> None:
         ({"model": str(tmp_path / "nowhere")}, "no model_index.json"),
         ({"prompts": str(tmp_path / "scenes.txt")}, "scenes.txt:2 has no {}"),
         ({"encoder": "eyes"}, "neither dlib nor file.py:function"),
-        ({"last": "7"}, "last=7 of 3 steps"),
+        ({"last": "7"}, "the last 7 of 3 steps"),
     ):
         assert call(tmp_path, model, **more) != 0
         error = capsys.readouterr().err.strip().splitlines()

@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 
 from accord import fit
-from accord.algorithms import GRPO, KTO, Preference, Supervised
+from accord.algorithms import DPO, GRPO, KTO, Supervised
 from accord.engine import Rows, Step
 from accord.errors import ModelError
 from accord.feedback import Comparison, Example, Label
@@ -59,7 +59,7 @@ def test_from_a_supervised_adapter_the_reference_is_that_adapter_and_stays_it(tu
     policy = LanguagePolicy.load(tuned)
     began = likelihoods(policy)
     assert float((began - likelihoods(LanguagePolicy.load(base))).abs().max()) > 1
-    dpo = Preference(policy, "dpo")
+    dpo = DPO(policy)
     run = fit(dpo, PAIRS, steps=2, lr=0.01, batch_size=4, progress=False)
     assert run.metrics[0]["margin"] == 0
     assert run.metrics[0]["loss"] == pytest.approx(math.log(2))
@@ -68,12 +68,12 @@ def test_from_a_supervised_adapter_the_reference_is_that_adapter_and_stays_it(tu
     assert not torch.equal(likelihoods(policy), began)
 
 
-@pytest.mark.parametrize("make", [Preference, KTO])
+@pytest.mark.parametrize("make", [DPO, KTO])
 def test_over_a_supervised_adapter_a_new_one_begins_as_that_adapter_does(make: Any, tuned: Path) -> None:
     policy = LanguagePolicy.load(tuned, lora=2)
     assert torch.allclose(likelihoods(policy), likelihoods(LanguagePolicy.load(tuned)), atol=1e-4)
     assert torch.equal(likelihoods(policy), likelihoods(policy.freeze("base")))
-    rows: list[Any] = PAIRS if make is Preference else [Label(prompt="a", completion=c, label=c > "c") for c in "abcd"]
+    rows: list[Any] = PAIRS if make is DPO else [Label(prompt="a", completion=c, label=c > "c") for c in "abcd"]
     fit(make(policy), rows, steps=1, lr=0.01, batch_size=4, progress=False)
     assert not torch.equal(likelihoods(policy), likelihoods(policy.freeze("base")))
 
@@ -82,7 +82,7 @@ def test_two_adapters_are_saved_as_one_that_peft_opens_on_the_plain_base(
     tuned: Path, base: Path, tmp_path: Path
 ) -> None:
     policy = LanguagePolicy.load(tuned, lora=2)
-    fit(Preference(policy, "dpo"), PAIRS, steps=2, lr=0.02, batch_size=4, progress=False)
+    fit(DPO(policy), PAIRS, steps=2, lr=0.02, batch_size=4, progress=False)
     policy.save(tmp_path / "both")
     plain = transformers.AutoModelForCausalLM.from_pretrained(base)
     opened = peft.PeftModel.from_pretrained(plain, tmp_path / "both").eval()
@@ -101,7 +101,7 @@ def test_an_adapter_of_more_than_matrices_is_not_put_under_another(base: Path, t
     LanguagePolicy.load(base, lora=config).save(tmp_path / "dora")
     with pytest.raises(ModelError, match="more than plain LoRA"):
         LanguagePolicy.load(tmp_path / "dora", lora=2)
-    assert Preference(LanguagePolicy.load(tmp_path / "dora"), "dpo").reference
+    assert DPO(LanguagePolicy.load(tmp_path / "dora")).reference
 
 
 def test_a_snapshot_of_an_adapter_costs_the_adapter_alone_and_does_not_follow_it() -> None:
@@ -109,7 +109,7 @@ def test_a_snapshot_of_an_adapter_costs_the_adapter_alone_and_does_not_follow_it
     policy.add_lora(4, "CAUSAL_LM")
     now = policy.freeze("now")
     before = likelihoods(policy)
-    fit(Preference(policy, "dpo"), PAIRS, steps=2, lr=0.02, batch_size=4, progress=False)
+    fit(DPO(policy), PAIRS, steps=2, lr=0.02, batch_size=4, progress=False)
     assert torch.equal(likelihoods(now), before)
     trained = {n: p.clone() for n, p in policy.named_parameters()}
     likelihoods(now)
@@ -125,16 +125,16 @@ def test_kept_reference_log_probs_are_told_apart_by_what_the_model_reads(tmp_pat
     margins = []
     for template in (CHATML, "be kind\n" + CHATML):
         policy.tokeniser.inner.chat_template = template
-        dpo = Preference(policy, "dpo", store=tmp_path)
+        dpo = DPO(policy, store=tmp_path)
         margins.append(float(dpo(dpo.experience(Rows(pairs), Step(0, 0))).metrics["margin"].value))
     assert margins == [0.0, 0.0]
 
 
 def test_a_run_that_goes_on_compares_with_the_very_numbers_it_began_with() -> None:
     policy = tiny_policy()
-    first = Preference(policy, "dpo")
+    first = DPO(policy)
     alone = first.experience(Rows(PAIRS[:1]), Step(0, 0)).reference
-    resumed = Preference(policy, "dpo")
+    resumed = DPO(policy)
     resumed.load_state(first.state())
     with torch.no_grad():
         next(iter(resumed.reference.policy._policy.parameters())).mul_(2)  # what is known isn't computed anew
@@ -159,7 +159,7 @@ def test_log_probs_see_no_dropout_whoever_asks_for_training() -> None:
     run = fit(GRPO(policy, lambda *, completions, **_: [float(len(c)) for c in completions], group_size=2,
                    sampling=Sampling(max_new_tokens=6)), ["a", "b"], steps=1, batch_size=2, progress=False)  # fmt: skip
     assert run.metrics[0]["off_policy"] < 1e-5
-    dpo = Preference(policy, "dpo")
+    dpo = DPO(policy)
     dpo.evaluate(PAIRS)
     assert dpo(dpo.experience(Rows(PAIRS), Step(0, 0))).metrics["margin"].value == 0
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from accord.algorithms.rounds import Round, rounds
+from accord.algorithms import Round, rounds
 from accord.engine import Run, Training, fit
 from accord.engine.origin import rows_fingerprint, weights_of
 from accord.errors import RunError

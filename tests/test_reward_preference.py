@@ -54,12 +54,12 @@ def test_reward_preference_starts_at_log_2_with_opposite_gradients_for_opposite_
         for n, w in p.named_parameters():
             if "lora_B" in n:
                 w.normal_(std=0.1, generator=torch.Generator().manual_seed(len(n)))
-    algorithm = RewardPreference(p, base=p.freeze("now"))
+    algorithm = RewardPreference(p, reference=p.freeze("now"))
     sides = [algorithm.experience(Rows(pairs(w)), Step(0, 0)) for w in (1.0, 0.0)]
     loss = algorithm(sides[0])
     assert loss.metrics["preference"].value == pytest.approx(math.log(2), rel=1e-5)
     assert loss.metrics["margin"].value == pytest.approx(0, abs=1e-6)
-    plain = gradient(RewardPreference(p, preference=0.0, base=p.freeze("now")), sides[0])
+    plain = gradient(RewardPreference(p, preference=0.0, reference=p.freeze("now")), sides[0])
     won, lost = (gradient(algorithm, s) - plain for s in sides)
     assert float(won.norm()) > 0
     assert near(won, -lost, to=1e-3)
@@ -79,7 +79,10 @@ def test_reward_preference_is_diffusion_dpo_with_twice_its_beta() -> None:
     sides = algorithm.experience(Rows(pairs()), Step(0, 0))
     shared = type(sides.reference)(sides.generated.rows, sides.generated.groups, sides.reference.draw, None)
     generated = type(shared)(
-        shared.rows, shared.groups, shared.draw, algorithm._base[0].likelihood(shared.groups, shared.draw).policy
+        shared.rows,
+        shared.groups,
+        shared.draw,
+        algorithm.reference.policy.likelihood(shared.groups, shared.draw).policy,
     )
     sides = type(sides)(sides.reference, generated, sides.labels)
     nudge(p)

@@ -78,7 +78,7 @@ def test_so_are_those_of_the_trainers() -> None:
         partial(a.GRPO, p, brightness, sampling=SDE),
         partial(a.RewardBackprop, p, brightness, sampling=SDE),
     )
-    for make, wrong in ((grpo, {"unfinished": "drp"}), (grpo, {"score_batch_size": 0}), (grpo, {"normalise": "toknes"}), (backprop, {"grad": "randm"}),
+    for make, wrong in ((grpo, {"unfinished": "drp"}), (grpo, {"score_batch_size": 0}), (grpo, {"normalise": "toknes"}), (backprop, {"truncation": "randm"}),
                         (partial(a.AlignProp, p, brightness), {"truncation": "ful"}), (partial(a.RewardPreference, p), {"beta": 0.0})):  # fmt: skip
         with pytest.raises(ConfigError, match=str(next(iter(wrong.values())))):
             make(**wrong)

@@ -1,6 +1,7 @@
 """InPO, AlignProp's truncations, joint streams and ID-Aligner: properties from their papers."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,13 +19,13 @@ from accord.algorithms import (
     Stream,
     Supervised,
 )
-from accord.algorithms.backprop import kept_steps
+from accord.algorithms.backprop import Carried, full, last, per_step
 from accord.engine import Rows, Step, fit
 from accord.engine.seeds import generator
 from accord.errors import ConfigError
 from accord.feedback import Comparison, Example, with_picture
 from accord.identity import CallableEncoder, IdentityConsistency
-from accord.policies.diffusion import Denoising
+from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.rewards import combine
 from tiny_pipelines import FAMILIES, contrast, gradient, near, nudge, picture, policy
 
@@ -83,7 +84,7 @@ def test_per_step_truncation_keeps_later_steps_more_often() -> None:
     g, steps, n = generator(0), 6, 5000
     counts = torch.zeros(steps)
     for _ in range(n):
-        counts[kept_steps(steps, g)] += 1
+        counts[list(per_step()(steps, g).steps)] += 1
     wanted = torch.tensor([(i + 1) / (steps + 1) for i in range(steps - 1)] + [1.0])
     assert torch.allclose(counts / n, wanted, atol=0.025)
 
@@ -92,7 +93,7 @@ def test_per_step_truncation_between_its_limits() -> None:
     """All steps kept is the whole chain, only the last kept is DRaFT-1, in value and gradient."""
     p = policy(lora=2)
     nudge(p)
-    asked = AlignProp(p, contrast, truncation="full", sampling=ODE).experience(Rows(PROMPTS), Step(0, 0))
+    asked = AlignProp(p, contrast, truncation=full(), sampling=ODE).experience(Rows(PROMPTS), Step(0, 0))
     weights = [w for w in p.parameters() if w.requires_grad]
 
     def grad(**options: Any) -> Tensor:
@@ -108,10 +109,9 @@ def test_per_step_truncation_between_its_limits() -> None:
     assert not near(through, cut)
     assert near(cut, grad(grad=1))
     algorithm = AlignProp(p, contrast, sampling=ODE)
-    assert all(3 in algorithm.experience(Rows(PROMPTS), Step(i, 0)).grad for i in range(20))
-    fixed = AlignProp(p, contrast, truncation=1, sampling=ODE)
-    assert torch.equal(gradient(fixed, asked.select([0, 1]).__class__(**{**vars(asked), "grad": 1})),
-                       gradient(DRaFT(p, contrast, sampling=ODE), asked.__class__(**{**vars(asked), "grad": 1})))  # fmt: skip
+    assert all(3 in algorithm.experience(Rows(PROMPTS), Step(i, 0)).carried.steps for i in range(20))
+    fixed, one = AlignProp(p, contrast, truncation=last(), sampling=ODE), replace(asked, carried=Carried((3,)))
+    assert torch.equal(gradient(fixed, one), gradient(DRaFT(p, contrast, sampling=ODE), one))
 
 
 class Scalar(torch.nn.Module):
@@ -188,13 +188,27 @@ def test_without_its_rewards_id_aligner_is_the_denoising_baseline_bit_for_bit() 
     on = trained(IDAligner(policy("sd", lora=2), identity(), contrast, last=2, sampling=ODE), examples())
     assert all(torch.equal(a, b) for a, b in zip(plain, off, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(plain, on, strict=True))
-    p = policy("sd")
-    p.add_image_adapter(lambda x: (colours(x), torch.ones(len(x), dtype=torch.bool)), 3)
-    torch.nn.init.normal_(next(p.image_adapter.values.parameters()))  # type: ignore[union-attr]
-    before = [w.detach().clone() for w in p.parameters() if w.requires_grad]
+
+
+def test_through_an_image_adapter_id_aligner_is_reward_feedback_alone() -> None:
     asked = [with_picture(t, picture(i)) for i, t in enumerate(PROMPTS)]
-    after = trained(IDAligner(p, identity(), contrast, id_weight=0.0, aes_weight=0.0, last=2, sampling=ODE), asked)
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+    def adapted() -> DiffusionPolicy:
+        p = policy("sd")
+        p.add_image_adapter(lambda x: (colours(x), torch.ones(len(x), dtype=torch.bool)), 3)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(next(p.image_adapter.values.parameters()))  # type: ignore[union-attr]
+        return p
+
+    before = [w for w in adapted().parameters() if w.requires_grad]
+    off = trained(
+        IDAligner(adapted(), identity(), contrast, id_weight=0.0, aes_weight=0.0, last=2, sampling=ODE), asked
+    )
+    on = trained(IDAligner(adapted(), identity(), id_weight=1.0, last=2, sampling=ODE), asked)
+    refl = trained(ReFL(adapted(), identity(), last=2, sampling=ODE), asked)
+    assert all(torch.equal(a, b) for a, b in zip(before, off, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(refl, on, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before, on, strict=True))
 
 
 def test_id_aligners_gradient_is_the_weighted_sum_of_its_parts() -> None:

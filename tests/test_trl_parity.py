@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from accord import losses
-from accord.algorithms import GRPO, KTO, Preference
+from accord.algorithms import GRPO, KTO
+from accord.catalogue import find
 from accord.engine import Rows, Step
 from accord.feedback import Comparison, Label
 from accord.losses import LogProbs
@@ -72,7 +73,7 @@ def test_dpo_and_ipo(name: str, theirs: str, tmp_path: Path) -> None:
     rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in PAIRS]
     trainer = trainer_of("DPO", policy.core, tmp_path, rows, ref_model=reference.core, loss_type=theirs, beta=0.2)
     peer = trainer.compute_loss(trainer.model, batch_of(trainer))
-    algorithm = Preference(policy, name, beta=0.2, reference=reference.freeze("now"))  # type: ignore[arg-type]
+    algorithm = find(name).load()(policy, beta=0.2, reference=reference.freeze("now"))
     ours = algorithm(algorithm.experience(Rows(PAIRS), Step(0, 0)))
     assert float(ours.sum / ours.weight) == pytest.approx(float(peer), abs=1e-4)
 

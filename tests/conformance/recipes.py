@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import tiny_pipelines
-from accord.algorithms import GRPO, KTO, PPO, RAFT, AlignProp, DiffusionDPO, Preference, Supervised
+from accord.algorithms import DPO, GRPO, KTO, PPO, RAFT, AlignProp, DiffusionDPO, SimPO, Supervised
 from accord.feedback import Comparison, Example, Label, Rating
 from accord.policies import Denoising, Sampling
 from accord.rewards import BradleyTerry
@@ -44,9 +44,9 @@ def language(
 
 
 RECIPES: dict[str, tuple[Callable[[Path], Any], list[Any]]] = {
-    "dpo": (language(lambda p: Preference(p, "dpo")), PAIRS),
-    "dpo, all weights": (language(lambda p: Preference(p, "dpo"), "all weights", "llama"), PAIRS),
-    "simpo over an SFT adapter": (language(lambda p: Preference(p, "simpo"), "an SFT adapter", "cohere"), PAIRS),
+    "dpo": (language(lambda p: DPO(p)), PAIRS),
+    "dpo, all weights": (language(lambda p: DPO(p), "all weights", "llama"), PAIRS),
+    "simpo over an SFT adapter": (language(lambda p: SimPO(p), "an SFT adapter", "cohere"), PAIRS),
     "kto": (language(KTO), LABELS),
     "sft": (language(Supervised, architecture="mixtral"), EXAMPLES),
     "grpo": (language(lambda p: GRPO(p, length, kl=0.1, group_size=2, sampling=SHORT)), PAIRS),

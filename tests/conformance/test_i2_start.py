@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from accord.algorithms import GRPO, KTO, PPO, RLOO, Preference
+from accord.algorithms import GRPO, KTO, PPO, RLOO
+from accord.catalogue import find
 from accord.engine import fit
 from accord.feedback import Comparison, Label
 from accord.policies import LanguagePolicy, Sampling
@@ -29,7 +30,7 @@ def length(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
 
 Made = Callable[[Any], tuple[Any, list[Any]]]
 METHODS: dict[str, tuple[Made, dict[str, float]]] = {
-    **{n: (lambda p, n=n: (Preference(p, n), PAIRS), {"margin": 0.0}) for n in ("dpo", "ipo", "rpo")},
+    **{n: (lambda p, n=n: (find(n).load()(p), PAIRS), {"margin": 0.0}) for n in ("dpo", "ipo", "rpo")},
     "kto": (lambda p: (KTO(p), LABELS), {"kl": 0.0, "reward_good": 0.0, "reward_bad": 0.0}),
     "grpo": (lambda p: (GRPO(p, length, kl=0.1, group_size=2, sampling=SHORT), PAIRS), {"kl": 0.0, "off_policy": 0.0}),
     "rloo": (lambda p: (RLOO(p, length, kl=0.1, group_size=2, sampling=SHORT), PAIRS), {"kl": 0.0, "off_policy": 0.0}),

@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from accord.algorithms import PPO, Preference
+from accord.algorithms import DPO, PPO
 from accord.engine import fit
 from accord.feedback import Comparison
 from accord.policies import Sampling
@@ -33,7 +33,7 @@ def longest(*, prompts, completions, **columns):  # type: ignore[no-untyped-def]
 if kind == "backprop":
     import dataclasses
 
-    from accord.algorithms import RewardBackprop
+    from accord.algorithms import DPO, RewardBackprop
     from accord.policies.diffusion import Denoising
 
     sys.path.append(str(Path(__file__).parents[1]))
@@ -49,7 +49,7 @@ if kind == "backprop":
             return dataclasses.replace(asked, seeds=[data.index(p) for p in asked.prompts])
 
     sampling = Denoising(steps=3, guidance=2.0, eta=0.0)
-    algorithm = Seeded(tiny_pipelines.policy(lora=2), tiny_pipelines.contrast, sampling=sampling, grad=2)
+    algorithm = Seeded(tiny_pipelines.policy(lora=2), tiny_pipelines.contrast, sampling=sampling, truncation="last:2")
 elif kind == "dpo":
     words = [
         "i admire you .",
@@ -60,7 +60,7 @@ elif kind == "dpo":
     data = [
         Comparison(prompt=t.prompt, chosen=w, rejected=v) for t, w, v in zip(tasks, words, words[::-1], strict=True)
     ]
-    algorithm = Preference(policy, "dpo", beta=0.3)
+    algorithm = DPO(policy, beta=0.3)
 else:
     data = tasks
 
@@ -77,7 +77,7 @@ else:
             return rows.select([i * n + j for i in self.draws for j in range(n)])
 
     policy.__class__ = Seeded
-    from accord.algorithms import TokenGAE
+    from accord.algorithms import DPO, TokenGAE
 
     algorithm = Fixed(policy, longest, TokenGAE(kl=0.1), group_size=2, sampling=Sampling(max_new_tokens=24))
 run = fit(algorithm, data, steps=2, batch_size=4, lr=1e-3, progress=False)

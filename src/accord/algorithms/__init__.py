@@ -1,27 +1,57 @@
-"""A loss and where its data come from: preferences, rollouts, examples, and rounds of them."""
+"""How a policy learns: machinery apart from methods, a method a file of its own name, a class with its own options."""
 
-from accord.algorithms.backprop import AlignProp, DRaFT, ReFL, RewardBackprop
-from accord.algorithms.credit import BestOfGroup, Credit, GroupRelative, LeaveOneOut, Term, TokenGAE
-from accord.algorithms.ddpo import DDPO, RLCM, PerPrompt
-from accord.algorithms.differences import D3PO, PRDP, RewardDifference, StepPreference
-from accord.algorithms.id_aligner import IDAligner
-from accord.algorithms.joint import Joint, Stream
-from accord.algorithms.preference import KTO, DiffusionDPO, InPO, Preference
-from accord.algorithms.rollout import GRPO, PPO, RAFT, RLOO, Rollout
-from accord.algorithms.rounds import Round, rounds
-from accord.algorithms.subject import RewardPreference, SubjectPair, subject_pairs
-from accord.algorithms.supervised import Supervised
+from typing import TYPE_CHECKING
+
+from accord.lazy import lazy
+
+if TYPE_CHECKING:
+    from accord.algorithms.backprop.alignprop import AlignProp
+    from accord.algorithms.backprop.draft import DRaFT
+    from accord.algorithms.backprop.id_aligner import IDAligner
+    from accord.algorithms.backprop.refl import ReFL
+    from accord.algorithms.backprop.trainer import RewardBackprop
+    from accord.algorithms.joint import Joint, Stream
+    from accord.algorithms.options import Option, options_of
+    from accord.algorithms.preference.diffusion_dpo import DiffusionDPO
+    from accord.algorithms.preference.dpo import DPO
+    from accord.algorithms.preference.inpo import InPO
+    from accord.algorithms.preference.ipo import IPO
+    from accord.algorithms.preference.kto import KTO
+    from accord.algorithms.preference.lambda_harmonic_rpo import RewardPreference, SubjectPair, subject_pairs
+    from accord.algorithms.preference.orpo import ORPO
+    from accord.algorithms.preference.rpo import RPO
+    from accord.algorithms.preference.simpo import SimPO
+    from accord.algorithms.preference.trainer import Preference
+    from accord.algorithms.reference import Reference
+    from accord.algorithms.rollout.credit import Credit, Term
+    from accord.algorithms.rollout.d3po import D3PO, StepPreference
+    from accord.algorithms.rollout.ddpo import DDPO, PerPrompt
+    from accord.algorithms.rollout.grpo import GRPO, GroupRelative
+    from accord.algorithms.rollout.ppo import PPO, TokenGAE
+    from accord.algorithms.rollout.prdp import PRDP, RewardDifference
+    from accord.algorithms.rollout.raft import RAFT, BestOfGroup
+    from accord.algorithms.rollout.rlcm import RLCM
+    from accord.algorithms.rollout.rloo import RLOO, LeaveOneOut
+    from accord.algorithms.rollout.trainer import Rollout
+    from accord.algorithms.rounds.trainer import Round, rounds
+    from accord.algorithms.supervised import Supervised
+else:
+    lazy(__name__)
 
 __all__ = [
     "D3PO",
     "DDPO",
+    "DPO",
     "GRPO",
+    "IPO",
     "KTO",
+    "ORPO",
     "PPO",
     "PRDP",
     "RAFT",
     "RLCM",
     "RLOO",
+    "RPO",
     "AlignProp",
     "BestOfGroup",
     "Credit",
@@ -32,20 +62,24 @@ __all__ = [
     "InPO",
     "Joint",
     "LeaveOneOut",
+    "Option",
     "PerPrompt",
     "Preference",
     "ReFL",
+    "Reference",
     "RewardBackprop",
     "RewardDifference",
     "RewardPreference",
     "Rollout",
     "Round",
+    "SimPO",
     "StepPreference",
     "Stream",
     "SubjectPair",
     "Supervised",
     "Term",
     "TokenGAE",
+    "options_of",
     "rounds",
     "subject_pairs",
 ]

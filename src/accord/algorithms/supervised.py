@@ -7,22 +7,28 @@ from accord.engine import Loss, Mean, Rows, Step
 from accord.errors import FeedbackError
 from accord.feedback import Comparison, Example
 from accord.policies.base import Group
+from accord.policies.capabilities import Likelihood
 
 
 class Supervised(PolicyAlgorithm):
-    """``-log pi(y|x)`` for each step of given completions: examples, or the chosen side of comparisons."""
+    """SFT: ``-log pi(y|x)`` for each step of given completions: examples, or the chosen side of comparisons.
+
+    The first stage of InstructGPT (Ouyang et al. 2022, arXiv 2203.02155); of pictures, the plain denoising loss.
+    """
 
     rows = (Example, Comparison)
+
+    def __init__(self, policy: Likelihood) -> None:
+        super().__init__(policy)
 
     def group(self, row: Example | Comparison) -> Group:
         return Group(row.prompt, (_target(row),))
 
     def experience(self, batch: Rows, step: Step) -> Given:
-        groups = [self.group(r) for r in batch]
-        return Given(batch, groups, self.drawn(groups, step))
+        return self.given(batch, [self.group(r) for r in batch], step)
 
     def forward(self, rows: Given) -> Loss:
-        found = self.policy.likelihood(rows.groups, rows.draw)
+        found = self.likelihood(rows)
         steps = float(found.length.sum())
         return Loss(-found.policy.sum(), steps, {"nll": Mean(-float(found.policy.detach().sum()), steps)})
 

@@ -38,8 +38,7 @@ def check_options(takers: Sequence[Callable[..., Any]], options: dict[str, Any],
 
 
 def _checked(name: str, value: Any, hint: Any, what: str) -> Any:
-    text = isinstance(value, str) and not _fits(value, hint)
-    if _fits(0.5, hint) and (text or type(value) is int):
+    if _fits(0.5, hint) and (isinstance(value, str) or type(value) is int):
         with contextlib.suppress(ValueError, OverflowError):  # 1e-3 is a text to YAML
             value = float(value)
     if not _fits(value, hint):

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from accord.catalogue import METHODS, find
+from accord.catalogue import find, systems
 from accord.cli.data import quiet_diffusers, say
 from accord.errors import ConfigError, ModelError
 
@@ -19,10 +19,10 @@ def methods(kind: str | None = None, json: bool = False) -> None:
         kind: only this kind.
         json: print a JSON list.
     """
-    kinds = sorted({m.kind for m in METHODS})
+    kinds = sorted({m.kind for m in systems()})
     if kind is not None and kind not in kinds:
         raise ConfigError(f"no kind called {kind!r}; the kinds are {', '.join(kinds)}")
-    rows = [m for m in METHODS if kind in (None, m.kind)]
+    rows = [m for m in systems() if kind in (None, m.kind)]
     if json:
         print(dumps([m.row() for m in rows], indent=1))
         return

@@ -73,12 +73,15 @@ class Store(Blobs):
         if not self._memory:
             return {}
         keys = torch.frombuffer(bytearray(b"".join(self._memory)), dtype=torch.uint8).reshape(len(self._memory), -1)
-        return {"keys": keys, "values": torch.stack(list(self.get(self._memory).values()))}
+        known = self.get(self._memory)
+        values = [known[k] for k in self._memory]
+        return {"keys": keys, "values": torch.cat(values), "lengths": torch.tensor([len(v) for v in values])}
 
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         if "keys" in tensors:
-            rows = zip(tensors["keys"], tensors["values"], strict=True)
-            self._memory |= {bytes(k.tolist()): v.float().numpy().tobytes() for k, v in rows}
+            values = tensors["values"].float().split(tensors["lengths"].tolist())
+            rows = zip(tensors["keys"], values, strict=True)
+            self._memory |= {bytes(k.tolist()): v.numpy().tobytes() for k, v in rows}
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -18,13 +18,14 @@ class LogProbs:
         policy: ``log pi(y|x)``, summed over the completion's own steps.
         length: number of those steps (at least 0).
         reference: ``log pi_ref(y|x)``, a constant.
-        per_step: the policy's terms before the sum, zero beyond the length.
+        per_step: the policy's terms before the sum, zero beyond the length; reference_per_step: the reference's.
     """
 
     policy: Float[Tensor, "n"]
     length: Float[Tensor, "n"]
     reference: Float[Tensor, "n"] | None = None
     per_step: Float[Tensor, "n t"] | None = None
+    reference_per_step: Float[Tensor, "n t"] | None = None
 
     @property
     def ratio(self) -> Float[Tensor, "n"]:
@@ -34,6 +35,13 @@ class LogProbs:
         return self.policy - self.reference.detach()
 
     @property
+    def ratio_per_step(self) -> Float[Tensor, "n t"]:
+        """The terms of `ratio`, zero beyond the length; raises ConfigError where there are none."""
+        if self.per_step is None or self.reference_per_step is None:
+            raise ConfigError("this loss compares step by step, but was given no log-probs of steps")
+        return self.per_step - self.reference_per_step.detach()
+
+    @property
     def mean(self) -> Float[Tensor, "n"]:
         """Log-probability per step, 0 for an empty completion."""
         return self.policy / self.length.clamp(min=1)
@@ -41,8 +49,12 @@ class LogProbs:
     def __getitem__(self, index: Any) -> "LogProbs":
         return LogProbs(*(None if v is None else v[index] for v in self._fields()))  # type: ignore[arg-type]
 
-    def with_reference(self, reference: Float[Tensor, "n"]) -> "LogProbs":
-        return replace(self, reference=reference.detach().to(self.policy.device, torch.float32))
+    def with_reference(self, reference: Float[Tensor, "n"], per_step: Float[Tensor, "n t"] | None = None) -> "LogProbs":
+        here = [None if x is None else x.detach().to(self.policy.device, torch.float32) for x in (reference, per_step)]
+        return replace(self, reference=here[0], reference_per_step=here[1])
+
+    def cpu(self) -> "LogProbs":
+        return LogProbs(*(None if v is None else v.cpu() for v in self._fields()))  # type: ignore[arg-type]
 
     def _fields(self) -> tuple[Tensor | None, ...]:
-        return self.policy, self.length, self.reference, self.per_step
+        return self.policy, self.length, self.reference, self.per_step, self.reference_per_step

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.policies.base import Rollouts
-from accord.policies.trunk import Trunk
+from accord.policies.capabilities import States
 
 
 class Critic(nn.Module):
@@ -17,9 +17,9 @@ class Critic(nn.Module):
     The trunk is a copy of the policy or of a reward model (which is where RLHF usually starts a critic).
     """
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: States) -> None:
         super().__init__()
-        self.trunk = copy.deepcopy(trunk)
+        self.trunk: Any = copy.deepcopy(trunk)
         core: Any = self.trunk.core
         config = core.config
         # What the critic never calls must not wait for a gradient (DDP would).

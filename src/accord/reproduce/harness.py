@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from accord import catalogue
 from accord.catalogue import find, results_folder
 from accord.engine.run import versions, write_json
 from accord.errors import ConfigError
@@ -50,8 +51,8 @@ class Result:
 
 def claims() -> list[str]:
     """Systems that have a reproduction, in order of their cards."""
-    found = [find(m.name.replace("_", "-")) for m in pkgutil.iter_modules(systems.__path__)]
-    return [m.name for m in sorted(found, key=lambda m: m.number)]
+    found = {m.name.replace("_", "-") for m in pkgutil.iter_modules(systems.__path__)}
+    return [m.name for m in catalogue.systems() if m.name in found]
 
 
 def reproduce_one(name: str, *, seeds: int | None = None, to: Path | None = None,
@@ -98,7 +99,7 @@ def _judge(claim: Claim, seeds: list[int], runs: dict[str, list[dict[str, Any]]]
     compute = {arm: statistics.fmean(r["compute"] for r in rows) for arm, rows in runs.items()}
     judged = judge(claim, measures, compute)
     return Result(
-        number=find(claim.name).number, name=claim.name, claim=asdict(claim), claim_hash=claim.hash,
+        number=find(claim.name).number or 0, name=claim.name, claim=asdict(claim), claim_hash=claim.hash,
         arms=list(claim.arms), seeds=seeds, compute=compute, gold={a: m["gold"] for a, m in measures.items()},
         measures=measures, effect=judged.effect.mean, ci=(judged.effect.low, judged.effect.high),
         primaries=judged.primaries, headroom=judged.headroom, placebo=asdict(judged.placebo), verdict=judged.verdict,

@@ -93,14 +93,18 @@ def shaped(reward: Reward, shape: Shape, name: str = "shaped") -> "Shaped":
 
 
 def par(reward: Reward, references: References, *, shift: float = 0.0, slope: float = 1.0) -> "Shaped":
-    """Preference As Reward; `shift` moves it right (the paper's slow-then-fast counter-example), `slope` steepens it."""
+    """Preference As Reward (Fu et al. 2025, arXiv 2502.18770); see `preference_as_reward`.
+
+    Args:
+        references: the base policy's scores. shift: moves it right (the paper's slow-then-fast counter-example). slope: steepens it.
+    """
     return Shaped(
         reward, lambda r, p: preference_as_reward(slope * (r - shift), slope * references.of(p).to(r.device)), "par"
     )
 
 
 def logsigmoid_centred(reward: Reward, references: References) -> "Shaped":
-    """Log-sigmoid around the references' level."""
+    """Log-sigmoid around the references' level (Wang et al. 2024, arXiv 2402.00742)."""
     return Shaped(reward, lambda r, p: log_sigmoid_centred(r, references.level(p).to(r.device)), "logsigmoid-centred")
 
 

@@ -39,7 +39,8 @@ def norm_log_density(noise: Float[Tensor, "n *d"]) -> Float[Tensor, "n"]:
 def noise_optimise(policy: Any, reward: Reward, prompts: Sequence[Any], *, sampling: Any, iterations: int = 50, lr: float = 1.0,
                    clip: float = 0.1, momentum: float = 0.9, norm_weight: float = 0.01, seed: int = 0,
                    **columns: Any) -> Optimised:  # fmt: skip
-    """``max_e r(G(e, c), c) + norm_weight * log p(|e|)`` for each prompt on its own; the policy stays as it is.
+    """``max_e r(G(e, c), c) + norm_weight * log p(|e|)`` for each prompt on its own; the policy stays as it is
+    (Eyring et al. 2024, arXiv 2406.04312).
 
     Nesterov steps on gradients whose norm is clipped for each sample. The best is chosen by the reward alone, and the first
     iteration is the plain sample: the result is never worse by that reward.

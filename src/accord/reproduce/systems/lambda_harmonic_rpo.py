@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.algorithms import RewardPreference, Supervised, subject_pairs
-from accord.algorithms.subject import SubjectPair
+from accord.algorithms import RewardPreference, SubjectPair, Supervised, subject_pairs
 from accord.engine import derive
 from accord.feedback import Example
 from accord.identity import reference_vector, similarity

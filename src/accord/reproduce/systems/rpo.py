@@ -8,7 +8,7 @@ from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
-from accord.algorithms import Preference
+from accord.algorithms import DPO, RPO
 from accord.engine import Rows, Step, fit
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
@@ -54,7 +54,7 @@ def train(arm: str, seed: int, setting: float) -> LanguagePolicy:
     trained = policy()
     data = verdicts(seed, PAIRS, NO_FLAW, NOISE)
     options: dict[str, Any] = {"beta": setting} if arm == "dpo" else {"beta": BETA, "eta": setting}
-    algorithm = Preference(trained, "dpo" if arm == "dpo" else "rpo", **options)
+    algorithm = (DPO if arm == "dpo" else RPO)(trained, **options)
     fit(
         algorithm,
         data,
@@ -85,7 +85,7 @@ def preferred(trained: LanguagePolicy, seed: int) -> float:
 
 def shift(trained: LanguagePolicy, seed: int) -> float:
     """Mean change of the chosen answers' log-probability, nats an answer."""
-    probe = Preference(trained, "dpo", reference=policy().freeze("now"))
+    probe = DPO(trained, reference=policy().freeze("now"))
     return (
         probe(probe.experience(Rows(verdicts(seed, PAIRS, NO_FLAW, NOISE)), Step(0, 0))).metrics["shift_chosen"].value
     )

@@ -1,21 +1,22 @@
-"""Subject-driven generation by preference: reward preference optimisation with lambda-harmonic rewards (arXiv 2407.12164)."""
+"""lambda-harmonic RPO: subject-driven generation by preference, with lambda-harmonic rewards (arXiv 2407.12164)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from accord.algorithms.base import Given, PolicyAlgorithm
-from accord.engine import Loss, Mean, Rows, Step, derive, generator
+from accord.algorithms.reference import Reference, Which
+from accord.engine import Loss, Mean, Rows, Step, generator
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Example
 from accord.losses import pairwise
-from accord.policies.base import Group, Policy
+from accord.policies.base import Group
+from accord.policies.capabilities import Differentiable
 from accord.policies.diffusion import as_picture, square
-from accord.policies.placement import Aside
 from accord.rewards import Reward, score
 from accord.rewards.reward import reward_columns
 
@@ -52,19 +53,21 @@ class RewardPreference(PolicyAlgorithm):
     """``m_ref_picture - [y log s(d) + (1 - y) log s(-d)]``, m the denoising error, d by how much it fell more on the
     subject's picture than on the generated one: DreamBooth's loss, tied to the base model by labels that are near a coin flip.
 
+    Reward preference optimisation (Miao et al. 2024, arXiv 2407.12164); `subject_pairs` makes its rows.
+
     Args:
         beta: in front of d (1 in the released code). preference: weight of the second term; 0 leaves plain DreamBooth.
+        reference: what d compares with; see `Preference`.
     """
 
     rows = (SubjectPair,)
+    needs_reference = True
 
-    def __init__(
-        self, policy: Any, *, beta: float = 1.0, preference: float = 1.0, base: Policy | Literal["base"] = "base"
-    ) -> None:
+    def __init__(self, policy: Differentiable, *, beta: float = 1.0, preference: float = 1.0, reference: Which = "base") -> None:  # fmt: skip
         super().__init__(policy)
         wanted(beta > 0 and preference >= 0, "reward preference wants beta > 0 and preference >= 0", (beta, preference))
         self.beta, self.preference = beta, preference
-        self._base = Aside(policy.freeze("base") if base == "base" else base)
+        self.reference = Reference.wanted(self, reference)
 
     def experience(self, batch: Rows, step: Step) -> Sides:
         wrong = next((r for r in batch if not isinstance(r, SubjectPair)), None)
@@ -76,9 +79,7 @@ class RewardPreference(PolicyAlgorithm):
                      self._side(batch, [r.generated for r in batch], step, 1), labels)  # fmt: skip
 
     def _side(self, batch: Rows, examples: list[Example], step: Step, side: int) -> Given:
-        groups = [Group(e.prompt, (e.completion,)) for e in examples]
-        draw = self.policy.draw(groups, derive(step.seed, step.number, step.rank, side, purpose="draw"))
-        return Given(batch, groups, draw, self._base[0].likelihood(groups, draw).policy.cpu())
+        return self.given(batch, [Group(e.prompt, (e.completion,)) for e in examples], step, side)
 
     def forward(self, sides: Sides) -> Loss:
         mine, other = (self._error(side) for side in (sides.reference, sides.generated))
@@ -91,9 +92,9 @@ class RewardPreference(PolicyAlgorithm):
 
     def _error(self, side: Given) -> tuple[Tensor, Tensor]:
         """Denoising error under the policy and under the base; the likelihood is minus half of it."""
-        assert side.reference is not None
-        now = -2 * self.policy.likelihood(side.groups, side.draw).policy
-        return now, -2 * side.reference.flatten().to(now)
+        found = self.likelihood(side)
+        assert found.reference is not None
+        return -2 * found.policy, -2 * found.reference
 
 
 def subject_pairs(references: Sequence[Example], generated: Sequence[Example], reward: Reward) -> list[SubjectPair]:

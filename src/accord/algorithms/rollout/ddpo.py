@@ -1,19 +1,20 @@
-"""Policy gradient on denoising steps with statistics of each prompt: DDPO, and RLCM on consistency models."""
+"""DDPO: policy gradient on denoising steps, with statistics of each prompt."""
 
 import json
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from accord.algorithms.credit import Term, clipped
-from accord.algorithms.rollout import Rollout
-from accord.errors import ConfigError, wanted
+from accord.algorithms.rollout.credit import Term, clipped
+from accord.algorithms.rollout.trainer import Drawn, Rollout
+from accord.errors import wanted
 from accord.feedback import prompt_key
 from accord.policies.base import Rollouts
+from accord.policies.capabilities import Differentiable
 from accord.rewards import Reward, Scores
 
 
@@ -63,29 +64,20 @@ class PerPrompt:
         self.seen = {k: deque(v, maxlen=self.buffer) for k, v in found.items()}
 
 
-def DDPO(
-    policy: Any, reward: Reward, *, buffer: int = 32, min_count: int = 16, clip: float = 1e-4, **options: Any
-) -> Rollout:
-    """Denoising diffusion policy optimisation (Black et al. 2023, arXiv 2305.13301); options of `Rollout` by name.
+class DDPO(Rollout):
+    """``A = (R - mean) / std`` over a prompt's last rewards: denoising diffusion policy optimisation (Black et al. 2023, arXiv 2305.13301).
 
-    Log-probs are means over the latent unless `sampling` says otherwise, which the default clip is for.
+    Args:
+        buffer: rewards that are kept of each prompt. min_count: how many of them it takes before they count.
+        clip: of each step's ratio; the default is for log-probs that are means over the latent.
+        most: bound on the advantage.
+        sampling: as in `Rollout`; None averages log-probs over the latent.
     """
-    options = {"sampling": replace(policy.sampling_kind(), average=True), "group_size": 1, "reference": None, **options}
-    return Rollout(policy, reward, PerPrompt(buffer, min_count, clip), **options)
 
+    def __init__(self, policy: Differentiable, reward: Reward, *, buffer: int = 32, min_count: int = 16, clip: float = 1e-4,
+                 most: float = 10.0, sampling: Any = None, group_size: int = 1, **shared: Unpack[Drawn]) -> None:  # fmt: skip
+        super().__init__(policy, reward, PerPrompt(buffer, min_count, clip, most), sampling=sampling, group_size=group_size,
+                         reference=None, **shared)  # fmt: skip
 
-def RLCM(policy: Any, reward: Reward, *, clip: float = 1e-4, **options: Any) -> Rollout:
-    """DDPO on a consistency model's few steps (Oertell et al. 2024, arXiv 2404.03673).
-
-    The last step's prediction is the picture, without noise: it is no action and bears no loss (the released code trains
-    on a density there that nobody sees). What that last map does to the reward directly, the estimate leaves out.
-
-    Raises:
-        ConfigError: the policy's scheduler is none of a consistency model, or takes one step (nothing is an action then).
-    """
-    sampling = options.pop("sampling", None) or replace(policy.sampling_kind(), steps=4, guidance=1.0, average=True)
-    if not policy.schedule(sampling.steps).consistency:
-        raise ConfigError("RLCM wants a consistency model: a pipeline with an LCM scheduler (for others there is DDPO)")
-    if sampling.steps < 2:
-        raise ConfigError("a consistency model of one step has no stochastic action: give sampling at least 2 steps")
-    return DDPO(policy, reward, clip=clip, sampling=sampling, **options)
+    def default_sampling(self) -> Any:
+        return replace(super().default_sampling(), average=True)

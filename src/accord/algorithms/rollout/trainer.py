@@ -2,21 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from accord.algorithms.base import PolicyAlgorithm
-from accord.algorithms.credit import BestOfGroup, Credit, GroupRelative, LeaveOneOut, Term, TokenGAE
+from accord.algorithms.reference import Reference, Which
+from accord.algorithms.rollout.credit import Credit, Term
 from accord.engine import Loss, Mean, Rows, Step, derive
 from accord.errors import ConfigError
 from accord.feedback import Record
-from accord.policies.base import Policy, Rollouts
+from accord.policies.base import Rollouts
+from accord.policies.capabilities import Samples, States
 from accord.policies.critic import Critic
-from accord.policies.placement import Aside
-from accord.policies.trunk import Trunk
 from accord.rewards import Reward, Scores
 from accord.rewards.reward import load_state_of, reward_columns, score_drawn, state_of
 
@@ -80,6 +80,25 @@ class Credited:
         return Credited(rollouts, terms, units, self.counts[rows] * share)
 
 
+class Cut(TypedDict, total=False):
+    """Options of `Rollout` that all its methods share: how large the pieces are."""
+
+    score_batch_size: int | None
+    steps_at_once: int | None
+
+
+class Drawn(Cut, total=False):
+    """And what becomes of answers that were cut off."""
+
+    unfinished: float | Literal["keep", "drop"]
+
+
+class Compared(Drawn, total=False):
+    """And what the policy is compared with."""
+
+    reference: Which | None
+
+
 class Rollout(PolicyAlgorithm):
     """Sample a group of answers to each prompt, score them, and follow the credit's terms.
 
@@ -87,31 +106,31 @@ class Rollout(PolicyAlgorithm):
 
     Args:
         reward: any reward; columns of the prompts' records reach it by name.
-        credit: the method: `GroupRelative`, `LeaveOneOut`, `TokenGAE`, `BestOfGroup` or your own.
-        group_size: answers to each prompt. sampling: how they are drawn, as the policy knows it (its defaults, if None).
-        reference: frozen policy for the KL, "base" for the policy as it is now; used where credit.kl is above 0, and
-            measured in any case if given.
+        credit: the method's way from scores to terms of a loss.
         critic: where the credit needs one: a trunk to copy (policy, reward model); None copies the policy.
+        group_size: answers to each prompt.
+        sampling: how they are drawn, as the policy knows it (its defaults, if None).
+        reference: what the KL compares with: "base", the policy as it begins; "now"; the folder of a saved one, or a policy.
+            It is loaded and measured where the credit wants one, and only there.
         unfinished: what happens to answers cut at the length limit: "keep", "drop" from training, or their score.
+        score_batch_size: score so many answers at a time; None all at once.
         steps_at_once: cut episodes into pieces of so many steps, so that a micro batch needn't hold a whole one (the
             denoising steps of pictures).
     """
 
     rows = (Record, str, list)
+    policy: Samples
 
-    def __init__(self, policy: Any, reward: Reward, credit: Credit, *, group_size: int = 8,
-                 sampling: Any = None, reference: Policy | Literal["base"] | None = "base",
-                 critic: Trunk | None = None, unfinished: float | Literal["keep", "drop"] = "keep",
+    def __init__(self, policy: Samples, reward: Reward, credit: Credit, critic: States | None = None, *, group_size: int = 8,
+                 sampling: Any = None, reference: Which | None = "base", unfinished: float | Literal["keep", "drop"] = "keep",
                  score_batch_size: int | None = None, steps_at_once: int | None = None) -> None:  # fmt: skip
         super().__init__(policy)
-        sampling = sampling or policy.sampling_kind()
+        sampling = sampling or self.default_sampling()
         sampling.check_trainable()
         method, least = type(credit).__name__, getattr(credit, "least_group", 1)
         if group_size < least:
             why = f" ({method} compares the answers of a prompt)" if least > 1 else ""
             raise ConfigError(f"group_size must be at least {least}{why}, but is {group_size}")
-        if (getattr(credit, "kl", 0.0) or getattr(credit, "needs_reference", False)) and reference is None:
-            raise ConfigError(f"{credit} compares with a reference: give one (or set kl=0)")
         if steps_at_once is not None and (steps_at_once < 1 or getattr(credit, "couples_steps", False)):
             raise ConfigError(f"steps_at_once={steps_at_once}: at least 1, and never for {method}, "
                               "if its loss couples all steps of an episode")  # fmt: skip
@@ -121,16 +140,21 @@ class Rollout(PolicyAlgorithm):
             raise ConfigError(f"score_batch_size must be at least 1, but is {score_batch_size}")
         self.reward, self.credit, self.group_size, self.sampling = reward, credit, group_size, sampling
         self.unfinished, self.score_batch_size, self.steps_at_once = unfinished, score_batch_size, steps_at_once
-        self._reference = Aside(policy.freeze("base") if reference == "base" else reference)
-        self.critic = Critic(critic or policy) if getattr(credit, "needs_critic", False) else None
+        self.reference = Reference.wanted(self, reference)
+        trunk: Any = critic or policy
+        self.critic = Critic(trunk) if getattr(credit, "needs_critic", False) else None
+
+    def default_sampling(self) -> Any:
+        """How answers are drawn unless told otherwise."""
+        return self.policy.sampling_kind()
 
     @property
-    def reference(self) -> Policy | None:
-        return self._reference[0]
+    def needs_reference(self) -> bool:
+        return bool(getattr(self.credit, "kl", 0.0) or getattr(self.credit, "needs_reference", False))
 
     @property
     def trainables(self) -> dict[str, nn.Module]:
-        return {"policy": self.policy} | ({"critic": self.critic} if self.critic else {})
+        return super().trainables | ({"critic": self.critic} if self.critic else {})
 
     def experience(self, batch: Rows, step: Step) -> Credited:
         prompts = [r.prompt if isinstance(r, Record) else r for r in batch]
@@ -139,7 +163,7 @@ class Rollout(PolicyAlgorithm):
                                       context=reward_columns(batch))  # fmt: skip
         scores = self._score(rollouts)
         if self.reference is not None:
-            rollouts = replace(rollouts, reference=self.reference.logprobs(rollouts).cpu())
+            rollouts = replace(rollouts, reference=self.reference.logprobs(rollouts))
         if self.critic is not None:
             rollouts = replace(rollouts, values=self.critic.estimate(rollouts))
         self._log(step, rollouts, scores)
@@ -212,35 +236,6 @@ class Rollout(PolicyAlgorithm):
     def load_state(self, state: dict[str, Tensor]) -> None:
         load_state_of(self.reward, {k: v for k, v in state.items() if not k.startswith("credit.")})
         load_state_of(self.credit, {k.removeprefix("credit."): v for k, v in state.items() if k.startswith("credit.")})
-
-
-def GRPO(policy: Any, reward: Reward, *, kl: float = 0.0, clip: float = 0.2, clip_high: float | None = None,
-         scale: bool = True, normalise: Literal["sequence", "tokens", "budget"] = "sequence", **options: Any) -> Rollout:  # fmt: skip
-    """Group-relative policy optimisation; options of `Rollout` by name. See `GroupRelative`."""
-    return Rollout(policy, reward, GroupRelative(kl, clip, clip_high, scale, normalise), **options)
-
-
-def RLOO(policy: Any, reward: Reward, *, kl: float = 0.05, clip: float = 0.2, **options: Any) -> Rollout:
-    """REINFORCE with the other answers' mean as baseline. See `LeaveOneOut`."""
-    return Rollout(policy, reward, LeaveOneOut(kl, clip), **{"group_size": 4, **options})
-
-
-def PPO(policy: Any, reward: Reward, *, kl: float = 0.05, clip: float = 0.2, gamma: float = 1.0, lam: float = 0.95,
-        whiten: bool = True, value_weight: float = 1.0, **options: Any) -> Rollout:  # fmt: skip
-    """Proximal policy optimisation with a critic; one answer a prompt unless group_size says otherwise. See `TokenGAE`."""
-    credit = TokenGAE(kl=kl, clip=clip, gamma=gamma, lam=lam, whiten=whiten, value_weight=value_weight)
-    return Rollout(policy, reward, credit, **{"group_size": 1, **options})
-
-
-def RAFT(
-    policy: Any, reward: Reward, *, select: Literal["prompt", "batch"] = "prompt", kl: float = 0.0, **options: Any
-) -> Rollout:
-    """Reward-ranked fine-tuning: each step is a stage, from the last one's weights. See `BestOfGroup`.
-
-    Cut-off answers are dropped before ranking. With `inner_epochs` of `Training` a stage goes over its winners often.
-    """
-    options = {"unfinished": "drop", "reference": "base" if kl else None, **options}
-    return Rollout(policy, reward, BestOfGroup(select, kl), **options)
 
 
 def _counted(terms: list[Term]) -> Bool[Tensor, "n"]:

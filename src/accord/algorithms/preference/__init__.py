@@ -1,0 +1,1 @@
+"""Preference optimisation on given completions: `trainer` is what all share, every other file is a method."""

@@ -1,0 +1,83 @@
+"""What a method may need of a policy, each as a protocol: constructors name one, and refuse a policy that lacks it in one line.
+
+The first line of a protocol's docstring finishes the sentence "wants a policy that …".
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import get_protocol_members, is_protocol
+
+from accord.errors import ConfigError
+from accord.losses import LogProbs
+from accord.policies.base import Group, Prompt, Rollouts
+
+
+class Samples(Protocol):
+    """draws completions and gives the log-probs of what it drew"""
+
+    @property
+    def sampling_kind(self) -> Any: ...
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Any = ..., *, seed: int = 0,
+               context: dict[str, list[Any]] | None = None) -> Rollouts: ...  # fmt: skip
+    def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]: ...
+    def freeze(self, which: str = "base") -> Any: ...
+
+
+class Likelihood(Protocol):
+    """says how likely it finds completions that it is given"""
+
+    def draw(self, groups: Sequence[Group], seed: int) -> Any: ...
+    def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs: ...
+    def freeze(self, which: str = "base") -> Any: ...
+
+
+class States(Protocol):
+    """shows the hidden states before its steps"""
+
+    @property
+    def core(self) -> Any: ...
+    @property
+    def device(self) -> Any: ...
+    def step_states(self, rollouts: Rollouts) -> Float[Tensor, "n t d"]: ...
+
+
+class SamplesWithStates(Samples, States, Protocol):
+    """draws completions and shows the hidden states before its steps, for a critic to read"""
+
+
+class Differentiable(Samples, Likelihood, Protocol):
+    """makes pictures by denoising, with gradient through its steps"""
+
+    def schedule(self, steps: int) -> Any: ...
+    def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Any = ...) -> Float[Tensor, "n 3 H W"]: ...
+
+
+class Attends(Protocol):
+    """lets its attention be seen and changed"""
+
+    @property
+    def denoiser(self) -> Any: ...
+
+
+def lacking(policy: Any, capability: Any) -> list[str]:
+    """Which members of a capability a policy, or a class of policies, has not; none for what is no protocol."""
+    if not is_protocol(capability):
+        return []
+    return sorted(n for n in get_protocol_members(capability) if not hasattr(policy, n))
+
+
+def check(policy: Any, capability: Any, who: str) -> None:
+    """Refuse a policy, or a class of policies before one is loaded, that can't do what is needed of it.
+
+    Args:
+        capability: a protocol of this file. who: needs it.
+
+    Raises:
+        ConfigError: names what is needed, and which policy lacks it.
+    """
+    if lacking(policy, capability):
+        kind = policy if isinstance(policy, type) else type(policy)
+        raise ConfigError(f"{who} wants a policy that {(capability.__doc__ or '').strip()}: a {kind.__name__} does not")

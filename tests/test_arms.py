@@ -1,0 +1,162 @@
+"""Arms of reproductions: those of the claim, made again when their code changes, the same whatever ran before them."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from accord.algorithms import PPO
+from accord.engine import fit
+from accord.policies import LanguagePolicy, Sampling
+from accord.reproduce import claims, reproduce_one, systems
+from accord.reproduce.harness import run_arm, system
+from accord.reproduce.source import reached, source_hash
+from accord.rewards import BradleyTerry, length_penalty
+from accord.worlds import letters
+
+SYSTEM = """
+'''A system.'''
+from accord.reproduce.claim import Claim, Primary
+from accord.worlds.letters.tasks import tasks
+
+RAN = []
+CLAIM = Claim("scir", "new beats old", (Primary("new", "old"),), ("base", "oracle", "old", "new", "placebo"), ("old", "new"))
+
+
+def arm(gold):
+    def run(seed):
+        RAN.append(seed)
+        return {"gold": gold + seed / 1000}
+
+    return run
+
+
+ARMS = {"base": arm(0.1), "oracle": arm(0.9), "old": arm(0.3), "new": arm(0.5), "placebo": arm(0.5)}
+"""
+
+
+@pytest.fixture
+def scir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes the reproduction of a system that has none, and reads it anew."""
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
+    name = f"{systems.__name__}.scir"
+
+    def write(text: str) -> Any:
+        (tmp_path / "scir.py").write_text(text)
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    yield write
+    sys.modules.pop(name, None)
+
+
+def test_every_systems_table_has_the_arms_of_its_claim() -> None:
+    for name in claims():
+        module = system(name)
+        assert list(module.ARMS) == list(module.CLAIM.arms)
+        with pytest.raises(ValueError, match=r"differ in \['base'\]"):
+            module.CLAIM.check({k: v for k, v in module.ARMS.items() if k != "base"})
+
+
+def test_arms_are_kept_until_their_code_changes(scir: Any, tmp_path: Path) -> None:
+    def ran(text: str) -> tuple[int, dict[str, Any]]:
+        module = scir(text)
+        reproduce_one("scir", seeds=2, to=tmp_path / "scir.json")
+        return len(module.RAN), json.loads((tmp_path / "scir.json").read_text())
+
+    count, first = ran(SYSTEM)
+    assert count == 5 * 2
+    assert first["source_hash"] == source_hash(f"{systems.__name__}.scir")
+    assert first["gold"]["new"] == pytest.approx([0.6, 0.601])
+    count, again = ran(SYSTEM.replace("A system.", "The same system, told otherwise.") + "\n# and so on\n")
+    assert count == 0
+    assert again == first
+    count, changed = ran(SYSTEM.replace("arm(0.5)", "arm(0.6)"))
+    assert count == 5 * 2
+    assert changed["claim_hash"] == first["claim_hash"]
+    assert changed["source_hash"] != first["source_hash"]
+
+
+TOY = {
+    "__init__.py": "",
+    "parts/__init__.py": "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from toy.parts.one import first\n    from toy.parts.two import second\n",
+    "parts/one.py": "from toy.deep.model import WEIGHTS\n\n\ndef first():\n    return WEIGHTS\n",
+    "parts/two.py": "def second():\n    return 2\n",
+    "deep/__init__.py": "",
+    "deep/model.py": "import json\nWEIGHTS = 1\n",
+    "deep/weights/w.bin": "abc",
+    "system.py": "def run():\n    'Late.'\n    from toy.parts import first\n    return first()\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "counts"),
+    [
+        ("system.py", "def run():\n    # none\n    from toy.parts import (first,)\n    return first()\n", False),
+        ("system.py", "def run():\n    from toy.parts import first\n    return -first()\n", True),
+        ("parts/one.py", "from toy.deep.model import WEIGHTS\n\n\ndef first():\n    return WEIGHTS + 1\n", True),
+        ("parts/two.py", "def second():\n    return 3\n", False),
+        ("parts/__init__.py", TOY["parts/__init__.py"] + "    from toy.parts.three import third\n", False),
+        ("deep/model.py", "import json\nWEIGHTS = 2\n", True),
+        ("deep/weights/w.bin", "abd", True),
+    ],
+)
+def test_the_hash_follows_what_a_system_reaches_and_nothing_else(
+    file: str, text: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in TOY.items():
+        (tmp_path / "toy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "toy" / name).write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "toy"]:
+        monkeypatch.delitem(sys.modules, name)
+    before = source_hash("toy.system")
+    assert reached("toy.system") == {"toy.system", "toy.parts.one", "toy.deep.model"}
+    (tmp_path / "toy" / file).write_text(text)
+    assert (source_hash("toy.system") != before) == counts
+
+
+def test_all_that_python_loads_for_a_system_is_reached() -> None:
+    """But for the packages' own files, which only lead on."""
+    name = f"{systems.__name__}.par"
+    code = f"import sys, {name}; print(*[n for n, m in sys.modules.items() if n.startswith('accord') and not hasattr(m, '__path__')])"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert len(loaded) > 30
+    assert loaded - reached(name) <= {"accord.lazy"}
+    assert "accord.algorithms.rollout.ddpo" not in reached(name)
+
+
+def weights_after(seed: int) -> dict[str, float]:
+    """A fresh LoRA and critic after a step, and what draws from the global generators without being asked."""
+    policy = LanguagePolicy.load(letters.WEIGHTS, lora=2)
+    algorithm = PPO(policy, length_penalty(3), sampling=Sampling(max_new_tokens=6))
+    fit(algorithm, letters.tasks(4, seed=seed), steps=1, batch_size=2, lr=1e-2, seed=seed, progress=False)
+    drawn = float(torch.nn.Linear(3, 3).weight.sum())
+    return {"gold": sum(float(p.double().sum()) for p in algorithm.parameters()), "drawn": drawn}
+
+
+def test_an_arm_comes_out_the_same_alone_and_after_others(tmp_path: Path) -> None:
+    def other(seed: int) -> dict[str, float]:
+        torch.manual_seed(5)
+        reward = BradleyTerry.load(letters.WEIGHTS)
+        return {"gold": float(next(reward.parameters()).sum() + torch.rand(()))}
+
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    alone = run_arm(weights_after, 1, tmp_path / "alone.json")
+    assert torch.equal(torch.get_rng_state(), state)
+    run_arm(other, 1, tmp_path / "other.json")
+    torch.manual_seed(1)
+    after = run_arm(weights_after, 1, tmp_path / "after.json")
+    assert after["measures"] == alone["measures"]
+    assert run_arm(weights_after, 2, tmp_path / "seed.json")["measures"] != alone["measures"]

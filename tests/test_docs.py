@@ -1,0 +1,61 @@
+"""The pages of the site: their Python runs, and what they name is there."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import accord
+
+ROOT = Path(accord.__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str | None, str]]:
+    """(line, title, text) of each fenced block in a language."""
+    text = page.read_text()
+    found = [m for m in FENCE.finditer(text) if m[1] == language]
+    return [(text.count("\n", 0, m.start()) + 1, m[2], m[3]) for m in found]
+
+
+def names_of(code: str) -> set[str]:
+    """Every ``accord.a.b`` that code spells out, and what it imports from accord."""
+    tree = ast.parse(code)
+    found = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    found = {n for n in found if re.fullmatch(r"accord(\.\w+)+", n)}
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and str(n.module).startswith("accord")]
+    return found | {f"{i.module}.{a.name}" for i in imports for a in i.names}
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
+def test_the_examples_of_a_page_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one namespace, in an empty folder that holds the page's titled files."""
+    monkeypatch.chdir(tmp_path)
+    for _, title, text in blocks(page, "json"):
+        (tmp_path / str(title)).write_text(text)
+    namespace: dict[str, Any] = {"__name__": page.stem}
+    for line, _, code in blocks(page, "python"):
+        exec(compile("\n" * line + code, str(page), "exec"), namespace)
+
+
+def test_what_the_readme_names_is_there() -> None:
+    code = [text for _, _, text in blocks(ROOT / "README.md", "python")]
+    assert code
+    for name in set().union(*map(names_of, code)):
+        found: Any = accord
+        for part in name.split(".")[1:]:
+            found = getattr(found, part)
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert menu == {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+
+
+def test_every_public_package_has_a_page_of_its_names() -> None:
+    packages = {p.parent.name for p in Path(accord.__file__).parent.glob("*/__init__.py")}
+    pages = {p.stem for p in (ROOT / "docs" / "api").glob("*.md")} - {"index"}
+    assert pages == packages & set(accord.__all__)
