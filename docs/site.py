@@ -6,7 +6,10 @@ from typing import Any
 import griffe
 from mkdocs.structure.files import File
 
+from accord.catalogue import methods
+
 ROOT = Path(__file__).parents[1]
+TABLE = "<!-- the methods of the catalogue -->"
 ELSEWHERE = {"../CONTRIBUTING.md": "adding-a-method.md", "../reproductions/": "reproductions/"}
 
 
@@ -19,7 +22,18 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     for there, here in ELSEWHERE.items():
         markdown = markdown.replace(f"]({there}", f"]({here}")
-    return markdown
+    return markdown.replace(TABLE, catalogue()) if TABLE in markdown else markdown
+
+
+def catalogue() -> str:
+    """Every working method by what its row says, with its paper and, where it was measured, its verdict."""
+    lines = ["| name | what it does | kind | works on | paper | measured |", "|---|---|---|---|---|---|"]
+    for m in sorted(methods(), key=lambda m: (m.kind, m.name)):
+        if m.entry is not None:
+            paper = f"[{m.arxiv}](https://arxiv.org/abs/{m.arxiv})" if m.arxiv else ""
+            verdict = f"[{m.reproduction}](reproductions.md#{m.name})" if m.reproduction else ""
+            lines.append(f"| `{m.name}` | {m.what} | {m.kind} | {', '.join(m.modality)} | {paper} | {verdict} |")
+    return "\n".join(lines)
 
 
 class NamesBeforeFiles(griffe.Extension):
