@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import accord
+from accord.cli import main
 
 ROOT = Path(accord.__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -19,6 +20,14 @@ def blocks(page: Path, language: str) -> list[tuple[int, str | None, str]]:
     text = page.read_text()
     found = [m for m in FENCE.finditer(text) if m[1] == language]
     return [(text.count("\n", 0, m.start()) + 1, m[2], m[3]) for m in found]
+
+
+def commands_of(page: Path) -> list[tuple[str, list[str]]]:
+    """(command words, flags) of each call of accord in a page's blocks for shells, or in those of no language."""
+    text = "\n".join(re.findall(r"^```(?:sh)?\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+    calls = re.findall(r"^(?:.* -m )?accord (.*)$", text.replace("\\\n", " "), re.MULTILINE)
+    words = [re.match(r"(?:[a-z][a-z-]*(?: |$))*", re.split(r"\s{2}", c)[0]) for c in calls]
+    return [(w[0].strip() if w else "", re.findall(r"--([\w.-]+)", c)) for w, c in zip(words, calls, strict=True)]
 
 
 def names_of(code: str) -> set[str]:
@@ -48,6 +57,15 @@ def test_what_the_readme_names_is_there() -> None:
         found: Any = accord
         for part in name.split(".")[1:]:
             found = getattr(found, part)
+
+
+@pytest.mark.parametrize("page", [p for p in [*PAGES, ROOT / "README.md"] if commands_of(p)], ids=lambda p: p.stem)
+def test_the_commands_of_a_page_are_there_with_their_flags(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, flags in commands_of(page):
+        if flags != ["version"]:
+            assert main([*words.split(), "--help"]) == 0, words
+            told = capsys.readouterr().out.replace("-", "_")
+            assert [f for f in flags if not re.search(rf"__{f}\b".replace("-", "_"), told)] == [], words
 
 
 def test_every_page_is_in_the_menu() -> None:
