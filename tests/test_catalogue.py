@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accord.algorithms import DPO, GRPO, PPO, RLCM, RLOO, DiffusionDPO, InPO, Preference, SimPO, options_of
+from accord.algorithms import DPO, GRPO, PPO, RLCM, RLOO, AlignProp, InPO, Preference, SimPO, options_of
 from accord.catalogue import Method, find, methods, systems
 from accord.errors import ConfigError
 from accord.policies import DiffusionPolicy, LanguagePolicy
@@ -106,7 +106,7 @@ def test_policies_have_the_capabilities_that_they_have() -> None:
 
 @pytest.mark.parametrize(
     ("algorithm", "policy"),
-    [(PPO, DiffusionPolicy), (RLCM, LanguagePolicy), (InPO, LanguagePolicy), (DiffusionDPO, LanguagePolicy)],
+    [(PPO, DiffusionPolicy), (RLCM, LanguagePolicy), (InPO, LanguagePolicy), (AlignProp, LanguagePolicy)],
 )
 def test_a_method_refuses_a_class_of_policies_before_one_is_loaded(algorithm: type[Preference], policy: type) -> None:
     with pytest.raises(

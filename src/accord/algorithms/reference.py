@@ -34,7 +34,8 @@ class Reference(nn.Module):
     def __init__(self, policy: Any, which: Which = "base", *, store: str | Path | None = None, by_step: bool = False) -> None:  # fmt: skip
         super().__init__()
         frozen = policy.freeze(str(which)) if isinstance(which, str | Path) else which
-        self._policy, self.by_step, self._on_disk = Aside(frozen), by_step, store is not None
+        self._policy, self._which = Aside(frozen), str(which) if isinstance(which, str | Path) else type(which).__name__
+        self.by_step, self._on_disk = by_step, store is not None
         self._store = Store(store, "reference-logprobs")
         # Only what outlives the process must be told apart by its weights.
         self._fingerprint = getattr(frozen, "fingerprint", "") if self._on_disk else ""
@@ -52,6 +53,9 @@ class Reference(nn.Module):
             how = " (or set kl=0)" if hasattr(getattr(by, "credit", None), "kl") else ""
             raise ConfigError(f"{type(by).__name__} compares with a reference: give one{how}")
         return cls(by.policy, which, **options)
+
+    def settings(self) -> dict[str, Any]:
+        return {"which": self._which, "by_step": self.by_step}
 
     @property
     def policy(self) -> Any:
