@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from compatibility import compatibility
 
@@ -88,13 +89,20 @@ def share(row: dict[str, float], name: str) -> str:
     return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
+def source(result: dict[str, Any]) -> str:
+    """Which code a result was measured on, as far as it says."""
+    told = result.get("source_hash")
+    return f"claim `{result['claim_hash']}`, source {f'`{told}`' if told else 'not noted (the result is older than its hash)'}"
+
+
 def reproductions() -> None:
     """One section a result: verdict, what it rests on, figure."""
     lines = [
         "# Reproductions", "",
         "Made by `make docs` from `reproductions/*.json`. A verdict is computed by `accord.reproduce.verdict`: *holds* if the 95 % "
         "interval (paired t over seeds) of every primary lies above its margin, *fails* if the main one's lies wholly below, "
-        "else *mixed*. Analyses are in [reproduction-notes.md](reproduction-notes.md).", "",
+        "else *mixed*. A result carries the hash of its claim, and that of the code and weights which its arms ran through: where these change, "
+        "`accord reproduce` makes the arms again. Analyses are in [reproduction-notes.md](reproduction-notes.md).", "",
         "| no | system | verdict | effect on gold | 95 % interval | headroom | minutes, cores shared |", "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     sections: list[str] = []
@@ -109,7 +117,16 @@ def reproductions() -> None:
             f"| {m.number:02} | [{m.name}](#{m.name}) | **{r['verdict']}** | {r['effect']:+.3f} | {r['ci'][0]:+.3f} to {r['ci'][1]:+.3f} "
             f"| {r['headroom']:.3f} | {r['seconds'] / 60:.0f} |"
         )
-        sections += ["", f"## {m.name}", "", f"{r['claim']['statement']}", "", *[f"- {x}" for x in r["reasons"]], ""]
+        sections += [
+            "",
+            f"## {m.name}",
+            "",
+            f"{r['claim']['statement']}",
+            "",
+            *[f"- {x}" for x in r["reasons"]],
+            f"- {source(r)}",
+            "",
+        ]
         sections += ["| arm | gold by seed | mean | compute |", "|---|---|---|---|"]
         for arm in r["arms"]:
             gold = r["gold"][arm]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 Measures = dict[str, float]
@@ -63,6 +63,12 @@ class Claim:
         missing = sorted((used | {"base", "oracle", "placebo"}) - set(self.arms))
         if missing or not self.primaries:
             raise ValueError(f"claim {self.name} lacks arms {missing} or primaries")
+
+    def check(self, table: Mapping[str, Arm]) -> None:
+        """Raise ValueError where a table of arms has not just those that are claimed."""
+        odd = sorted(set(self.arms) ^ set(table))
+        if odd:
+            raise ValueError(f"claim {self.name} and its table of arms differ in {odd}")
 
     @property
     def hash(self) -> str:

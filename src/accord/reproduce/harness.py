@@ -17,11 +17,13 @@ from matplotlib.figure import Figure
 from accord import catalogue
 from accord.catalogue import find, results_folder
 from accord.engine.run import versions, write_json
+from accord.engine.seeds import seeded
 from accord.errors import ConfigError
 from accord.policies.loading import cache_folder
 from accord.policies.meter import metered
 from accord.reproduce import systems
-from accord.reproduce.claim import Claim, Measures
+from accord.reproduce.claim import Arm, Claim
+from accord.reproduce.source import source_hash
 from accord.reproduce.verdict import judge
 
 
@@ -33,6 +35,7 @@ class Result:
     name: str
     claim: dict[str, Any]
     claim_hash: str
+    source_hash: str
     arms: list[str]
     seeds: list[int]
     compute: dict[str, float]
@@ -57,36 +60,42 @@ def claims() -> list[str]:
 
 def reproduce_one(name: str, *, seeds: int | None = None, to: Path | None = None,
                   say: Callable[[str], None] = lambda text: None) -> Result:  # fmt: skip
-    """Run one reproduction; arms and seeds that are already finished (for the same claim) are not run again."""
-    module = _module(name)
+    """Run one reproduction; arms and seeds that are already finished, for the same claim and by the same code, are not run again."""
+    module = system(name)
     claim: Claim = module.CLAIM
     count = claim.seeds if seeds is None else seeds
     if count < 1:
         raise ConfigError(f"seeds must be at least 1, but is {count}")
     numbers = list(range(claim.first_seed, claim.first_seed + count))
-    kept = cache_folder() / "reproduce" / f"{name}-{claim.hash}"
+    source = source_hash(module.__name__)
+    kept = cache_folder() / "reproduce" / f"{name}-{claim.hash}-{source}"
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in claim.arms}
     for seed in numbers:
         for arm in claim.arms:
-            runs[arm].append(_run(module, arm, seed, kept / f"{arm}-{seed}.json"))
+            runs[arm].append(run_arm(module.ARMS[arm], seed, kept / f"{arm}-{seed}.json"))
             last = runs[arm][-1]
             say(f"{name} seed {seed} {arm}: gold {last['measures']['gold']:.4f} ({last['seconds']:.0f} s)")
-    result = _judge(claim, numbers, runs)
+    result = _judge(claim, source, numbers, runs)
     path = to or results_folder() / f"{name}.json"
     write_json(path, asdict(result))
     _figure(result, claim).savefig(path.with_suffix(".svg"), metadata={"Date": None})
     return result
 
 
-def _run(module: ModuleType, arm: str, seed: int, path: Path) -> dict[str, Any]:
+def run_arm(arm: Arm, seed: int, path: Path) -> dict[str, Any]:
+    """What an arm measures with a seed, and its compute; read from `path`, if it is there.
+
+    The global generators stand at the seed's own place: an arm comes out the same whatever ran before it.
+    """
     if path.is_file():
-        return json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
     started = time.perf_counter()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more threads add in another order, and training makes another run of it
     try:
-        with metered() as meter:
-            measures: Measures = module.run(arm, seed)
+        with metered() as meter, seeded(seed, purpose="arm"):
+            measures = arm(seed)
     finally:
         torch.set_num_threads(threads)
     done = {"measures": measures, "compute": meter.units, "seconds": time.perf_counter() - started}
@@ -94,13 +103,13 @@ def _run(module: ModuleType, arm: str, seed: int, path: Path) -> dict[str, Any]:
     return done
 
 
-def _judge(claim: Claim, seeds: list[int], runs: dict[str, list[dict[str, Any]]]) -> Result:
+def _judge(claim: Claim, source: str, seeds: list[int], runs: dict[str, list[dict[str, Any]]]) -> Result:
     measures = {arm: {m: [r["measures"][m] for r in rows] for m in rows[0]["measures"]} for arm, rows in runs.items()}
     compute = {arm: statistics.fmean(r["compute"] for r in rows) for arm, rows in runs.items()}
     judged = judge(claim, measures, compute)
     return Result(
         number=find(claim.name).number or 0, name=claim.name, claim=asdict(claim), claim_hash=claim.hash,
-        arms=list(claim.arms), seeds=seeds, compute=compute, gold={a: m["gold"] for a, m in measures.items()},
+        source_hash=source, arms=list(claim.arms), seeds=seeds, compute=compute, gold={a: m["gold"] for a, m in measures.items()},
         measures=measures, effect=judged.effect.mean, ci=(judged.effect.low, judged.effect.high),
         primaries=judged.primaries, headroom=judged.headroom, placebo=asdict(judged.placebo), verdict=judged.verdict,
         reasons=judged.reasons, seconds=sum(r["seconds"] for rows in runs.values() for r in rows), versions=versions(),
@@ -159,6 +168,12 @@ def _curves(result: Result) -> dict[str, dict[str, list[tuple[float, float]]]]:
     return found
 
 
-def _module(name: str) -> ModuleType:
-    """Only the one that is wanted: those on pictures need more libraries than those on text."""
-    return importlib.import_module(f"{systems.__name__}.{name.replace('-', '_')}")
+def system(name: str) -> ModuleType:
+    """A system's reproduction. Only the one that is wanted is imported: those on pictures need more libraries than those on text.
+
+    Raises:
+        ValueError: its arms are not those of its claim.
+    """
+    module = importlib.import_module(f"{systems.__name__}.{name.replace('-', '_')}")
+    module.CLAIM.check(module.ARMS)
+    return module

@@ -1,6 +1,6 @@
 """What the reproductions on portraits share: prompts of a seed, training, measuring by the gold, a gold with gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ from accord.evaluation.pictures import diversity
 from accord.feedback import Comparison, Task, text_of
 from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.policies.meter import metered
-from accord.reproduce.claim import Measures
+from accord.reproduce.claim import Arm, Measures
 from accord.rewards import Reward, Scores, score
 from accord.search import best_of_n
 from accord.worlds.annotators import Population
@@ -29,6 +29,8 @@ SAMPLING = Denoising(steps=8, guidance=1.0, eta=1.0)
 """How pictures are drawn, in training and in tests."""
 
 TESTS, WISHES = 64, (1, 3)
+PRICE = 1e-9
+"""A KL of no weight: with it a control pays for the reference's log-probs as its treatment does."""
 OTHER = 50_000
 """Added to a seed gives a placebo's randomness; prompts and tests stay those of the seed."""
 
@@ -110,6 +112,28 @@ def held_out(
     """
     texts, judge = asked(n, seed, "test"), Tasteful(gold, seed)
     return quality(texts, drawn(trained, texts, seed, sampling, judge=judge, tries=tries), proxy, judge=judge)
+
+
+Teach = Callable[[DiffusionPolicy, int], None]
+"""Trains a policy with a seed."""
+
+
+def arm(teach: Teach | None = None, *, n: int = TESTS, tries: int = 1,
+        more: Callable[[DiffusionPolicy, int], Measures] = lambda trained, seed: {}) -> Arm:  # fmt: skip
+    """An arm: a policy with a fresh LoRA, taught so (or left as it is), measured on n held-out prompts.
+
+    Args:
+        tries: see `held_out`. more: further measures of the policy.
+    """
+
+    def run(seed: int) -> Measures:
+        trained = policy(lora=8)
+        if teach is not None:
+            teach(trained, seed)
+        found = held_out(trained, seed, proxy=Tasteful(PromptReader(), seed), n=n, tries=tries)
+        return {**found, **more(trained, seed)}
+
+    return run
 
 
 def train(

@@ -1,1 +1,1 @@
-"""The reproductions, one module each: `CLAIM`, and `run(arm, seed)` which measures one arm."""
+"""The reproductions, one module each: `CLAIM`, and `ARMS`, a function from a seed to measures for each arm that it names."""

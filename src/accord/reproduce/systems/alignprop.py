@@ -3,10 +3,10 @@
 from typing import Any
 
 from accord.algorithms import GRPO, AlignProp
-from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, Tasteful, asked, held_out, oracle, train
-from accord.rewards import Reward
-from accord.worlds.portraits import PromptReader, policy
+from accord.policies.diffusion import DiffusionPolicy
+from accord.reproduce.claim import Claim, Primary
+from accord.reproduce.portraits import SAMPLING, Tasteful, Teach, arm, asked, oracle, train
+from accord.worlds.portraits import PromptReader
 
 STEPS, BATCH, LR, TESTS = 50, 8, 5e-4, 192
 FIFTH = 10
@@ -36,19 +36,27 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def run(arm: str, seed: int) -> Measures:
-    trained, reward = policy(lora=8), Tasteful(PromptReader(), seed)
-    if arm == "oracle":
-        oracle(trained, seed)
-    elif arm != "base":
-        steps = {"ddpo": DDPO_STEPS, "fifth": FIFTH}.get(arm, STEPS)
-        train(algorithm(arm, trained, reward), asked(300, seed), seed, steps=steps, batch_size=DDPO_BATCH if arm == "ddpo" else BATCH, lr=DDPO_LR if arm == "ddpo" else LR, other=arm == "placebo",
-              inner_epochs=2 if arm == "ddpo" else 1)  # fmt: skip
-    return held_out(trained, seed, proxy=reward, n=TESTS, tries=4 if arm == "oracle" else 1)
+def ddpo(trained: DiffusionPolicy, seed: int) -> None:
+    algorithm = GRPO(trained, Tasteful(PromptReader(), seed), group_size=4, sampling=SAMPLING, reference=None)
+    train(algorithm, asked(300, seed), seed, steps=DDPO_STEPS, batch_size=DDPO_BATCH, lr=DDPO_LR, inner_epochs=2)
 
 
-def algorithm(arm: str, trained: Any, reward: Reward) -> Any:
-    if arm == "ddpo":
-        return GRPO(trained, reward, group_size=4, sampling=SAMPLING, reference=None)
-    truncation: Any = {"full": "full", "last": 1}.get(arm, "per-step")
-    return AlignProp(trained, reward, truncation=truncation, sampling=SAMPLING, recompute=False)
+def backprop(truncation: str = "per-step", steps: int = STEPS, *, other: bool = False) -> Teach:
+    def teach(trained: DiffusionPolicy, seed: int) -> None:
+        reward = Tasteful(PromptReader(), seed)
+        algorithm = AlignProp(trained, reward, truncation=truncation, sampling=SAMPLING, recompute=False)
+        train(algorithm, asked(300, seed), seed, steps=steps, batch_size=BATCH, lr=LR, other=other)
+
+    return teach
+
+
+ARMS = {
+    "base": arm(n=TESTS),
+    "oracle": arm(oracle, n=TESTS, tries=4),
+    "ddpo": arm(ddpo, n=TESTS),
+    "alignprop": arm(backprop(), n=TESTS),
+    "fifth": arm(backprop(steps=FIFTH), n=TESTS),
+    "full": arm(backprop("full"), n=TESTS),
+    "last": arm(backprop("last:1"), n=TESTS),
+    "placebo": arm(backprop(other=True), n=TESTS),
+}

@@ -1,8 +1,8 @@
 """53 D3PO: do comparisons alone, put on every denoising step, beat imitation of the winners and keep up with RL on a learned reward?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from accord.algorithms import D3PO, GRPO, RAFT
 from accord.feedback import Comparison, Task
-from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, Tasteful, asked, held_out, oracle, pairs, people, train
+from accord.policies.diffusion import DiffusionPolicy
+from accord.reproduce.claim import Arm, Claim, Primary
+from accord.reproduce.portraits import PRICE, SAMPLING, arm, asked, oracle, pairs, people, train
 from accord.rewards import Reward, Scores
-from accord.worlds.portraits import Looks, PromptReader, policy
+from accord.worlds.portraits import Looks, PromptReader
 from accord.worlds.portraits.proxies import read_attributes, stacked
 
 ROUNDS, PAIRS, LR, BETA, CLIP, NOISE, TESTS = 20, 12, 1e-3, 50.0, 0.3, 0.1, 192
@@ -41,31 +42,37 @@ CLAIM = Claim(
 )
 
 
-def run(arm: str, seed: int) -> Measures:
-    trained = policy(lora=8)
-    if arm == "oracle":
-        oracle(trained, seed)
-    elif arm != "base":
-        train(
-            algorithm(arm, trained, seed),
-            asked(400, seed),
-            seed,
-            steps=round(ROUNDS * DEARER) if arm == "winners" else ROUNDS,
-            batch_size=PAIRS,
-            lr=LR,
-            inner_epochs=2,
-            other=arm == "placebo",
-        )
-    return held_out(trained, seed, proxy=Tasteful(PromptReader(), seed), n=TESTS, tries=4 if arm == "oracle" else 1)
+def taught(make: Callable[[Any, int], Any], rounds: int = ROUNDS, *, other: bool = False) -> Arm:
+    """By what `make` makes of a policy and a seed, for so many rounds."""
+
+    def teach(trained: DiffusionPolicy, seed: int) -> None:
+        train(make(trained, seed), asked(400, seed), seed, steps=rounds, batch_size=PAIRS, lr=LR, inner_epochs=2,
+              other=other)  # fmt: skip
+
+    return arm(teach, n=TESTS)
 
 
-def algorithm(arm: str, trained: Any, seed: int) -> Any:
-    options: Any = {"group_size": 2, "sampling": COMMON}
-    if arm == "learned":
-        return GRPO(trained, learned(seed), **{**options, "sampling": SAMPLING})
-    if arm == "winners":
-        return RAFT(trained, Verdicts(seed), reference="base", **options)
-    return D3PO(trained, Verdicts(seed), beta=BETA, clip=None if arm == "unclipped" else CLIP, **options)
+def winners(trained: Any, seed: int) -> Any:
+    return RAFT(trained, Verdicts(seed), kl=PRICE, group_size=2, sampling=COMMON)
+
+
+def by_reward(trained: Any, seed: int) -> Any:
+    return GRPO(trained, learned(seed), kl=PRICE, group_size=2, sampling=SAMPLING)
+
+
+def d3po(trained: Any, seed: int, clip: float | None = CLIP) -> Any:
+    return D3PO(trained, Verdicts(seed), beta=BETA, clip=clip, group_size=2, sampling=COMMON)
+
+
+ARMS = {
+    "base": arm(n=TESTS),
+    "oracle": arm(oracle, n=TESTS, tries=4),
+    "winners": taught(winners, round(ROUNDS * DEARER)),
+    "learned": taught(by_reward),
+    "d3po": taught(d3po),
+    "unclipped": taught(partial(d3po, clip=None)),
+    "placebo": taught(d3po, other=True),
+}
 
 
 class Verdicts:

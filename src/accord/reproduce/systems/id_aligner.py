@@ -1,5 +1,8 @@
 """01 ID-Aligner: does reward feedback keep a person better than more denoising, by an image adapter and by LoRA alike?"""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,8 +11,9 @@ from torch import Tensor
 from accord.algorithms import IDAligner, Supervised
 from accord.feedback import Example, with_picture
 from accord.identity import IdentityConsistency, reference_vector
-from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, asked, drawn, named, oracle, quality, subject, train
+from accord.policies.diffusion import DiffusionPolicy
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.portraits import SAMPLING, Teach, asked, drawn, named, oracle, quality, subject, train
 from accord.rewards import Reward, Scores, combine
 from accord.worlds.portraits import PortraitFaces, PromptReader, Structure, policy
 from accord.worlds.portraits.generator import adapted
@@ -58,78 +62,84 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def run(arm: str, seed: int) -> Measures:
-    person, pictures, shown = subject(seed, REFERENCES)
-    return (
-        adapter(arm, seed, person, pictures) if arm.startswith("adapter") else lora(arm, seed, person, pictures, shown)
-    )
-
-
 def aesthetics() -> Reward:
     return combine({"prompt": PromptReader(), "structure": Structure()}, weights={"prompt": 0.4, "structure": 1.0})
 
 
-def lora(arm: str, seed: int, person: Tensor, pictures: Tensor, shown: Any) -> Measures:
-    trained, encoder = policy(lora=16), PortraitFaces()
-    rows = [
-        Example(prompt=t, completion=x)
-        for t, x in zip(named(describe(shown, seed, mention=0.8)), pictures, strict=True)
-    ]
-    texts = named(asked(200, seed))
-    options: Any = {"batch_size": BATCH, "lr": LR, "other": arm == "placebo"}
-    if arm != "base":
-        train(Supervised(trained), rows, seed, steps=WARM, **{**options, "lr": WARM_LR})
-    if arm == "oracle":
-        oracle(trained, seed, texts, person=person, lr=LR)
-    elif arm == "lora-denoise":
-        train(Supervised(trained), rows, seed, steps=STEPS * DEAR, **options)
-    elif arm != "base":
-        identity = IdentityConsistency(encoder, reference_vector(encoder, pictures))
-        algorithm = IDAligner(
-            trained,
-            identity,
-            aesthetics(),
-            id_weight=1.0,
-            aes_weight=1.0,
-            last=LAST,
-            sampling=SAMPLING,
-            prompts=texts,
-            recompute=False,
-        )
-        train(algorithm, rows, seed, steps=STEPS, **options)
-    return measure(trained, named(asked(TESTS, seed, "test")), seed, person, tries=4 if arm == "oracle" else 1)
+def feedback(trained: Any, identity: Reward, **options: Any) -> IDAligner:
+    return IDAligner(trained, identity, aesthetics(), id_weight=1.0, aes_weight=1.0, last=LAST, sampling=SAMPLING,
+                     recompute=False, **options)  # fmt: skip
 
 
-def adapter(arm: str, seed: int, person: Tensor, pictures: Tensor) -> Measures:
-    """Trained on other people, held_out on the subject: an adapter serves anybody."""
-    trained, encoder = adapted(), PortraitFaces()
-    if arm == "adapter-denoise":
-        train(
-            Supervised(trained),
-            portraits_of(trained, 300, seed),
-            seed,
-            steps=STEPS * DEAR,
-            batch_size=BATCH,
-            lr=ADAPTER_LR,
-        )
-    elif arm != "adapter-base":
+@dataclass(frozen=True)
+class Subject:
+    """A person with their pictures, and prompts about them."""
+
+    seed: int
+    person: Tensor
+    pictures: Tensor
+    rows: list[Example]
+    texts: list[str]
+
+
+def lora(teach: Callable[[DiffusionPolicy, Subject], None] | None = None, *, tries: int = 1) -> Arm:
+    """A LoRA for the subject that begins with denoising their pictures (but the base) and is taught so."""
+
+    def arm(seed: int) -> Measures:
+        person, pictures, shown = subject(seed, REFERENCES)
+        trained = policy(lora=16)
+        said = named(describe(shown, seed, mention=0.8))
+        rows = [Example(prompt=t, completion=x) for t, x in zip(said, pictures, strict=True)]
+        if teach is not None:
+            train(Supervised(trained), rows, seed, steps=WARM, batch_size=BATCH, lr=WARM_LR)
+            teach(trained, Subject(seed, person, pictures, rows, named(asked(200, seed))))
+        return measure(trained, named(asked(TESTS, seed, "test")), seed, person, tries)
+
+    return arm
+
+
+def by_gold(trained: DiffusionPolicy, about: Subject) -> None:
+    oracle(trained, about.seed, about.texts, person=about.person, lr=LR)
+
+
+def by_denoising(trained: DiffusionPolicy, about: Subject) -> None:
+    train(Supervised(trained), about.rows, about.seed, steps=STEPS * DEAR, batch_size=BATCH, lr=LR)
+
+
+def by_feedback(trained: DiffusionPolicy, about: Subject, *, other: bool = False) -> None:
+    faces = PortraitFaces()
+    identity = IdentityConsistency(faces, reference_vector(faces, about.pictures))
+    algorithm = feedback(trained, identity, prompts=about.texts)
+    train(algorithm, about.rows, about.seed, steps=STEPS, batch_size=BATCH, lr=LR, other=other)
+
+
+def adapter(teach: Teach | None = None) -> Arm:
+    """An image adapter, taught so on other people, and measured on the subject: it serves anybody."""
+
+    def arm(seed: int) -> Measures:
+        person, pictures, _ = subject(seed, REFERENCES)
+        trained = adapted()
+        if teach is not None:
+            teach(trained, seed)
         with torch.no_grad():
-            vectors, _ = encoder(torch.cat([subject(seed + 1000 + i, 1)[1] for i in range(100)]))
-        rows = [with_picture(t, vectors[i % 100]) for i, t in enumerate(asked(200, seed))]
-        algorithm = IDAligner(
-            trained,
-            IdentityConsistency(encoder),
-            aesthetics(),
-            id_weight=1.0,
-            aes_weight=1.0,
-            last=LAST,
-            sampling=SAMPLING,
-            recompute=False,
-        )
-        train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR)
+            vector = PortraitFaces()(pictures[:1])[0][0]
+        return measure(trained, [with_picture(t, vector) for t in asked(TESTS, seed, "test")], seed, person)
+
+    return arm
+
+
+def others_by_denoising(trained: DiffusionPolicy, seed: int) -> None:
+    rows = portraits_of(trained, 300, seed)
+    train(Supervised(trained), rows, seed, steps=STEPS * DEAR, batch_size=BATCH, lr=ADAPTER_LR)
+
+
+def others_by_feedback(trained: DiffusionPolicy, seed: int) -> None:
+    faces = PortraitFaces()
     with torch.no_grad():
-        vector = encoder(pictures[:1])[0][0]
-    return measure(trained, [with_picture(t, vector) for t in asked(TESTS, seed, "test")], seed, person)
+        vectors, _ = faces(torch.cat([subject(seed + 1000 + i, 1)[1] for i in range(100)]))
+    rows = [with_picture(t, vectors[i % 100]) for i, t in enumerate(asked(200, seed))]
+    algorithm = feedback(trained, IdentityConsistency(faces))
+    train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR)
 
 
 def measure(trained: Any, texts: list[Any], seed: int, person: Tensor, tries: int = 1) -> Measures:
@@ -137,3 +147,15 @@ def measure(trained: Any, texts: list[Any], seed: int, person: Tensor, tries: in
         return gold(prompts=prompts, person=[person] * len(prompts), **columns)
 
     return quality(texts, drawn(trained, texts, seed, SAMPLING, judge=judge, tries=tries), person=person)
+
+
+ARMS = {
+    "base": lora(),
+    "oracle": lora(by_gold, tries=4),
+    "lora-denoise": lora(by_denoising),
+    "lora": lora(by_feedback),
+    "adapter-base": adapter(),
+    "adapter-denoise": adapter(others_by_denoising),
+    "adapter": adapter(others_by_feedback),
+    "placebo": lora(partial(by_feedback, other=True)),
+}

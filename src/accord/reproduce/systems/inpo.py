@@ -1,13 +1,14 @@
 """14 InPO: do preferences teach more at the latents the model itself would make the pictures from than at random ones?"""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from accord.algorithms import DiffusionDPO, InPO, Supervised
 from accord.feedback import Comparison
-from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import Tasteful, held_out, oracle, pairs, train
-from accord.worlds.portraits import PromptReader, policy
+from accord.policies.diffusion import DiffusionPolicy
+from accord.reproduce.claim import Arm, Claim, Primary
+from accord.reproduce.portraits import arm, oracle, pairs, train
 
 PAIRS, STEPS, BATCH, LR, TESTS = 300, 120, 8, 1e-3, 192
 DPO_BETA, BETA = 200.0, 50.0
@@ -40,25 +41,23 @@ def comparisons(seed: int) -> list[Comparison]:
     return pairs(seed, PAIRS)
 
 
-def run(arm: str, seed: int) -> Measures:
-    trained = policy(lora=8)
-    if arm == "oracle":
-        oracle(trained, seed)
-    elif arm != "base":
-        steps = round(STEPS * COSTLIER) if arm == "dpo-long" else STEPS
-        train(
-            algorithm(arm, trained),
-            comparisons(seed),
-            seed,
-            steps=steps,
-            batch_size=BATCH,
-            lr=LR,
-            other=arm == "placebo",
-        )
-    return held_out(trained, seed, proxy=Tasteful(PromptReader(), seed), n=TESTS, tries=4 if arm == "oracle" else 1)
+def taught(make: Callable[[Any], Any], steps: int = STEPS, *, other: bool = False) -> Arm:
+    """By what `make` makes of a policy, from the seed's comparisons."""
+
+    def teach(trained: DiffusionPolicy, seed: int) -> None:
+        train(make(trained), comparisons(seed), seed, steps=steps, batch_size=BATCH, lr=LR, other=other)
+
+    return arm(teach, n=TESTS)
 
 
-def algorithm(arm: str, trained: Any) -> Any:
-    if arm == "sft":
-        return Supervised(trained)
-    return DiffusionDPO(trained, beta=DPO_BETA) if arm.startswith("dpo") else InPO(trained, beta=BETA)
+dpo, inpo = partial(DiffusionDPO, beta=DPO_BETA), partial(InPO, beta=BETA)
+
+ARMS = {
+    "base": arm(n=TESTS),
+    "oracle": arm(oracle, n=TESTS, tries=4),
+    "sft": taught(Supervised),
+    "dpo": taught(dpo),
+    "dpo-long": taught(dpo, round(STEPS * COSTLIER)),
+    "inpo": taught(inpo),
+    "placebo": taught(inpo, other=True),
+}

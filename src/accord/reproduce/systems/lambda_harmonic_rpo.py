@@ -1,6 +1,8 @@
 """46 lambda-harmonic RPO: does preference beside denoising, stopped by a harmonic reward, keep prompts without losing the subject?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from accord.feedback import Example
 from accord.identity import reference_vector, similarity
 from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.meter import metered
-from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.portraits import SAMPLING, asked, drawn, named, oracle, quality, subject, train
 from accord.rewards import Reward, combine, score
 from accord.worlds.portraits import PortraitFaces, PromptReader, policy
@@ -49,39 +51,71 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def run(arm: str, seed: int) -> Measures:
-    person, pictures, shown = subject(seed, REFERENCES)
-    trained = policy(lora=16)
-    texts = named(asked(PROMPTS, seed))
-    references = [
-        Example(prompt=t, completion=x)
-        for t, x in zip(named(describe(shown, seed, mention=0.8)), pictures, strict=True)
-    ]
-    with metered():
-        made = [
-            Example(prompt=t, completion=x)
-            for i in range(4)
-            for t, x in zip(texts, drawn(trained, texts, seed + i, SAMPLING), strict=True)
-        ]
-    options: Any = {"steps": STEPS, "batch_size": BATCH, "lr": LR, "other": arm == "placebo"}
-    if arm in ("denoise-stopped", "rpo", "rpo-arithmetic", "placebo"):
-        judge = harmonic(pictures, "sum" if arm == "rpo-arithmetic" else "harmonic")
-        options |= {"evaluate": liked(trained, texts, judge, seed), "evaluate_every": EVERY, "select": "reward"}
-    if arm == "oracle":
-        train(Supervised(trained), references, seed, **{**options, "steps": 150})
-        oracle(trained, seed, texts, person=person, lr=3e-4)
-    elif arm == "dreambooth-32":
-        train(
-            Supervised(trained),
-            [*references * (len(made) // REFERENCES), *made],
-            seed,
-            **{**options, "batch_size": 2 * BATCH},
-        )
-    elif arm.startswith("denoise"):
-        train(Supervised(trained), references, seed, **options)
-    elif arm != "base":
-        train(RewardPreference(trained), paired(references, made), seed, **options)
-    return measured(trained, named(asked(48, seed, "test")), seed, person)
+@dataclass(frozen=True)
+class Given:
+    """What an arm of a seed has: the subject's pictures, and pictures that the policy made of the class."""
+
+    seed: int
+    person: Tensor
+    pictures: Tensor
+    references: list[Example]
+    made: list[Example]
+    texts: list[str]
+
+
+Lesson = Callable[[DiffusionPolicy, Given], None]
+
+
+def subjects(lesson: Lesson | None = None) -> Arm:
+    """A policy with a fresh LoRA after a lesson about the seed's subject."""
+
+    def arm(seed: int) -> Measures:
+        person, pictures, shown = subject(seed, REFERENCES)
+        trained, texts = policy(lora=16), named(asked(PROMPTS, seed))
+        references = examples(named(describe(shown, seed, mention=0.8)), pictures)
+        with metered():
+            made = [e for i in range(4) for e in examples(texts, drawn(trained, texts, seed + i, SAMPLING))]
+        if lesson is not None:
+            lesson(trained, Given(seed, person, pictures, references, made, texts))
+        return measured(trained, named(asked(48, seed, "test")), seed, person)
+
+    return arm
+
+
+def examples(texts: Sequence[str], pictures: Iterable[Tensor]) -> list[Example]:
+    return [Example(prompt=t, completion=x) for t, x in zip(texts, pictures, strict=True)]
+
+
+def by_gold(trained: DiffusionPolicy, given: Given) -> None:
+    fitted(Supervised(trained), given.references, given, steps=150)
+    oracle(trained, given.seed, given.texts, person=given.person, lr=3e-4)
+
+
+def denoise(trained: DiffusionPolicy, given: Given, *, stop: str | None = None) -> None:
+    """Denoising of the subject's pictures, stopped by the reward of that name."""
+    fitted(Supervised(trained), given.references, given, **stopping(trained, given, stop))
+
+
+def dreambooth(trained: DiffusionPolicy, given: Given) -> None:
+    rows = [*given.references * (len(given.made) // REFERENCES), *given.made]
+    fitted(Supervised(trained), rows, given, batch_size=2 * BATCH)
+
+
+def rpo(trained: DiffusionPolicy, given: Given, *, stop: str | None = "harmonic", other: bool = False) -> None:
+    options = stopping(trained, given, stop)
+    fitted(RewardPreference(trained), paired(given.references, given.made), given, other=other, **options)
+
+
+def fitted(algorithm: Any, rows: Sequence[Any], given: Given, **options: Any) -> None:
+    train(algorithm, rows, given.seed, **{"steps": STEPS, "batch_size": BATCH, "lr": LR, **options})
+
+
+def stopping(trained: DiffusionPolicy, given: Given, how: str | None) -> dict[str, Any]:
+    """Options by which training keeps the checkpoint that the reward likes most."""
+    if how is None:
+        return {}
+    look = liked(trained, given.texts, harmonic(given.pictures, how), given.seed)
+    return {"evaluate": look, "evaluate_every": EVERY, "select": "reward"}
 
 
 def measured(trained: DiffusionPolicy, texts: list[str], seed: int, person: Tensor) -> Measures:
@@ -126,3 +160,16 @@ def liked(trained: DiffusionPolicy, texts: list[str], reward: Reward, seed: int)
         return {"reward": float(score(reward, prompts=texts * 4, completions=images).values.mean())}
 
     return evaluate
+
+
+ARMS = {
+    "base": subjects(),
+    "oracle": subjects(by_gold),
+    "denoise": subjects(denoise),
+    "denoise-stopped": subjects(partial(denoise, stop="harmonic")),
+    "dreambooth-32": subjects(dreambooth),
+    "rpo-unstopped": subjects(partial(rpo, stop=None)),
+    "rpo": subjects(rpo),
+    "rpo-arithmetic": subjects(partial(rpo, stop="sum")),
+    "placebo": subjects(partial(rpo, other=True)),
+}

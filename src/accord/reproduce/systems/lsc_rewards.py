@@ -4,7 +4,9 @@ By best-of-n, where every arm has exactly the same KL (log n - (n-1)/n) for each
 the card asks for. Two reward models learn from people who look at content only, or at manner only.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from accord.evaluation import best_of_n_curve
 from accord.policies import Rollouts
 from accord.policies.meter import metered
-from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import OTHER
 from accord.rewards import BradleyTerry, References, score
 from accord.worlds.letters import ASPECTS, gold, policy, population, tasks
@@ -39,33 +41,42 @@ CLAIM = Claim(
 )
 
 
-def run(arm: str, seed: int) -> Measures:
-    drawn = pool(seed, seed + (OTHER if arm == "placebo" else 0))
-    prompts = [str(p) for p in drawn.prompt_of_each()]
-    wins = both_beaten(drawn, seed)
-    if arm == "base":
-        return {"gold": float(wins.mean())}
-    if arm == "oracle":
-        chooser = wins + 1e-3 * gold(prompts=prompts, completions=drawn.completions).values.reshape(wins.shape)
-    else:
-        said = {
-            name: score(m, prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).values.reshape(
-                wins.shape
-            )
-            for name, m in rewards(seed).items()
+Said = dict[str, Tensor]
+Choose = Callable[[Said, Rollouts, int], Tensor]
+"""From what the reward of each property says of the answers, and the seed, to what chooses among them."""
+
+
+def chosen(choose: Choose, *, other: bool = False) -> Arm:
+    def arm(seed: int) -> Measures:
+        drawn = pool(seed, seed + (OTHER if other else 0))
+        wins = both_beaten(drawn, seed)
+        samples: dict[str, Any] = {"prompts": [str(p) for p in drawn.prompt_of_each()], "completions": drawn.completions,
+                                   "group": drawn.group.tolist()}  # fmt: skip
+        said = {name: score(m, **samples).values.reshape(wins.shape) for name, m in rewards(seed).items()}
+        rows = best_of_n_curve(choose(said, drawn, seed), {"gold": wins}, NS)
+        return {
+            "gold": sum(r["gold"] for r in rows) / len(rows),
+            **{f"gold@{n}": r["gold"] for n, r in zip(NS, rows, strict=True)},
         }
-        chooser = combine(arm, said, seed, drawn)
-    rows = best_of_n_curve(chooser, {"gold": wins}, NS)
-    return {
-        "gold": sum(r["gold"] for r in rows) / len(rows),
-        **{f"gold@{n}": r["gold"] for n, r in zip(NS, rows, strict=True)},
-    }
+
+    return arm
 
 
-def combine(arm: str, said: dict[str, Tensor], seed: int, drawn: Rollouts) -> Tensor:
-    if arm.startswith("raw-"):
-        w = float(arm.removeprefix("raw-"))
-        return w * said["content"] + (1 - w) * said["manner"]
+def base(seed: int) -> Measures:
+    return {"gold": float(both_beaten(pool(seed, seed), seed).mean())}
+
+
+def truth(said: Said, drawn: Rollouts, seed: int) -> Tensor:
+    wins = both_beaten(drawn, seed)
+    prompts = [str(p) for p in drawn.prompt_of_each()]
+    return wins + 1e-3 * gold(prompts=prompts, completions=drawn.completions).values.reshape(wins.shape)
+
+
+def raw(weight: float) -> Choose:
+    return lambda said, drawn, seed: weight * said["content"] + (1 - weight) * said["manner"]
+
+
+def lsc(said: Said, drawn: Rollouts, seed: int) -> Tensor:
     centred = [logsigmoid(r - references(seed)[name].level(drawn.prompts)[:, None]) for name, r in said.items()]
     return torch.stack(centred).sum(0)
 
@@ -124,3 +135,12 @@ def both_beaten(drawn: Rollouts, seed: int) -> Tensor:
         gap = own[name] - theirs[drawn.group]
         wins = wins * torch.where(gap.abs() < 1e-6, 0.5, (gap > 0).float())
     return wins.reshape(len(drawn.prompts), -1)
+
+
+ARMS = {
+    "base": base,
+    "oracle": chosen(truth),
+    **{f"raw-{w}": chosen(raw(w)) for w in WEIGHTS},
+    "lsc": chosen(lsc),
+    "placebo": chosen(lsc, other=True),
+}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from accord.policies.meter import metered
-from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import OTHER, base, on_policy, proxy, rloo
 from accord.rewards import References, Reward, par, standardise
 from accord.worlds.letters import gold, policy, tasks
@@ -49,16 +49,25 @@ def references(seed: int, m: int) -> References:
         return References.sample(proxy(seed), policy(), prompts, m, SAMPLING, seed=seed)
 
 
-def run(arm: str, seed: int) -> Measures:
-    if arm == "base":
-        return base(seed)
-    raw = proxy(seed)
-    made: dict[str, Callable[[], Reward]] = {
-        "oracle": lambda: gold,
-        "standardised": lambda: standardise(raw),
-        "par": lambda: par(raw, references(seed, 1)),
-        "placebo": lambda: par(raw, references(seed, 1)),
-    }
-    reward = made.get(arm, lambda: raw)()
-    return on_policy(rloo(MATCHED_KL if arm == "vanilla-kl" else 0.02), reward, seed, steps=STEPS, lr=LR,
-                     randomness=seed + OTHER if arm == "placebo" else None)  # fmt: skip
+def trained_on(make: Callable[[int], Reward], kl: float = 0.02, *, other: bool = False) -> Arm:
+    """The policy after training on the reward that `make` makes of a seed."""
+
+    def arm(seed: int) -> Measures:
+        return on_policy(rloo(kl), make(seed), seed, steps=STEPS, lr=LR, randomness=seed + OTHER if other else None)
+
+    return arm
+
+
+def centred(seed: int) -> Reward:
+    return par(proxy(seed), references(seed, 1))
+
+
+ARMS = {
+    "base": base,
+    "oracle": trained_on(lambda seed: gold),
+    "vanilla": trained_on(proxy),
+    "standardised": trained_on(lambda seed: standardise(proxy(seed))),
+    "vanilla-kl": trained_on(proxy, MATCHED_KL),
+    "par": trained_on(centred),
+    "placebo": trained_on(centred, other=True),
+}

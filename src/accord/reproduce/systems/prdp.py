@@ -1,12 +1,14 @@
 """11 PRDP: is predicting reward differences as good as DDPO on few prompts, and better on many that are rarely seen?"""
 
+from collections.abc import Callable
 from typing import Any
 
 from accord.algorithms import GRPO, PRDP
-from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import SAMPLING, Tasteful, asked, drawn, held_out, oracle, quality, train
+from accord.policies.diffusion import DiffusionPolicy
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.portraits import PRICE, SAMPLING, Tasteful, arm, asked, drawn, oracle, quality, train
 from accord.rewards import Reward
-from accord.worlds.portraits import PromptReader, policy
+from accord.worlds.portraits import PromptReader
 from accord.worlds.portraits.gold import gold
 
 STEPS, BATCH, GROUP, LR, BETA, CLIP, TESTS = 15, 4, 6, 1e-3, 0.02, 0.5, 192
@@ -32,31 +34,36 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def run(arm: str, seed: int) -> Measures:
-    trained = policy(lora=8)
-    texts = asked(FEW if arm.endswith("few") else MANY, seed)
-    if arm == "oracle":
-        oracle(trained, seed)
-    elif arm != "base":
-        reward = Tasteful(PromptReader(), seed)
-        train(
-            algorithm(arm, trained, reward),
-            texts,
-            seed,
-            steps=STEPS,
-            batch_size=BATCH,
-            inner_epochs=2,
-            lr=LR,
-            other=arm == "placebo",
-        )
-    found = held_out(trained, seed, proxy=Tasteful(PromptReader(), seed), n=TESTS, tries=4 if arm == "oracle" else 1)
+def taught(make: Callable[[Any, Reward], Any], prompts: int = MANY, *, other: bool = False) -> Arm:
+    """By what `make` makes of a policy and a reward, on so many prompts."""
+
+    def teach(trained: DiffusionPolicy, seed: int) -> None:
+        train(make(trained, Tasteful(PromptReader(), seed)), asked(prompts, seed), seed, steps=STEPS, batch_size=BATCH,
+              inner_epochs=2, lr=LR, other=other)  # fmt: skip
+
+    return arm(teach, n=TESTS, more=seen)
+
+
+def seen(trained: DiffusionPolicy, seed: int) -> Measures:
+    """Gold on the few prompts that some arms train on."""
     few = asked(FEW, seed) * (TESTS // FEW)
-    return {**found, "seen": quality(few, drawn(trained, few, seed, SAMPLING), judge=Tasteful(gold, seed))["gold"]}
+    return {"seen": quality(few, drawn(trained, few, seed, SAMPLING), judge=Tasteful(gold, seed))["gold"]}
 
 
-def algorithm(arm: str, trained: Any, reward: Reward) -> Any:
-    options: Any = {"group_size": GROUP, "sampling": SAMPLING}
-    if arm.startswith("ddpo"):
-        # The reference's pass is PRDP's price: DDPO pays it too, as a measured KL.
-        return GRPO(trained, reward, normalise="tokens", **options)
-    return PRDP(trained, reward, beta=BETA, clip=CLIP, reduce="mean", **options)
+def ddpo(trained: Any, reward: Reward) -> Any:
+    return GRPO(trained, reward, normalise="tokens", kl=PRICE, group_size=GROUP, sampling=SAMPLING)
+
+
+def prdp(trained: Any, reward: Reward) -> Any:
+    return PRDP(trained, reward, beta=BETA, clip=CLIP, reduce="mean", group_size=GROUP, sampling=SAMPLING)
+
+
+ARMS = {
+    "base": arm(n=TESTS, more=seen),
+    "oracle": arm(oracle, n=TESTS, tries=4, more=seen),
+    "ddpo": taught(ddpo),
+    "prdp": taught(prdp),
+    "ddpo-few": taught(ddpo, FEW),
+    "prdp-few": taught(prdp, FEW),
+    "placebo": taught(prdp, other=True),
+}

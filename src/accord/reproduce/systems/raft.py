@@ -4,6 +4,7 @@ Fluency is compared at equal reward: each arm records its path of (proxy reward,
 and the measure is the log-perplexity on that path where the proxy first reaches the fixed TARGET (its end, if never).
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 
@@ -14,7 +15,7 @@ from accord.engine import Rows, Step, fit
 from accord.feedback import Example
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
-from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import OTHER, answers, kl, proxy
 from accord.rewards import Reward, Scores, score
 from accord.worlds.letters import compose, gold, parse_request, policy, tasks
@@ -34,36 +35,40 @@ CLAIM = Claim(
 )
 
 
-def run(arm: str, seed: int) -> Measures:
-    trained = policy()
-    path: list[tuple[float, float]] = []
+def flawed(seed: int) -> Reward:
+    return proxy(seed, flaw=FLAW)
 
-    def look(step: int) -> Measures:
+
+def stages(method: Callable[..., Rollout] | None = None, reward: Callable[[int], Reward] = flawed, *,
+           other: bool = False) -> Arm:  # fmt: skip
+    """The policy after its stages by a method (none: the base) on the reward that is made of a seed."""
+
+    def arm(seed: int) -> Measures:
+        trained = policy()
+        path: list[tuple[float, float]] = []
+
+        def look(step: int) -> Measures:
+            with metered():
+                path.append((liked(trained, seed), nll(trained, seed)))
+            return {"proxy": path[-1][0]}
+
+        look(0)
+        if method is not None:
+            algorithm = method(trained, reward(seed), group_size=K, sampling=SAMPLING)
+            fit(algorithm, tasks(400, seed=seed + 1), steps=STAGES, batch_size=PROMPTS, inner_epochs=2, lr=LR,
+                seed=seed + (OTHER if other else 0), evaluate=look, evaluate_every=2, progress=False)  # fmt: skip
         with metered():
-            path.append((liked(trained, seed), nll(trained, seed)))
-        return {"proxy": path[-1][0]}
+            return {**answers(trained, seed), "kl": kl(trained, seed), "proxy": path[-1][0], "nll": at_rise(path),
+                    "nll_at_end": path[-1][1]}  # fmt: skip
 
-    look(0)
-    if arm != "base":
-        fit(algorithm(arm, trained, seed), tasks(400, seed=seed + 1), steps=STAGES, batch_size=PROMPTS, inner_epochs=2,
-            lr=LR, seed=seed + (OTHER if arm == "placebo" else 0), evaluate=look, evaluate_every=2, progress=False)  # fmt: skip
-    with metered():
-        return {**answers(trained, seed), "kl": kl(trained, seed), "proxy": path[-1][0], "nll": at_rise(path),
-                "nll_at_end": path[-1][1]}  # fmt: skip
-
-
-def algorithm(arm: str, trained: LanguagePolicy, seed: int) -> Rollout:
-    reward: Reward = gold if arm == "oracle" else Coin(seed) if arm == "random" else proxy(seed, flaw=FLAW)
-    if arm == "grpo":
-        return GRPO(trained, reward, group_size=K, sampling=SAMPLING)
-    return RAFT(trained, reward, group_size=K, sampling=SAMPLING)
+    return arm
 
 
 class Coin:
     """Scores at random, at the proxy's price: the control samples and scores as much and keeps anyone."""
 
     def __init__(self, seed: int) -> None:
-        self.random, self.proxy = Random(seed), proxy(seed, flaw=FLAW)
+        self.random, self.proxy = Random(seed), flawed(seed)
 
     def __call__(self, **samples: object) -> list[float]:
         return [self.random.random() for _ in score(self.proxy, **samples).values]  # type: ignore[arg-type]
@@ -73,7 +78,7 @@ def liked(trained: LanguagePolicy, seed: int) -> float:
     """Mean proxy reward on held-out requests."""
     asked = [t.prompt for t in tasks(100, seed=seed, split="test")]
     drawn = trained.sample(asked, 1, SAMPLING, seed=seed + 3)
-    said: Scores = score(proxy(seed, flaw=FLAW), prompts=asked, completions=drawn.completions)
+    said: Scores = score(flawed(seed), prompts=asked, completions=drawn.completions)
     return float(said.values.mean())
 
 
@@ -93,3 +98,13 @@ def at_rise(path: list[tuple[float, float]]) -> float:
         if r1 - start >= RISE:
             return float(np.interp(start + RISE, [r0, r1], [n0, n1]))
     return path[-1][1]
+
+
+ARMS = {
+    "base": stages(),
+    "oracle": stages(RAFT, lambda seed: gold),
+    "random": stages(RAFT, Coin),
+    "raft": stages(RAFT),
+    "grpo": stages(GRPO),
+    "placebo": stages(RAFT, other=True),
+}

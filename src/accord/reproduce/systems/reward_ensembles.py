@@ -6,7 +6,8 @@ Members are tiny models, pretrained from several seeds; each draw of members tra
 The single model is about five times as large, so that training and scoring cost all arms the same.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from accord.evaluation import best_of_n_curve
 from accord.policies import LanguagePolicy, Rollouts
 from accord.policies.loading import cache_folder
 from accord.policies.meter import metered
-from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import FLAW, OTHER, held_out, quality, rloo, verdicts
 from accord.rewards import BradleyTerry, Ensemble, Reward, score
 from accord.worlds.letters import gold, policy, tasks
@@ -51,28 +52,34 @@ CLAIM = Claim(
     ),
 )
 
-TRAINED = ("oracle", "single", "finetune", "pretrain")
+
+def chosen(reward: Callable[[int], Reward], *, on_policy: bool = False) -> Arm:
+    """The best of 64 by the reward that is made of a seed; beside it, where asked, how a policy fares that trains on it."""
+
+    def arm(seed: int) -> Measures:
+        drawn, chooser = pool(seed), reward(seed)
+        prompts = [str(p) for p in drawn.prompt_of_each()]
+        said: Tensor = score(chooser, prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).values
+        said = said.reshape(PROMPTS, N)
+        true = gold(prompts=prompts, completions=drawn.completions).values.reshape(PROMPTS, N)
+        rows = best_of_n_curve(said, {"gold": true}, NS)
+        curves = {f"best-of-n gold@{n}": row["gold"] for n, row in zip(NS, rows, strict=True)}
+        best = [i * N + int(j) for i, j in enumerate(said.argmax(-1))]
+        if on_policy:
+            with metered():
+                curves |= trained(chooser, seed)
+        return {**quality([prompts[i] for i in best], [drawn.completions[i] for i in best]), **curves}
+
+    return arm
 
 
-def run(arm: str, seed: int) -> Measures:
+def base(seed: int) -> Measures:
+    """All 64 answers alike."""
     drawn = pool(seed)
-    prompts = [str(p) for p in drawn.prompt_of_each()]
-    if arm == "base":
-        return quality(prompts, drawn.completions)
-    chooser: Reward = gold if arm == "oracle" else reward(arm, seed)
-    said: Tensor = score(chooser, prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).values
-    said = said.reshape(PROMPTS, N)
-    true = gold(prompts=prompts, completions=drawn.completions).values.reshape(PROMPTS, N)
-    rows = best_of_n_curve(said, {"gold": true}, NS)
-    curves = {f"best-of-n gold@{n}": row["gold"] for n, row in zip(NS, rows, strict=True)}
-    best = [i * N + int(j) for i, j in enumerate(said.argmax(-1))]
-    if arm in TRAINED:
-        with metered():
-            curves |= on_policy(chooser, seed)
-    return {**quality([prompts[i] for i in best], [drawn.completions[i] for i in best]), **curves}
+    return quality([str(p) for p in drawn.prompt_of_each()], drawn.completions)
 
 
-def on_policy(liked: Reward, seed: int) -> Measures:
+def trained(liked: Reward, seed: int) -> Measures:
     """Gold and the reward itself while a policy trains on it: outside the arms' compute, which is that of best-of-n."""
     trained, curves = policy(), {}
 
@@ -88,19 +95,21 @@ def on_policy(liked: Reward, seed: int) -> Measures:
     return curves
 
 
-def reward(arm: str, seed: int) -> Reward:
-    """The arm's reward, trained anew: every arm pays for its own members."""
-    first = seed % POOL
-    if arm == "single":
-        return member(seed, pretrained(first % 4, *LARGE), 0)
-    if arm == "one-small":
-        return member(seed, pretrained(first, *SMALL), 0)
-    same = arm == "finetune"
-    shift = OTHER if arm == "placebo" else 0
-    members = [
-        member(seed, pretrained(first if same else (first + i) % POOL, *SMALL), i + shift) for i in range(MEMBERS)
-    ]
-    return Ensemble(members)
+# The arms' rewards, trained anew: every arm pays for its own members.
+
+
+def one_small(seed: int) -> Reward:
+    return member(seed, pretrained(seed % POOL, *SMALL), 0)
+
+
+def one_large(seed: int) -> Reward:
+    return member(seed, pretrained(seed % POOL % 4, *LARGE), 0)
+
+
+def five(seed: int, *, pretraining: bool, other: bool = False) -> Reward:
+    """An ensemble whose members differ in pretraining, or in fine-tuning alone."""
+    starts = [(seed % POOL + i * pretraining) % POOL for i in range(MEMBERS)]
+    return Ensemble([member(seed, pretrained(s, *SMALL), i + OTHER * other) for i, s in enumerate(starts)])
 
 
 def member(seed: int, start: Path, number: int) -> BradleyTerry:
@@ -123,3 +132,14 @@ def pool(seed: int) -> Rollouts:
     """64 answers of the base to each held-out request, shared by all arms."""
     with metered():
         return policy().sample([t.prompt for t in tasks(PROMPTS, seed=seed, split="test")], N, SAMPLING, seed=seed)
+
+
+ARMS = {
+    "base": base,
+    "oracle": chosen(lambda seed: gold, on_policy=True),
+    "one-small": chosen(one_small),
+    "single": chosen(one_large, on_policy=True),
+    "finetune": chosen(partial(five, pretraining=False), on_policy=True),
+    "pretrain": chosen(partial(five, pretraining=True), on_policy=True),
+    "placebo": chosen(partial(five, pretraining=True, other=True)),
+}

@@ -1,15 +1,18 @@
 """23 RLCM: is policy gradient on a consistency model's four steps better than DDPO's on the diffusion model, at equal compute?"""
 
+from functools import partial
 from typing import Any
 
 from accord.algorithms import DDPO, RLCM
-from accord.policies.diffusion import Denoising
-from accord.reproduce.claim import Claim, Measures, Primary
-from accord.reproduce.portraits import Tasteful, asked, held_out, oracle, train
+from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.portraits import Tasteful, Teach, asked, held_out, oracle, train
 from accord.worlds.portraits import PromptReader, policy
+from accord.worlds.portraits.generator import Kind
 
 LR, CLIP, FEW, TESTS = 5e-4, 1e-3, 12, 192
 SHORT = Denoising(steps=4, guidance=1.0, average=True)
+HALF = Denoising(steps=2, guidance=1.0, average=True)
 LONG = Denoising(steps=16, guidance=1.0, eta=1.0, average=True)
 SHORT_UPDATES, LONG_UPDATES, PROMPTS, GROUP = 24, 6, 6, 4
 
@@ -33,27 +36,43 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def run(arm: str, seed: int) -> Measures:
-    long = arm == "ddpo"
-    trained = policy("unet" if long else "consistency", lora=8)
-    sampling = LONG if long else SHORT
-    half = Denoising(steps=2, guidance=1.0, average=True)
+def gains(kind: Kind, sampling: Denoising, teach: Teach | None = None, *, few: bool = True, tries: int = 1) -> Arm:
+    """A policy of this kind, taught so, with what its gold gained.
 
-    def seen(sampling: Denoising, **more: Any) -> Measures:
-        return held_out(trained, seed, sampling=sampling, n=TESTS, **more)
+    Args:
+        few: whether it takes few steps: then it is asked, too, how much more than four fifths of the gain half of them keep.
+    """
 
-    start = seen(sampling)["gold"]
-    halved = 0.0 if long else seen(half)["gold"]
-    if arm == "oracle":
-        oracle(trained, seed, sampling=SHORT)
-    elif arm != "base":
-        reward = Tasteful(PromptReader(), seed)
-        make: Any = DDPO if long else RLCM
-        algorithm = make(trained, reward, sampling=sampling, group_size=GROUP, clip=CLIP)
-        train(algorithm, asked(FEW, seed), seed, steps=LONG_UPDATES if long else SHORT_UPDATES, batch_size=PROMPTS, lr=LR, inner_epochs=2,
-              other=arm == "placebo")  # fmt: skip
-    found = seen(sampling, proxy=Tasteful(PromptReader(), seed), tries=4 if arm == "oracle" else 1)
-    gain = found["gold"] - start
-    # How much more than four fifths of the gain is left with half the steps.
-    kept = 0.0 if long or arm == "base" else seen(half)["gold"] - halved - 0.8 * gain
-    return {**found, "gain": gain, "kept": kept}
+    def arm(seed: int) -> Measures:
+        trained = policy(kind, lora=8)
+
+        def seen(sampling: Denoising, **more: Any) -> Measures:
+            return held_out(trained, seed, sampling=sampling, n=TESTS, **more)
+
+        start = seen(sampling)["gold"]
+        halved = seen(HALF)["gold"] if few else 0.0
+        if teach is not None:
+            teach(trained, seed)
+        found = seen(sampling, proxy=Tasteful(PromptReader(), seed), tries=tries)
+        gain = found["gold"] - start
+        kept = seen(HALF)["gold"] - halved - 0.8 * gain if few and teach is not None else 0.0
+        return {**found, "gain": gain, "kept": kept}
+
+    return arm
+
+
+def updates(make: Any, sampling: Denoising, steps: int, *, other: bool = False) -> Teach:
+    def teach(trained: DiffusionPolicy, seed: int) -> None:
+        algorithm = make(trained, Tasteful(PromptReader(), seed), sampling=sampling, group_size=GROUP, clip=CLIP)
+        train(algorithm, asked(FEW, seed), seed, steps=steps, batch_size=PROMPTS, lr=LR, inner_epochs=2, other=other)
+
+    return teach
+
+
+ARMS = {
+    "base": gains("consistency", SHORT),
+    "oracle": gains("consistency", SHORT, partial(oracle, sampling=SHORT), tries=4),
+    "ddpo": gains("unet", LONG, updates(DDPO, LONG, LONG_UPDATES), few=False),
+    "rlcm": gains("consistency", SHORT, updates(RLCM, SHORT, SHORT_UPDATES)),
+    "placebo": gains("consistency", SHORT, updates(RLCM, SHORT, SHORT_UPDATES, other=True)),
+}

@@ -4,15 +4,15 @@ DPO's beta and RPO's eta are each chosen from a grid of three, on other seeds, b
 on answers against the base's (never by the gold).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from statistics import fmean
-from typing import Any
 
 from accord.algorithms import DPO, RPO
 from accord.engine import Rows, Step, fit
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
-from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import OTHER, answers, kl, on_policy, rloo, verdicts
 from accord.worlds.letters import gold, policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
@@ -33,45 +33,54 @@ CLAIM = Claim(
 )
 
 
-def run(arm: str, seed: int) -> Measures:
-    if arm == "base":
-        return {**answers(policy(), seed), "shift_chosen": 0.0}
-    if arm == "oracle":
-        return {**on_policy(rloo(), gold, seed, steps=60, lr=LR), "shift_chosen": 0.0}
-    with metered():
-        chosen = tuned("dpo" if arm == "dpo" else "rpo")
-    trained = train(arm, seed, chosen)
-    with metered():
-        return {
-            **answers(trained, seed),
-            "kl": kl(trained, seed),
-            "shift_chosen": shift(trained, seed),
-            "setting": chosen,
-        }
+def base(seed: int) -> Measures:
+    return {**answers(policy(), seed), "shift_chosen": 0.0}
 
 
-def train(arm: str, seed: int, setting: float) -> LanguagePolicy:
+def by_gold(seed: int) -> Measures:
+    return {**on_policy(rloo(), gold, seed, steps=60, lr=LR), "shift_chosen": 0.0}
+
+
+def dpo(trained: LanguagePolicy, beta: float) -> DPO:
+    return DPO(trained, beta=beta)
+
+
+def rpo(trained: LanguagePolicy, eta: float) -> RPO:
+    return RPO(trained, beta=BETA, eta=eta)
+
+
+Make = Callable[[LanguagePolicy, float], DPO | RPO]
+
+
+def preferring(make: Make, grid: tuple[float, ...], *, other: bool = False) -> Arm:
+    """The policy after training at the grid's best setting."""
+
+    def arm(seed: int) -> Measures:
+        with metered():
+            setting = tuned(make, grid)
+        trained = train(make, seed, setting, other=other)
+        with metered():
+            return {
+                **answers(trained, seed),
+                "kl": kl(trained, seed),
+                "shift_chosen": shift(trained, seed),
+                "setting": setting,
+            }
+
+    return arm
+
+
+def train(make: Make, seed: int, setting: float, *, other: bool = False) -> LanguagePolicy:
     trained = policy()
-    data = verdicts(seed, PAIRS, NO_FLAW, NOISE)
-    options: dict[str, Any] = {"beta": setting} if arm == "dpo" else {"beta": BETA, "eta": setting}
-    algorithm = (DPO if arm == "dpo" else RPO)(trained, **options)
-    fit(
-        algorithm,
-        data,
-        steps=STEPS,
-        batch_size=BATCH,
-        lr=LR,
-        seed=seed + (OTHER if arm == "placebo" else 0),
-        progress=False,
-    )
+    fit(make(trained, setting), verdicts(seed, PAIRS, NO_FLAW, NOISE), steps=STEPS, batch_size=BATCH, lr=LR,
+        seed=seed + OTHER * other, progress=False)  # fmt: skip
     return trained.eval()
 
 
 @lru_cache
-def tuned(method: str) -> float:
+def tuned(make: Make, grid: tuple[float, ...]) -> float:
     """The grid's value with the best verdicts on the tuning seeds."""
-    grid = BETAS if method == "dpo" else ETAS
-    return max(grid, key=lambda value: fmean(preferred(train(method, s, value), s) for s in TUNING))
+    return max(grid, key=lambda value: fmean(preferred(train(make, s, value), s) for s in TUNING))
 
 
 def preferred(trained: LanguagePolicy, seed: int) -> float:
@@ -89,3 +98,12 @@ def shift(trained: LanguagePolicy, seed: int) -> float:
     return (
         probe(probe.experience(Rows(verdicts(seed, PAIRS, NO_FLAW, NOISE)), Step(0, 0))).metrics["shift_chosen"].value
     )
+
+
+ARMS = {
+    "base": base,
+    "oracle": by_gold,
+    "dpo": preferring(dpo, BETAS),
+    "rpo": preferring(rpo, ETAS),
+    "placebo": preferring(rpo, ETAS, other=True),
+}
