@@ -43,9 +43,12 @@ class NamesBeforeFiles(griffe.Extension):
         folders = [pkg]
         for folder in folders:
             folders += [m for m in folder.members.values() if isinstance(m, griffe.Module)]
-        for folder in folders:
-            for name in map(str, folder.exports or ()):
-                named = folder.members.get(name)
-                file = named.target if isinstance(named, griffe.Alias) and named.resolved else named
-                if isinstance(file, griffe.Module) and name in file.members:
-                    folder.members[name] = file.members[name]
+        for folder in reversed(folders):  # what a folder imports from one within it is in place by then
+            hidden = [n for n, m in folder.members.items() if _is_file(m) and n in folder.imports]
+            paths = {n: folder.imports[n].removeprefix(f"{pkg.path}.") for n in hidden}
+            folder.members |= {n: m for n, path in paths.items() if path != n and not _is_file(m := pkg[path])}
+
+
+def _is_file(member: Any) -> bool:
+    """Whether a name stands for a module, by itself or as what was imported from elsewhere."""
+    return isinstance(member.target if isinstance(member, griffe.Alias) and member.resolved else member, griffe.Module)
