@@ -276,8 +276,8 @@ def test_a_policy_moves_whole(family: str, dtype: torch.dtype, far: torch.device
 
 
 def test_a_frozen_reference_goes_where_its_algorithm_goes(far: torch.device) -> None:
-    algorithm = a.GRPO(policy("sd"), brightness, group_size=2, sampling=SDE)
-    twin = algorithm.reference._policy  # type: ignore[union-attr]
+    algorithm = a.GRPO(policy("sd"), brightness, kl=0.1, group_size=2, sampling=SDE)
+    twin = algorithm.reference.policy._policy  # type: ignore[union-attr]
     assert twin is not algorithm.policy
     algorithm.to(far)
     assert {w.device for w in twin.parameters()} == {far}

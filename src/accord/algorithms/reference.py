@@ -14,6 +14,7 @@ from accord.errors import ConfigError
 from accord.feedback import prompt_key
 from accord.losses import LogProbs
 from accord.policies.base import Group, Policy, Rollouts
+from accord.policies.capabilities import Freezes
 from accord.policies.placement import Aside
 
 Which = Policy | str | Path | Literal["base", "now"]
@@ -31,7 +32,7 @@ class Reference(nn.Module):
             and model. by_step: keep them step by step.
     """
 
-    def __init__(self, policy: Any, which: Which = "base", *, store: str | Path | None = None, by_step: bool = False) -> None:  # fmt: skip
+    def __init__(self, policy: Freezes, which: Which = "base", *, store: str | Path | None = None, by_step: bool = False) -> None:  # fmt: skip
         super().__init__()
         frozen = policy.freeze(str(which)) if isinstance(which, str | Path) else which
         self._policy, self._which = Aside(frozen), str(which) if isinstance(which, str | Path) else type(which).__name__

@@ -12,6 +12,7 @@ from accord.evaluation.pictures import diversity, save_picture
 from accord.evaluation.text import distinct
 from accord.feedback import prompt_of, text_of
 from accord.policies.base import Rollouts
+from accord.policies.capabilities import Samples
 from accord.rewards import Reward
 from accord.rewards.reward import reward_columns, score_drawn
 
@@ -31,7 +32,7 @@ class Probe:
         reference: for the KL of an answer.
     """
 
-    def __init__(self, policy: Any, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Any = None,
+    def __init__(self, policy: Samples, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Any = None,
                  *, n: int = 1, seed: int = 0, folder: str | Path | None = None, reference: Compares | None = None) -> None:  # fmt: skip
         self.policy, self.rewards, self.n, self.seed = policy, dict(rewards), n, seed
         self.sampling = sampling or policy.sampling_kind()

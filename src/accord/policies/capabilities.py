@@ -15,7 +15,13 @@ from accord.losses import LogProbs
 from accord.policies.base import Group, Prompt, Rollouts
 
 
-class Samples(Protocol):
+class Freezes(Protocol):
+    """makes frozen twins of itself"""
+
+    def freeze(self, which: str = "base") -> Any: ...
+
+
+class Samples(Freezes, Protocol):
     """draws completions and gives the log-probs of what it drew"""
 
     @property
@@ -23,15 +29,13 @@ class Samples(Protocol):
     def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Any = ..., *, seed: int = 0,
                context: dict[str, list[Any]] | None = None) -> Rollouts: ...  # fmt: skip
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]: ...
-    def freeze(self, which: str = "base") -> Any: ...
 
 
-class Likelihood(Protocol):
+class Likelihood(Freezes, Protocol):
     """says how likely it finds completions that it is given"""
 
     def draw(self, groups: Sequence[Group], seed: int) -> Any: ...
     def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs: ...
-    def freeze(self, which: str = "base") -> Any: ...
 
 
 class States(Protocol):

@@ -10,6 +10,7 @@ from torch import Tensor
 from accord.errors import FeedbackError, RewardError
 from accord.feedback import columns_of
 from accord.policies.base import Rollouts
+from accord.policies.capabilities import Samples
 from accord.rewards.scores import Scores
 
 
@@ -51,7 +52,7 @@ def score(reward: Reward, *, prompts: Sequence[Any], completions: Any, batch_siz
     return parts[0] if len(parts) == 1 else Scores.concat(parts)
 
 
-def score_drawn(reward: Reward, drawn: Rollouts, policy: Any, *, batch_size: int | None = None) -> Scores:
+def score_drawn(reward: Reward, drawn: Rollouts, policy: Samples, *, batch_size: int | None = None) -> Scores:
     """Score what a policy drew, each sample with its prompt, group and columns. Pictures are read on the policy's device,
     so that a reward's networks run there."""
     completions = _stacked(drawn.completions)

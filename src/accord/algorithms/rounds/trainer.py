@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
 
 from accord.engine import Algorithm, Run, Training, derive, fit
 from accord.engine.checkpoint import latest
@@ -12,6 +14,7 @@ from accord.engine.fit import Resume
 from accord.engine.origin import differences, options_of
 from accord.engine.weights import put_final
 from accord.errors import ConfigError, RunError
+from accord.policies.capabilities import Freezes
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,14 @@ class Round:
 
     number: int
     seed: int
-    policy: Any
+    policy: Freezes
     snapshots: tuple[Any, ...]
 
 
 Build = Callable[[Round], tuple[Algorithm, Sequence[Any]]]
 
 
-def rounds(count: int, policy: Any, build: Build, training: Training, *, out: str | Path | None = None,
+def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out: str | Path | None = None,
            resume: Resume = False, evaluate: Callable[[int], dict[str, float]] | None = None) -> list[Run]:  # fmt: skip
     """Run `count` rounds; each calls ``build(round)`` for an algorithm on `policy` and its data, and fits it.
 
@@ -57,7 +60,7 @@ def rounds(count: int, policy: Any, build: Build, training: Training, *, out: st
         options = Training(**{**vars(training), "seed": seed})
         if folder is not None and resume and (done := _finished(folder, options, anyway=resume == "anyway")):
             run, path = done
-            put_final(path, {"policy": policy})
+            put_final(path, {"policy": cast(nn.Module, policy)})
             runs.append(run)
             continue
         algorithm, data = build(Round(number, seed, policy, tuple(snapshots)))
