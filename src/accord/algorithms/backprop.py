@@ -73,7 +73,8 @@ class RewardBackprop(PolicyAlgorithm):
             grad = kept_steps(run, g)
         else:
             grad = self.grad
-        seeds = [derive(step.seed, step.number, step.rank, i, purpose="picture") for i in range(len(batch))]
+        rows = step.seeds(len(batch), purpose="picture").rows
+        seeds = [derive(step.seed, step.number, 0, row, purpose="picture") for row in rows]
         return Asked(
             [r.prompt if isinstance(r, Record) else r for r in batch], seeds, grad, stop, reward_columns(batch)
         )

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.engine import Learner, Rows, Step, derive
+from accord.engine import Learner, Rows, Step
 from accord.feedback import Record
 from accord.policies.base import Group
 
@@ -56,7 +56,7 @@ class PolicyAlgorithm(Learner):
 
     def drawn(self, groups: list[Group], step: Step) -> Any:
         """The policy's draw for this step."""
-        return self._draw(self.policy, groups, derive(step.seed, step.number, step.rank, purpose="draw"))
+        return self._draw(self.policy, groups, step.seeds(len(groups), purpose="draw"))
 
     def group(self, row: Any) -> Group:
         """A row's prompt, with those of its completions that the policy will be asked about; none where it samples its own."""

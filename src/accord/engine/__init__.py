@@ -4,7 +4,7 @@ from accord.engine.algorithm import Algorithm, Learner, Loss, Mean, Rows, Step, 
 from accord.engine.fit import fit
 from accord.engine.processes import gather, on_main, wait_for_all
 from accord.engine.run import Run
-from accord.engine.seeds import derive, generator
+from accord.engine.seeds import Seeds, derive, generator
 from accord.engine.training import Training
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Mean",
     "Rows",
     "Run",
+    "Seeds",
     "Step",
     "Training",
     "check_rows",
