@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.engine import Learner, Rows, Step
+from accord.engine import Learner, Rows, Seeds, Step
 from accord.feedback import Record
 from accord.policies.base import Group
 
@@ -45,7 +45,7 @@ class PolicyAlgorithm(Learner):
     rows: tuple[type, ...] = ()
     """The records it learns from; any, if empty."""
 
-    def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int], Any] | None = None) -> None:
+    def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int | Seeds], Any] | None = None) -> None:
         super().__init__()
         self.policy = policy
         self._draw = draw or (lambda policy, groups, seed: policy.draw(groups, seed))

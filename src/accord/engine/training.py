@@ -128,7 +128,7 @@ def _whole(name: str, value: Any, least: float = -math.inf) -> None:
         raise ConfigError(f"{name} must be a whole number, but is {value!r}")
     if value < least:
         raise ConfigError(f"{name} must be at least {least}, but is {value}")
-    if value >= 2**63:
+    if int(value) >= 2**63:
         raise ConfigError(f"{name} must be below 2^63, but is {str(value)[:40]}")
 
 

@@ -146,7 +146,8 @@ class BradleyTerry(Trunk):
             ) from error
         tree = TokenTree.pack([(ids[:3], [ids[3:]])])
         try:
-            ours = self.core.score(self.hidden(tree)[tree.last.to(self.device)])[0].float()
+            head: Any = self.core.score
+            ours = head(self.hidden(tree)[tree.last.to(self.device)])[0].float()
         except Exception:  # its inside is built otherwise
             return False
         return bool(torch.allclose(ours, theirs, rtol=0.05, atol=2e-3 if self.core.dtype == torch.float32 else 0.5))
