@@ -289,3 +289,9 @@ def test_a_store_keeps_vectors_between_processes_and_tells_contents_apart(tmp_pa
     assert fingerprint(a) != fingerprint(b)
     b.load_state_dict(a.state_dict())
     assert fingerprint(a) == fingerprint(b)
+
+
+@pytest.mark.parametrize("bad", [{"lr": 10**400}, {"batch_size": 10**400}, {"ema": 10**400}, {"seed": 2**63}])
+def test_numbers_that_no_machine_holds_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(bad))):
+        Training(**bad)  # type: ignore[arg-type]

@@ -199,3 +199,36 @@ def test_a_reward_adapter_scores_with_the_head_that_was_trained(base: Path, tmp_
         assert torch.allclose(reward.values_of([Group(ASK, ("5 .",))])[0], theirs, atol=1e-4)
     with pytest.raises(ModelError, match="2 outputs, but 1 aspects"):
         BradleyTerry.load(tmp_path / "reward", aspects=["help"])
+
+
+@pytest.mark.parametrize(
+    ("config", "takes"),
+    [
+        (
+            transformers.RobertaConfig(**{**SMALL, "max_position_embeddings": 66, "pad_token_id": 1}, is_decoder=True),
+            64,
+        ),
+        (transformers.MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=300, max_seq_len=48), 48),
+        (transformers.OPTConfig(**SMALL, ffn_dim=64, word_embed_proj_dim=32), 256),
+    ],
+    ids=["roberta", "mpt", "opt"],
+)
+def test_the_context_is_what_the_class_can_compute(config: Any, takes: int) -> None:
+    policy = policy_of(config)
+    assert policy.context == takes
+    words = "a " * takes
+    with pytest.raises(FeedbackError, match=f"longer than the {takes} tokens"):
+        policy.sample([words])
+    fits = policy.tokeniser.prompt(words)[: takes - 1]
+    drawn = policy.sample([policy.tokeniser.decode(fits)], 1, Sampling(max_new_tokens=4))
+    assert drawn.length.tolist() == [1]
+    assert torch.allclose(policy.logprobs(drawn).detach(), drawn.logprobs, atol=1e-3)
+
+
+def test_a_reward_whose_class_can_not_compute_is_refused_when_it_is_made() -> None:
+    config = tiny_config("llama")
+    config.num_labels = 1
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    del model.model.layers[0].mlp.down_proj
+    with pytest.raises(ModelError, match="can't score a text"):
+        BradleyTerry(model, Tokeniser(letters.build_tokenizer(), "tiny"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from accord.algorithms.options import signature_of
 from accord.algorithms.reference import Reference
-from accord.engine import Learner, Rows, Step, derive
+from accord.engine import Learner, Rows, Seeds, Step
 from accord.feedback import Record
 from accord.losses import LogProbs
 from accord.policies import capabilities
@@ -67,7 +67,7 @@ class PolicyAlgorithm(Learner):
         super().__init_subclass__()
         cls.__signature__ = signature_of(cls)  # type: ignore[attr-defined]
 
-    def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int], Any] | None = None) -> None:
+    def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int | Seeds], Any] | None = None) -> None:
         super().__init__()
         capabilities.check(policy, self.capability(), type(self).__name__)
         self.policy = policy
@@ -91,7 +91,7 @@ class PolicyAlgorithm(Learner):
 
     def drawn(self, groups: list[Group], step: Step, *where: int) -> Any:
         """The policy's draw for this step."""
-        return self._draw(self.policy, groups, derive(step.seed, step.number, step.rank, *where, purpose="draw"))
+        return self._draw(self.policy, groups, step.seeds(len(groups), *where, purpose="draw"))
 
     def given(self, rows: Rows, groups: list[Group], step: Step, *where: int, **more: Any) -> Given:
         """Records as experience: the draw at which their likelihood is to be taken, and the reference's log-probs there."""

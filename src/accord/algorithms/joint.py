@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.engine import Learner, Loss, Mean, Rows, Step, check_rows, derive, generator
+from accord.engine import Learner, Loss, Mean, Rows, Step, check_rows, derive
 from accord.engine.origin import rows_fingerprint
+from accord.engine.seeds import of_rows
 from accord.errors import ConfigError, FeedbackError
 from accord.feedback import rows_of
 
@@ -103,8 +104,11 @@ class Joint(Learner):
     def _rows(self, stream: Stream, batch: Rows, step: Step) -> Rows:
         if stream.data is None:
             return batch
-        g = generator(step.seed, step.number, step.rank, purpose="rows")
-        return Rows(stream.data[i] for i in torch.randint(len(stream.data), (len(batch),), generator=g).tolist())
+        own, n = stream.data, len(batch)
+        drawn = of_rows(
+            lambda k, g: torch.randint(len(own), (k,), generator=g), step.seeds(n, purpose="rows"), n, "rows"
+        )
+        return Rows(own[i] for i in drawn.tolist())
 
     def forward(self, pieces: Pieces) -> Loss:
         total: Any = 0.0

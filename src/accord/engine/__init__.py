@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from accord.engine.fit import fit
     from accord.engine.processes import gather, on_main, wait_for_all
     from accord.engine.run import Run
-    from accord.engine.seeds import derive, generator
+    from accord.engine.seeds import Seeds, derive, generator
     from accord.engine.training import Training
 else:
     lazy(__name__)
@@ -21,6 +21,7 @@ __all__ = [
     "Mean",
     "Rows",
     "Run",
+    "Seeds",
     "Step",
     "Training",
     "check_rows",

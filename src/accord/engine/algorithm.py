@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from accord.engine.seeds import Seeds, derive
 from accord.engine.settings import settings_of
 from accord.errors import FeedbackError
 
@@ -84,6 +85,11 @@ class Step:
     ranks: int = 1
     gather: Callable[[Any], list[Any]] = field(default=lambda x: [x])
     metrics: dict[str, Mean] = field(default_factory=dict)
+
+    def seeds(self, rows: int, *where: int, purpose: str) -> Seeds:
+        """A seed for the rows that are this process's (every `ranks`th of the step's)."""
+        mine = tuple(self.rank + i * self.ranks for i in range(rows))
+        return Seeds(derive(self.seed, self.number, 0, *where, purpose=purpose), mine, rows * self.ranks)
 
     def log(self, name: str, value: Tensor | float, mask: Tensor | None = None) -> None:
         x = torch.as_tensor(value, dtype=torch.float32)

@@ -54,6 +54,8 @@ def fit(algorithm: Algorithm, data: Sequence[Any] | str | Path, training: Traini
     chosen = Training.of(training, options)
     if resume not in (True, False, "anyway"):
         raise ConfigError(f"resume={resume!r} is none of true, false and anyway")
+    if isinstance(out, str) and not out.strip():
+        raise ConfigError("out is empty: name a folder, or leave it out to keep everything in memory")
     if resume and out is None:
         raise ConfigError("resume needs the run's folder: give out=")
     if chosen.select is not None and evaluate is None:
@@ -133,9 +135,11 @@ class _Loop:
                 bar.update(self.done, metrics)
                 last = self.done == self.steps
                 if last or (self.o.evaluate_every and self.done % self.o.evaluate_every == 0):
+                    self.update.check_weights(self.done)
                     self._evaluate()
                 stopped = any(gather(stop.asked))  # as one: it may have reached them in different steps
                 if last or stopped or (self.o.checkpoint_every and self.done % self.o.checkpoint_every == 0):
+                    self.update.check_weights(self.done)
                     self._save()
                 if stopped and not last:
                     where = f"; checkpoint in {self.folder}, go on with --resume" if self.folder else ""

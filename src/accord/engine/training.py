@@ -128,11 +128,20 @@ def _whole(name: str, value: Any, least: float = -math.inf) -> None:
         raise ConfigError(f"{name} must be a whole number, but is {value!r}")
     if value < least:
         raise ConfigError(f"{name} must be at least {least}, but is {value}")
+    if int(value) >= 2**63:
+        raise ConfigError(f"{name} must be below 2^63, but is {str(value)[:40]}")
 
 
 def _number(name: str, value: Any, wanted: str, within: Any) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not (math.isfinite(value) and within(value)):
-        raise ConfigError(f"{name} must be a number {wanted}, but is {value!r}")
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not (_finite(value) and within(value)):
+        raise ConfigError(f"{name} must be a number {wanted}, but is {repr(value)[:40]}")
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _kind(name: str, value: Any, kind: Any, wanted: str) -> None:

@@ -55,6 +55,15 @@ class Update:
             optimizer.zero_grad()
         return {**metrics, "lr": Mean(self.o.lr * factor, 1.0)}
 
+    def check_weights(self, steps: int) -> None:
+        """Raise NumericsError where a weight that trains is no number any more (a step may be too large for it, however sound
+        its gradient)."""
+        for name, model in self.models.items():
+            if not all(bool(torch.isfinite(p).all()) for p in checkpoint.trained(model).values()):
+                raise NumericsError(
+                    f"weights of {name} became NaN or infinite by step {steps}: lower lr ({self.o.lr:g})"
+                )
+
     def raw(self) -> dict[str, torch.optim.Optimizer]:
         """The optimisers themselves, by name, for checkpoints."""
         return dict(zip(self.models, (getattr(p, "optimizer", p) for p in self.prepared), strict=True))

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import get_protocol_members, is_protocol
 
+from accord.engine.seeds import Seeds
 from accord.errors import ConfigError
 from accord.losses import LogProbs
 from accord.policies.base import Group, Prompt, Rollouts
@@ -26,7 +27,7 @@ class Samples(Freezes, Protocol):
 
     @property
     def sampling_kind(self) -> Any: ...
-    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Any = ..., *, seed: int = 0,
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Any = ..., *, seed: int | Seeds = 0,
                context: dict[str, list[Any]] | None = None) -> Rollouts: ...  # fmt: skip
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]: ...
 
@@ -34,7 +35,7 @@ class Samples(Freezes, Protocol):
 class Likelihood(Freezes, Protocol):
     """says how likely it finds completions that it is given"""
 
-    def draw(self, groups: Sequence[Group], seed: int) -> Any: ...
+    def draw(self, groups: Sequence[Group], seed: int | Seeds) -> Any: ...
     def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs: ...
 
 

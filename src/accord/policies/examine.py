@@ -106,7 +106,7 @@ def _examine_sampling(policy: Any, prompts: list[list[int]]) -> None:
         policy.sampling_way = way
         try:
             drawn = generate(policy.core, prompts, 2, Sampling(max_new_tokens=3), seed=0, eos=set(), pad=policy.tokeniser.pad,
-                             decode=policy.tokeniser.decode, way=way)  # fmt: skip
+                             decode=policy.tokeniser.decode, context=policy.context, way=way)  # fmt: skip
             truth = [t for i, p in enumerate(prompts) for t in own_logprobs(policy, p, drawn.ids[2 * i : 2 * i + 2])]
             said = _differs(policy, list(drawn.logprobs), truth)
         except Exception as error:

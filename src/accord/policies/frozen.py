@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from accord.engine.seeds import Seeds
 from accord.engine.store import fingerprint
 from accord.losses import LogProbs
 from accord.policies.base import Group, Rollouts
@@ -60,7 +61,7 @@ class FrozenPolicy:
     def sampling_kind(self) -> Any:
         return self._policy.sampling_kind
 
-    def draw(self, groups: Sequence[Group], seed: int) -> Any:
+    def draw(self, groups: Sequence[Group], seed: int | Seeds) -> Any:
         return self._policy.draw(groups, seed)
 
     def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs:

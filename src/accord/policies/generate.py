@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from accord.engine.seeds import generator
+from accord.engine.seeds import Seeds, generator, numbered, times
 from accord.policies.base import Sampling
 from accord.policies.cache import growing_cache
 from accord.policies.meter import count
@@ -28,7 +28,7 @@ Way = Literal["shared", "own", "none"]
 """How a model's cache is used: shared out to a prompt's rows; each row its own, as the class keeps it; or none at all."""
 
 
-def generate(model: Any, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, *, seed: int, eos: set[int],
+def generate(model: Any, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, *, seed: int | Seeds, eos: set[int],
              pad: int, decode: Callable[[Sequence[int]], str], context: int | None = None, way: Way = "shared") -> Drawn:  # fmt: skip
     """Draw n continuations of each prompt from a causal LM.
 
@@ -42,8 +42,9 @@ def generate(model: Any, prompts: Sequence[Sequence[int]], n: int, sampling: Sam
     """
     device = model.device
     rows = len(prompts) * n
+    one, numbers = numbered(times(seed, n), rows)
     uniform = torch.stack([
-        torch.rand(sampling.max_new_tokens, generator=generator(seed, row, purpose="sample")) for row in range(rows)
+        torch.rand(sampling.max_new_tokens, generator=generator(one, row, purpose="sample")) for row in numbers
     ])  # fmt: skip
     limit = torch.tensor([sampling.max_new_tokens if context is None else context - len(p) for p in prompts])
     limit = limit.clamp(max=sampling.max_new_tokens).repeat_interleave(n)

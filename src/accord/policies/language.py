@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.engine.batch import Batch
+from accord.engine.seeds import Seeds
 from accord.errors import ConfigError
 from accord.losses import LogProbs
 from accord.policies.adapters import adapter_of
@@ -85,7 +86,7 @@ class LanguagePolicy(Trunk):
         return policy.to(place)
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling = Sampling(), *, seed: int = 0,
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling = Sampling(), *, seed: int | Seeds = 0,
                context: dict[str, list[Any]] | None = None) -> Rollouts:  # fmt: skip
         """Draw n completions of each prompt; a row's draws depend on (seed, row) alone, not on its neighbours.
 
@@ -121,7 +122,7 @@ class LanguagePolicy(Trunk):
         out[torch.tensor(order, device=out.device), : steps.shape[1]] = steps
         return out.masked_fill(~rollouts.mask.to(out.device), 0.0)
 
-    def draw(self, groups: Sequence[Group], seed: int) -> None:
+    def draw(self, groups: Sequence[Group], seed: int | Seeds) -> None:
         """Nothing: this likelihood is exact."""
 
     def likelihood(self, groups: Sequence[Group], draw: Any = None) -> LogProbs:

@@ -31,6 +31,9 @@ else:
 
 log = logging.getLogger(__name__)
 
+LIMITS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
+"""What configs call the longest text that a model takes."""
+
 
 class Trunk(nn.Module):
     """A transformers model with its tokeniser, and one way through it.
@@ -49,6 +52,7 @@ class Trunk(nn.Module):
         self.name = name
         self.packs = self.config._attn_implementation == NAME
         self.below: Factors = {}
+        self._places = learned_places(self.core)
         self._recomputed: list[nn.Module] = []
         self.eval()
 
@@ -83,8 +87,8 @@ class Trunk(nn.Module):
     def context(self) -> int | None:
         """The longest text it takes, in tokens; None where its config names no limit."""
         config = self.config.get_text_config()
-        found = getattr(config, "max_position_embeddings", None)
-        return found if isinstance(found, int) and found > 0 else None
+        limits = [getattr(config, name, None) for name in LIMITS]
+        return min((n for n in (*limits, self._places) if isinstance(n, int) and n > 0), default=None)
 
     def add_lora(self, lora: Lora, task: str, seed: int = 0) -> None:
         """Freeze the weights and put new adapters on all linear layers.
@@ -96,8 +100,10 @@ class Trunk(nn.Module):
         from peft import LoraConfig, get_peft_model
 
         if not isinstance(lora, LoraConfig):
-            if lora < 1:
-                raise ConfigError(f"lora is a rank, at least 1, but got {lora} (leave it out to train every weight)")
+            if not isinstance(lora, int) or not 1 <= lora <= 2**16:
+                raise ConfigError(
+                    f"lora is a rank, from 1 to {2**16}, but got {str(lora)[:40]} (leave it out to train every weight)"
+                )
             lora = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", task_type=task)
         if self.adapted:
             self.below, self.model = below(self.model, self.name)
@@ -142,13 +148,13 @@ class Trunk(nn.Module):
                 layer.training = False
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt.
+        """Ids of a prompt that is to be answered.
 
         Raises:
-            FeedbackError: it is longer than the model takes.
+            FeedbackError: it is longer than the model takes, or leaves no room for an answer.
         """
         ids = self.tokeniser.prompt(prompt)
-        self._refuse_beyond(ids, [])
+        self._refuse_beyond(ids, [], room=1)
         return ids
 
     def ids(self, group: Group) -> tuple[list[int], list[list[int]]]:
@@ -164,8 +170,8 @@ class Trunk(nn.Module):
         self._refuse_beyond(prompt, answers)
         return prompt, answers
 
-    def _refuse_beyond(self, prompt: list[int], answers: list[list[int]]) -> None:
-        longest = max(map(len, answers), default=0)
+    def _refuse_beyond(self, prompt: list[int], answers: list[list[int]], room: int = 0) -> None:
+        longest = max(map(len, answers), default=room)
         if self.context is not None and len(prompt) + longest > self.context:
             what = f"a prompt of {len(prompt)} tokens" + (f" with an answer of {longest}" if answers else "")
             raise FeedbackError(f"{what} is longer than the {self.context} tokens that {self.name} takes: "
@@ -263,6 +269,17 @@ class Trunk(nn.Module):
         """Fold the adapters into the weights; from then on this is a plain model."""
         if self.adapted:
             self.model = self.model.merge_and_unload()
+
+
+def learned_places(core: nn.Module) -> int | None:
+    """How many positions a model has learned embeddings for; None where it computes them."""
+    found = []
+    for name, module in core.named_modules():
+        if isinstance(module, nn.Embedding) and "position" in name.rpartition(".")[2] and "relative" not in name:
+            # Some begin behind the padding's place, some at a place of their own.
+            begin = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)
+            found.append(module.num_embeddings - begin)
+    return min(found, default=None)
 
 
 def spread(flat: Float[Tensor, "r *d"], index: Int[Tensor, "n t"]) -> Float[Tensor, "n t *d"]:

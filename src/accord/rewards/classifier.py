@@ -22,6 +22,7 @@ from accord.policies.base import Group
 from accord.policies.loading import load_model, resolve
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
 from accord.policies.tokenise import Tokeniser
+from accord.policies.tree import TokenTree
 from accord.policies.trunk import Lora, Trunk
 from accord.rewards.card import write_card
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
@@ -42,7 +43,7 @@ class BradleyTerry(Trunk):
     def __init__(self, model: Any, tokeniser: Tokeniser, name: str = "reward", aspects: Sequence[str] = ()) -> None:
         super().__init__(model, tokeniser, name)
         self.aspects = tuple(aspects)
-        self.encodes = not hasattr(self.core, "score")
+        self.encodes = not hasattr(self.core, "score") or not self._reads_as_its_class()
         if not self.packs and not self.encodes:
             log.warning(
                 "%s: %s takes padded rows (tree attention is tested for others only)", name, type(self.core).__name__
@@ -127,7 +128,29 @@ class BradleyTerry(Trunk):
         """As for a policy; without padding tokens at the end, as transformers reads the head at the last token that is none
         (of a model that pads with its end token: before that)."""
         prompt, answers = super().ids(group)
-        return prompt, [_without_pad(a, self.config.pad_token_id) for a in answers]
+        return prompt, [_without_pad(a, self.config.get_text_config().pad_token_id) for a in answers]
+
+    @torch.no_grad()
+    def _reads_as_its_class(self) -> bool:
+        """Whether the head on the last hidden state gives what the class itself does, tried on a few tokens.
+
+        Raises:
+            ModelError: the class can't compute.
+        """
+        ids = [i for i in range(3, 20) if i != self.config.get_text_config().pad_token_id][:5]
+        try:
+            theirs = self.model(input_ids=torch.tensor([ids], device=self.device)).logits[0].float()
+        except Exception as error:  # whatever a class trips over
+            raise ModelError(
+                f"{self.name}: {type(self.core).__name__} can't score a text: {str(error)[:200]}"
+            ) from error
+        tree = TokenTree.pack([(ids[:3], [ids[3:]])])
+        try:
+            head: Any = self.core.score
+            ours = head(self.hidden(tree)[tree.last.to(self.device)])[0].float()
+        except Exception:  # its inside is built otherwise
+            return False
+        return bool(torch.allclose(ours, theirs, rtol=0.05, atol=2e-3 if self.core.dtype == torch.float32 else 0.5))
 
     def values_of(self, groups: Sequence[Group]) -> Float[Tensor, "n a"]:
         """Rewards of every completion, group by group, with gradient."""

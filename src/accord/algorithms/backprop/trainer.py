@@ -49,7 +49,8 @@ class RewardBackprop(PolicyAlgorithm):
 
     def experience(self, batch: Rows, step: Step) -> Asked:
         carried = self.truncation(self.sampling.steps, generator(step.seed, step.number, purpose="backprop"))
-        seeds = [derive(step.seed, step.number, step.rank, i, purpose="picture") for i in range(len(batch))]
+        rows = step.seeds(len(batch), purpose="picture").rows
+        seeds = [derive(step.seed, step.number, 0, row, purpose="picture") for row in rows]
         return Asked([prompt_of(r) for r in batch], seeds, carried, reward_columns(batch))
 
     def forward(self, asked: Asked) -> Loss:

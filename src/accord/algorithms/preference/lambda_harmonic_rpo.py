@@ -10,7 +10,8 @@ from torch import Tensor
 
 from accord.algorithms.base import Given, PolicyAlgorithm
 from accord.algorithms.reference import Reference, Which
-from accord.engine import Loss, Mean, Rows, Step, generator
+from accord.engine import Loss, Mean, Rows, Step
+from accord.engine.seeds import of_rows
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Example
 from accord.losses import pairwise
@@ -73,8 +74,10 @@ class RewardPreference(PolicyAlgorithm):
         wrong = next((r for r in batch if not isinstance(r, SubjectPair)), None)
         if wrong is not None:
             raise FeedbackError(f"reward preference wants SubjectPair rows, not a {type(wrong).__name__}")
-        g = generator(step.seed, step.number, step.rank, purpose="labels")
-        labels = (torch.rand(len(batch), generator=g) < torch.tensor([r.wins for r in batch])).float()
+        coins = of_rows(
+            lambda n, g: torch.rand(n, generator=g), step.seeds(len(batch), purpose="labels"), len(batch), "labels"
+        )
+        labels = (coins < torch.tensor([r.wins for r in batch])).float()
         return Sides(self._side(batch, [r.reference for r in batch], step, 0),
                      self._side(batch, [r.generated for r in batch], step, 1), labels)  # fmt: skip
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from accord.algorithms.base import PolicyAlgorithm
 from accord.algorithms.reference import Reference, Which
 from accord.algorithms.rollout.credit import Credit, Term
-from accord.engine import Loss, Mean, Rows, Step, derive
+from accord.engine import Loss, Mean, Rows, Step
 from accord.errors import ConfigError
 from accord.feedback import Record
 from accord.policies.base import Rollouts
@@ -159,7 +159,7 @@ class Rollout(PolicyAlgorithm):
     def experience(self, batch: Rows, step: Step) -> Credited:
         prompts = [r.prompt if isinstance(r, Record) else r for r in batch]
         rollouts = self.policy.sample(prompts, self.group_size, self.sampling,
-                                      seed=derive(step.seed, step.number, step.rank, purpose="rollout"),
+                                      seed=step.seeds(len(prompts), purpose="rollout"),
                                       context=reward_columns(batch))  # fmt: skip
         scores = self._score(rollouts)
         if self.reference is not None:

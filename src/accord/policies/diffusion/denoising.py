@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord.engine.seeds import Seeds
 from accord.policies.diffusion.condition import Condition
 from accord.policies.diffusion.schedule import Eta, Schedule
 from accord.policies.recompute import recomputed
@@ -112,7 +113,7 @@ class Blend(StepHook):
 
 
 def denoise(policy: Any, x: Latent, condition: Condition, schedule: Schedule, *, guidance: float = 1.0, eta: Eta = 0.0,
-            seed: int | Sequence[int] = 0, first: int = 0, stop: int | None = None, hooks: Sequence[StepHook] = (),
+            seed: int | Seeds | Sequence[int] = 0, first: int = 0, stop: int | None = None, hooks: Sequence[StepHook] = (),
             grad: Collection[int] | None = None, cut: bool = True, part: int | None = None) -> Iterator[Moment]:  # fmt: skip
     """Walk down a schedule and tell of every step.
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from accord.engine.seeds import generator
+from accord.engine.seeds import Seeds, of_rows, times
 from accord.errors import ConfigError
 from accord.policies.base import Group, Prompt
 from accord.policies.diffusion.actions import Draw
@@ -17,7 +17,7 @@ from accord.policies.diffusion.schedule import Schedule, level_of, training_leve
 
 @torch.no_grad()
 def invert(policy: Any, clean: Float[Tensor, "n c h w"], prompts: Sequence[Prompt], *, steps: int = 20,
-           to: Int[Tensor, "n"] | None = None, eta: float = 0.0, guidance: float = 1.0, seed: int = 0) -> Float[Tensor, "n c h w"]:  # fmt: skip
+           to: Int[Tensor, "n"] | None = None, eta: float = 0.0, guidance: float = 1.0, seed: int | Seeds = 0) -> Float[Tensor, "n c h w"]:  # fmt: skip
     """DDIM inversion (or the flow's ODE run backwards): the latent from which a deterministic sampler makes the picture.
 
     At each level it takes the denoiser's word at the latent of the level below, an error of first order in 1 / steps.
@@ -46,7 +46,7 @@ def invert(policy: Any, clean: Float[Tensor, "n c h w"], prompts: Sequence[Promp
 class _Undone(StepHook):
     """Fresh noise on the way, and rows that stay where they are once enough steps are undone."""
 
-    def __init__(self, policy: Any, schedule: Schedule, undo: Int[Tensor, "n"], eta: float, seed: int) -> None:
+    def __init__(self, policy: Any, schedule: Schedule, undo: Int[Tensor, "n"], eta: float, seed: int | Seeds) -> None:
         self.policy, self.schedule, self.undo, self.eta, self.seed = policy, schedule, undo, eta, seed
 
     def latent(self, at: Moment, latent: Tensor) -> Tensor:
@@ -91,19 +91,20 @@ class InvertedDraw:
             raise ConfigError(f"an inverted draw wants levels >= 1 and eta in [0, 1], but got {levels} and {eta}")
         self.levels, self.eta = levels, eta
 
-    def __call__(self, policy: Any, groups: Sequence[Group], seed: int) -> Draw:
+    def __call__(self, policy: Any, groups: Sequence[Group], seed: int | Seeds) -> Draw:
         """``noise = (x_t - alpha x_0) / sigma`` of each completion, at one level for its group."""
-        g = generator(seed, purpose="level")
-        undo = torch.randint(1, self.levels + 1, (len(groups),), generator=g)
+        undo = of_rows(lambda n, g: torch.randint(1, self.levels + 1, (n,), generator=g), seed, len(groups), "level")
         sizes = torch.tensor([len(x.completions) for x in groups])
+        if len(set(sizes.tolist())) > 1:
+            raise ConfigError("inverted draws want groups of one size (pairs)")
         clean = policy.pictures.latents([c for x in groups for c in x.completions])
         prompts = [x.prompt for x in groups for _ in x.completions]
         each = undo.repeat_interleave(sizes)
-        there = invert(policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=seed)
+        there = invert(
+            policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=times(seed, int(sizes[0]))
+        )
         level = level_of(policy.pipeline.scheduler, policy.schedule(self.levels).timesteps[self.levels - undo])
         _, alpha, sigma = training_levels(policy.pipeline.scheduler, level.repeat_interleave(sizes))
         shape = (-1, 1, 1, 1)
         noise = (there - alpha.reshape(shape).to(there) * clean) / sigma.reshape(shape).to(there)
-        if len(set(sizes.tolist())) > 1:
-            raise ConfigError("inverted draws want groups of one size (pairs)")
         return Draw(level, noise.unflatten(0, (len(groups), -1)).cpu())

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from accord.engine.seeds import generator
+from accord.engine.seeds import Seeds, generator, numbered, of_rows, times
 from accord.errors import ConfigError
 from accord.losses import LogProbs
 from accord.policies.base import Group, Prompt, Rollouts
@@ -37,15 +37,19 @@ class DiffusionPolicy(LatentDiffusion):
     at_once: int | None = None
 
     def noise(
-        self, rows: int, seed: int | Sequence[int], *where: int, purpose: str = "noise"
+        self, rows: int, seed: int | Seeds | Sequence[int], *where: int, purpose: str = "noise"
     ) -> Float[Tensor, "n c h w"]:
         """Standard Gaussian latents, each row from its own seed (given one for each, or derived from one for all)."""
-        places = [(seed, *where, row) for row in range(rows)] if isinstance(seed, int) else [(s, *where) for s in seed]
+        if isinstance(seed, int | Seeds):
+            one, numbers = numbered(seed, rows)
+            places = [(one, *where, row) for row in numbers]
+        else:
+            places = [(s, *where) for s in seed]
         drawn = [torch.randn(self.latent_shape, generator=generator(*place, purpose=purpose)) for place in places]
         return torch.stack(drawn).to(self.device)
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Denoising = Denoising(), *, seed: int = 0,
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Denoising = Denoising(), *, seed: int | Seeds = 0,
                context: dict[str, list[Any]] | None = None, start: Float[Tensor, "n c h w"] | None = None, first: int = 0,
                hooks: Sequence[StepHook] = ()) -> Rollouts:  # fmt: skip
         """Draw n pictures of each prompt; a row's draws depend on (seed, row, step) alone.
@@ -65,7 +69,7 @@ class DiffusionPolicy(LatentDiffusion):
         x = self._start(len(prompts), n, sampling, seed) if start is None else start.to(self.device)
         path, counted = [x] * (first + 1), [False] * first
         logprobs = [x.new_zeros(len(x))] * first
-        for at in denoise(self, x, condition, schedule, guidance=sampling.guidance, eta=sampling.eta, seed=seed, first=first, hooks=hooks):  # fmt: skip
+        for at in denoise(self, x, condition, schedule, guidance=sampling.guidance, eta=sampling.eta, seed=times(seed, n), first=first, hooks=hooks):  # fmt: skip
             x = at.after
             path.append(x)
             counted.append(at.std > FLOOR and not hooks)
@@ -80,10 +84,10 @@ class DiffusionPolicy(LatentDiffusion):
             context={k: [v[g] for g in group.tolist()] for k, v in (context or {}).items()},
         )  # fmt: skip
 
-    def _start(self, prompts: int, n: int, sampling: Denoising, seed: int) -> Float[Tensor, "n c h w"]:
+    def _start(self, prompts: int, n: int, sampling: Denoising, seed: int | Seeds) -> Float[Tensor, "n c h w"]:
         if sampling.common_start:
             return self.noise(prompts, seed).repeat_interleave(n, 0)
-        return self.noise(prompts * n, seed)
+        return self.noise(prompts * n, times(seed, n))
 
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
         """``log N(x_{t+1}; mean_theta(x_t), std^2)`` of every counted step, summed over the latent, with grad."""
@@ -111,9 +115,9 @@ class DiffusionPolicy(LatentDiffusion):
         found = [part(pairs) for pairs in parts]
         return out.index_put((rows, steps), torch.cat(found))
 
-    def draw(self, groups: Sequence[Group], seed: int) -> Draw:
+    def draw(self, groups: Sequence[Group], seed: int | Seeds) -> Draw:
         """A random level and noise for each group: those of Diffusion-DPO."""
-        level = torch.rand(len(groups), generator=generator(seed, purpose="level"))
+        level = of_rows(lambda n, g: torch.rand(n, generator=g), seed, len(groups), "level")
         return Draw(level, self.noise(len(groups), seed, purpose="draw").cpu()[:, None])
 
     def likelihood(self, groups: Sequence[Group], draw: Draw | None = None) -> LogProbs:
