@@ -48,8 +48,9 @@ portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures, 
 	$(BIN)/python docs/demo.py runs/portraits-docs
 	$(BIN)/python docs/render.py
 
-docs: $(VENV)/demo.done  ## write the generated pages again from the committed results
+docs: $(VENV)/demo.done  ## write the generated pages again from the committed results, and the house from the code
 	$(BIN)/python docs/render.py
+	$(BIN)/python docs/house.py
 
 site: $(VENV)/dev.done  ## the documentation, at http://localhost:8000
 	$(BIN)/mkdocs serve

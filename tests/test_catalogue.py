@@ -1,11 +1,13 @@
 """The catalogue: one list of all methods, which says nothing of them that isn't so."""
 
+import importlib.util
 import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+import accord
 from accord.algorithms import DPO, GRPO, PPO, RLCM, RLOO, AlignProp, InPO, Preference, SimPO, options_of
 from accord.catalogue import Method, find, methods, systems
 from accord.errors import ConfigError
@@ -113,3 +115,26 @@ def test_a_method_refuses_a_class_of_policies_before_one_is_loaded(algorithm: ty
         ConfigError, match=rf"{algorithm.__name__} wants a policy that .*: a {policy.__name__} does not"
     ):
         check(policy, algorithm.capability(), algorithm.__name__)
+
+
+# The house.
+
+
+def test_the_picture_of_the_house_is_what_the_code_gives() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("house", docs / "house.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawn = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    assert drawn.house() == (docs / "house.svg").read_text(), "run `make docs`"
+    floor = {n: i for i, names in enumerate(drawn.floors()) for n in names}
+    assert all(floor[n] > floor[m] for n, m in drawn.stairs()), "every stair leads down"
+
+
+def test_the_tree_on_the_page_is_the_folders_tree() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    for folder in ("preference", "rollout", "backprop", "rounds"):
+        files = {f.stem for f in Path(accord.__file__).parent.glob(f"algorithms/{folder}/*.py")} - {"__init__"}
+        row = next(line for line in page.splitlines() if line.startswith(f"| `algorithms/{folder}/`"))
+        assert files == set(re.findall(r"`(\w+)`", row.split("|")[2])), f"algorithms/{folder}"

@@ -359,3 +359,88 @@ def test_a_pipeline_that_comes_with_a_lora_is_compared_with_as_it_came(tmp_path:
     fused = DiffusionPolicy(pipe, "fused")
     fused.add_lora(2)
     assert torch.allclose(fused.sample(PROMPTS, 1, SDE).logprobs, first.sample(PROMPTS, 1, SDE).logprobs, rtol=1e-3)
+
+
+def strong(p: DiffusionPolicy) -> DiffusionPolicy:
+    with torch.no_grad():
+        for name, w in p.denoiser.named_parameters():
+            if "lora_B" in name:
+                w.normal_(0, 0.3, generator=torch.Generator().manual_seed(len(name)))
+    return p
+
+
+@pytest.mark.parametrize("options", [{"lora_alpha": 12}, {"use_rslora": True, "lora_alpha": 5}, {"rank_pattern": {"to_q": 2}, "lora_alpha": 8},
+                                     {"target_modules": ["to_k", "ff.net.2"], "lora_dropout": 0.5}], ids=str)  # fmt: skip
+def test_any_configuration_of_a_lora_saves_as_what_it_computes(options: dict[str, Any], tmp_path: Any) -> None:
+    """diffusers' files hold no alpha."""
+    from peft import LoraConfig
+
+    config = LoraConfig(r=4, **options)
+    p = strong(DiffusionPolicy.load(pipeline("sd"), lora=config, device="cpu"))
+    assert config.target_modules == (
+        options.get("target_modules") and set(options["target_modules"])
+    )  # ours to read, not to change
+    wanted = p.sample(PROMPTS, 1, SDE).actions.latents
+    assert not torch.allclose(wanted, policy("sd").sample(PROMPTS, 1, SDE).actions.latents, atol=1e-4)
+    p.save(tmp_path)
+    pipe = pipeline("sd")
+    pipe.load_lora_weights(str(tmp_path))
+    assert torch.allclose(
+        DiffusionPolicy.load(pipe, device="cpu").sample(PROMPTS, 1, SDE).actions.latents, wanted, atol=1e-4
+    )
+
+
+def test_a_rank_is_a_lora_that_adds_its_matrices_themselves() -> None:
+    p = policy("sd", lora=3)
+    config = p.denoiser.peft_config["default"]
+    assert config.r == config.lora_alpha == 3
+    assert all(m.scaling == {"default": 1.0} for m in p.denoiser.modules() if hasattr(m, "lora_B"))
+    with pytest.raises(ConfigError, match="at least 1"):
+        policy("sd", lora=-1)
+
+
+def test_a_loaded_pipeline_is_as_good_as_its_name(tmp_path: Any) -> None:
+    pipeline("sd").save_pretrained(tmp_path)
+    named, loaded = (DiffusionPolicy.load(x, lora=2, device="cpu", seed=3) for x in (tmp_path, pipeline("sd")))
+    drawn = [strong(p).sample(PROMPTS, 1, SDE).actions.latents for p in (named, loaded)]
+    assert torch.equal(*drawn)
+    half = DiffusionPolicy.load(pipeline("sd").to(torch.float16), device="cpu")
+    assert {w.dtype for w in half.parameters()} == {torch.float32}
+    assert DiffusionPolicy.load(pipeline("sd"), device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+    for wrong in (named, named.denoiser, 3):
+        with pytest.raises(ModelError, match="a name, a folder or a diffusers pipeline"):
+            DiffusionPolicy.load(wrong)
+
+
+def test_a_lora_that_came_with_the_pipeline_is_what_trains_and_is_saved(tmp_path: Any) -> None:
+    strong(policy("sd", lora=2)).save(tmp_path / "first")
+    pipe = pipeline("sd")
+    pipe.load_lora_weights(str(tmp_path / "first"))
+    p = DiffusionPolicy.load(pipe, device="cpu")
+    assert {"lora_" in n for n, w in p.named_parameters() if w.requires_grad} == {True}
+    fit(
+        Supervised(p),
+        [Example(prompt="a cat", completion=torch.rand(3, 16, 16))],
+        steps=1,
+        batch_size=1,
+        lr=1e-2,
+        progress=False,
+    )
+    p.save(tmp_path / "second")
+    again = pipeline("sd")
+    again.load_lora_weights(str(tmp_path / "second"))
+    drawn, before = (x.sample(PROMPTS, 1, SDE).actions.latents for x in (p, strong(policy("sd", lora=2))))
+    assert torch.allclose(
+        DiffusionPolicy.load(again, device="cpu").sample(PROMPTS, 1, SDE).actions.latents, drawn, atol=1e-4
+    )
+    assert not torch.allclose(drawn, before, atol=1e-4)
+    assert not any(w.requires_grad for w in p.freeze("now")._policy.parameters())
+
+
+def test_what_a_file_of_diffusers_cannot_hold_is_refused(tmp_path: Any) -> None:
+    for i in range(2):
+        strong(policy("sd", lora=2)).save(tmp_path / str(i))
+    mixed = policy("sd")
+    mixed.mix({tmp_path / "0": 0.5, tmp_path / "1": 0.5})
+    with pytest.raises(ModelError, match="2 adapters can't be saved as one"):
+        mixed.save(tmp_path / "both")

@@ -64,7 +64,8 @@ def test_all_names_of_a_package_are_there_and_are_what_they_say(name: str) -> No
 def test_a_lazy_package_offers_what_type_checkers_see_and_nothing_else() -> None:
     for package in map(importlib.import_module, PACKAGES):
         if isinstance(package, LazyPackage):
-            assert set(package._origins) == set(package.__all__) - {"__version__"}
+            assert set(package._origins) == set(package.__all__)
+            assert [n for n in dir(package) if not n.startswith("__")] == sorted(package.__all__)
     with pytest.raises(AttributeError, match=r"module 'accord' has no attribute 'nonsense'"):
         accord.nonsense  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(ImportError, match="Nonsense"):

@@ -39,7 +39,7 @@ class LazyPackage(ModuleType):
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._origins})
+        return sorted({*self._origins, *(name for name in super().__dir__() if name.startswith("__"))})
 
 
 def lazy(package: str) -> None:

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from accord.elsewhere import refuse_unknown
 from accord.errors import ConfigError
 
 
@@ -28,9 +29,7 @@ def check_options(takers: Sequence[Callable[..., Any]], options: dict[str, Any],
             known.setdefault(name, p)
     if not isinstance(options, dict):
         raise ConfigError(f"{what} wants its options by name, but got {options!r}")
-    odd = next((n for n in options if n not in known), None)
-    if odd is not None:
-        raise ConfigError(f"{what} has no option {odd!r}; it has {', '.join(map(str, known)) or 'none'}")
+    refuse_unknown(what, options, known)
     missing = next((n for n, p in known.items() if p.default is p.empty and n not in options), None)
     if missing is not None:
         raise ConfigError(f"{what} wants the option {missing!r}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from accord.elsewhere import refuse_unknown
 from accord.errors import ConfigError
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -102,9 +103,7 @@ class Training:
         if given is not None and options:
             raise ConfigError("give either a Training or single options to fit(), not both")
         known = [f.name for f in fields(cls)]
-        odd = [name for name in options if name not in known]
-        if odd:
-            raise ConfigError(f"fit() has no option {odd[0]!r}; it has {', '.join(known)}")
+        refuse_unknown("fit()", options, known)
         _kind("training", given, cls | None, "a Training")
         return given or cls(**options)
 

@@ -1,17 +1,54 @@
-"""Saved adapters under new ones: what a LoRA adds to each layer, and two of them as one."""
+"""New adapters by one rule; saved ones under new ones: what a LoRA adds to each layer, and two of them as one."""
 
+import copy
 import json
+import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from accord.engine.run import save_tensors
-from accord.errors import ModelError
+from accord.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+    Lora = int | LoraConfig
+else:
+    Lora = int | Any  # peft costs 140 MB and a second: it is imported where an adapter is made or read
+
+log = logging.getLogger(__name__)
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """For each adapted layer A and B, scaled, so that ``W + B A`` is what it computes with."""
+
+
+def lora_config(lora: Lora, name: str, *, targets: str | list[str], **otherwise: Any) -> "LoraConfig":
+    """The peft configuration of new adapters.
+
+    A rank alone means alpha = rank: what the adapter adds is ``B A`` itself, which is also what files without alpha (all of
+    diffusers' pictures) are read as.
+
+    Args:
+        lora: rank, or a configuration of which the caller's own words stay. name: of the model, for messages.
+        targets: the layers, where it names none. otherwise: further settings that come with a rank.
+
+    Raises:
+        ConfigError: a rank below 1.
+    """
+    from peft import LoraConfig
+
+    if not isinstance(lora, LoraConfig):
+        if lora < 1:
+            raise ConfigError(f"lora is a rank, at least 1, but got {lora} (leave it out to train every weight)")
+        return LoraConfig(r=lora, lora_alpha=lora, target_modules=targets, **otherwise)
+    lora = copy.deepcopy(lora)
+    lora.target_modules = lora.target_modules or targets
+    if lora.lora_dropout:
+        log.warning("%s: lora_dropout=%g is left out: log-probs are taken without dropout", name, lora.lora_dropout)
+    return lora
 
 
 def adapter_of(folder: Path) -> dict[str, Any] | None:

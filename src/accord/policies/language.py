@@ -14,7 +14,7 @@ from accord.engine.batch import Batch
 from accord.engine.seeds import Seeds
 from accord.errors import ConfigError
 from accord.losses import LogProbs
-from accord.policies.adapters import adapter_of
+from accord.policies.adapters import Lora, adapter_of
 from accord.policies.base import Group, Prompt, Rollouts, Sampling
 from accord.policies.examine import Head, examine
 from accord.policies.frozen import FrozenPolicy
@@ -25,7 +25,7 @@ from accord.policies.meter import count
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
-from accord.policies.trunk import Lora, Trunk, spread
+from accord.policies.trunk import Trunk, spread
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -13,21 +13,14 @@ from transformers import PreTrainedModel
 
 from accord.engine.run import added_to
 from accord.engine.seeds import seeded
-from accord.errors import ConfigError, FeedbackError, ModelError
-from accord.policies.adapters import Factors, below, save_stacked
+from accord.errors import FeedbackError, ModelError
+from accord.policies.adapters import Factors, Lora, below, lora_config, save_stacked
 from accord.policies.attention import NAME
 from accord.policies.base import Group, Prompt, Rollouts
 from accord.policies.fused import lean
 from accord.policies.meter import count
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
-
-    Lora = int | LoraConfig
-else:
-    Lora = int | Any  # peft costs 140 MB and a second: it is imported where an adapter is made or read
 
 log = logging.getLogger(__name__)
 
@@ -94,29 +87,20 @@ class Trunk(nn.Module):
         """Freeze the weights and put new adapters on all linear layers.
 
         Args:
-            lora: rank, or a peft LoraConfig.
+            lora: rank, or a peft LoraConfig; see `lora_config`.
             seed: of their first weights, whatever else was drawn in this process.
         """
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
 
-        if not isinstance(lora, LoraConfig):
-            if not isinstance(lora, int) or not 1 <= lora <= 2**16:
-                raise ConfigError(
-                    f"lora is a rank, from 1 to {2**16}, but got {str(lora)[:40]} (leave it out to train every weight)"
-                )
-            lora = LoraConfig(r=lora, lora_alpha=2 * lora, target_modules="all-linear", task_type=task)
+        config = lora_config(lora, self.name, targets="all-linear", task_type=task)
         if self.adapted:
             self.below, self.model = below(self.model, self.name)
             log.warning(
                 "%s is an adapter already: it was merged into the weights below the new one; saved, they are one",
                 self.name,
             )
-        if lora.lora_dropout:
-            log.warning(
-                "%s: lora_dropout=%g is left out: log-probs are taken without dropout", self.name, lora.lora_dropout
-            )
         with seeded(seed, purpose="lora"):
-            self.model = get_peft_model(self.model, lora).eval()
+            self.model = get_peft_model(self.model, config).eval()
         lean(self.model)
 
     def checkpoint_activations(self) -> None:

@@ -17,13 +17,13 @@ from accord.engine.run import added_to
 from accord.engine.store import fingerprint
 from accord.errors import ModelError
 from accord.feedback import Prompt
-from accord.policies.adapters import adapter_of
+from accord.policies.adapters import Lora, adapter_of
 from accord.policies.base import Group
 from accord.policies.loading import load_model, resolve
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
-from accord.policies.trunk import Lora, Trunk
+from accord.policies.trunk import Trunk
 from accord.rewards.card import write_card
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.scores import Scores

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord.engine.batch import Batch
 from accord.errors import ModelError
 from accord.policies.diffusion.attention import Repeated
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Condition:
+class Condition(Batch):
     """Keyword tensors for the denoiser, one row a prompt; `added` are those of SDXL's time embedding.
 
     Attributes:
@@ -27,22 +28,6 @@ class Condition:
     tensors: dict[str, Tensor]
     added: dict[str, Tensor]
     vectors: Float[Tensor, "n d"] | None = None
-
-    def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
-
-    def select(self, rows: Sequence[int] | Tensor) -> "Condition":
-        pick = lambda d: {k: v[torch.as_tensor(rows, device=v.device)] for k, v in d.items()}  # noqa: E731
-        vectors = None if self.vectors is None else pick({"": self.vectors})[""]
-        return Condition(pick(self.tensors), pick(self.added), vectors)
-
-    @classmethod
-    def concat(cls, parts: "Sequence[Condition]") -> "Condition":
-        join = lambda ds: {k: torch.cat([d[k] for d in ds]) for k in ds[0]}  # noqa: E731
-        vectors = [p.vectors for p in parts if p.vectors is not None]
-        return cls(
-            join([p.tensors for p in parts]), join([p.added for p in parts]), torch.cat(vectors) if vectors else None
-        )
 
     def arguments(self) -> dict[str, Any]:
         return {**self.tensors, **({"added_cond_kwargs": self.added} if self.added else {})}

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from accord.engine.run import added_to
 from accord.engine.seeds import seeded
-from accord.errors import ConfigError, ModelError
+from accord.errors import ConfigError
 from accord.feedback import pictures_of, text_of
+from accord.policies.adapters import Lora, lora_config
 from accord.policies.base import Prompt
 from accord.policies.diffusion.adapter import Encoder, ImageAdapter
 from accord.policies.diffusion.attention import hook
 from accord.policies.diffusion.condition import Condition, blanks, encode
+from accord.policies.diffusion.files import lora_layers, opened
 from accord.policies.diffusion.fused import lean
 from accord.policies.diffusion.pictures import Autoencoder
 from accord.policies.diffusion.schedule import Schedule
@@ -55,6 +57,9 @@ class LatentDiffusion(nn.Module):
         self.name = name
         self._conditions: dict[str, Condition] = {}
         self.new_lora = False
+        if self.adapted:  # that trains, not the weights under it
+            for weight, w in self.denoiser.named_parameters():
+                w.requires_grad_("lora_" in weight)
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
@@ -62,13 +67,15 @@ class LatentDiffusion(nn.Module):
         return super().train(False)
 
     @classmethod
-    def load(cls, source: str | Path, *, lora: int | None = None, device: Device = "auto", dtype: Dtype = "auto", seed: int = 0,
+    def load(cls, source: Any, *, lora: Lora | None = None, device: Device = "auto", dtype: Dtype = "auto", seed: int = 0,
              gradient_checkpointing: bool = False) -> Self:  # fmt: skip
         """Load a pipeline.
 
         Args:
-            source: hub name or folder of a Stable Diffusion 1, 2, XL or 3 pipeline.
-            lora: rank of new adapters on the attention layers; None trains the whole denoiser.
+            source: hub name or folder of a Stable Diffusion 1, 2, XL or 3 pipeline; or one that is loaded already, which
+                becomes the policy's own.
+            lora: rank of new adapters on the attention layers, or a peft LoraConfig; None trains the whole denoiser (or the
+                LoRA that a loaded pipeline came with).
             device: "auto" is the accelerator that there is, or the CPU.
             dtype: "auto" is bfloat16 on an accelerator, for weights that don't train, else float32.
             seed: of the adapters' first weights.
@@ -76,22 +83,9 @@ class LatentDiffusion(nn.Module):
         Raises:
             ModelError: there is no such pipeline.
         """
-        try:
-            from diffusers import DiffusionPipeline
-        except ImportError as error:
-            raise ModelError('pictures need diffusers: pip install "accord[image]"') from error
         place = device_of(device)
         kept = dtype_of(dtype, place, trains=lora is None)
-        try:
-            kind = DiffusionPipeline.load_config(source)
-            # Stable Diffusion 3 saved without its largest text encoder opens only if told that there is none.
-            without = {n: None for n in ("text_encoder_3", "tokenizer_3") if not (kind.get(n) or [None])[0]}
-            more = without if str(kind.get("_class_name", "")).startswith("StableDiffusion3") else {}
-            pipeline = DiffusionPipeline.from_pretrained(source, dtype=kept, **more)
-        except (OSError, ValueError) as error:
-            why = "there is no model_index.json" if "model_index" in str(error) else str(error).splitlines()[0]
-            raise ModelError(f"can't load a diffusers pipeline from {source}: {why}") from error
-        policy = cls(pipeline, str(source))
+        policy = cls(*opened(source, kept)).to(kept)
         if lora is not None:
             policy.add_lora(lora, seed=seed)
         if gradient_checkpointing:
@@ -130,22 +124,18 @@ class LatentDiffusion(nn.Module):
         """Side of its pictures in pixels."""
         return self.latent_shape[-1] * int(self.pipeline.vae_scale_factor)
 
-    def add_lora(self, rank: int, name: str = "default", *, seed: int = 0) -> None:
-        """Freeze the denoiser and put new adapters on its attention layers, in float32: small steps would be rounded away
-        in anything narrower.
+    def add_lora(self, lora: Lora, name: str = "default", *, seed: int = 0) -> None:
+        """Freeze the denoiser and put new adapters on it, in float32: small steps would be rounded away in anything narrower.
 
         Args:
+            lora: rank, for its attention layers, or a peft LoraConfig; see `lora_config`.
             seed: of their first weights.
         """
-        from peft import LoraConfig
-
-        if rank < 1:
-            raise ConfigError(f"lora is a rank, at least 1, but got {rank} (leave it out to train every weight)")
+        config = lora_config(lora, self.name, targets=list(LORA_TARGETS), init_lora_weights="gaussian")
         if self.adapted:
             raise ConfigError("this pipeline has a LoRA already, which a new one would switch off: train that one on, or put it into "
                               "the weights first (pipe.fuse_lora() and pipe.unload_lora_weights())")  # fmt: skip
         self.denoiser.requires_grad_(False)
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS), init_lora_weights="gaussian")
         with seeded(seed, purpose=f"lora {name}"):
             self.denoiser.add_adapter(config, name)
         for weight in self.denoiser.parameters():
@@ -212,11 +202,8 @@ class LatentDiffusion(nn.Module):
                 self.denoiser.to(memory_format=torch.channels_last)
 
     def _save_lora(self, folder: Path) -> None:
-        from peft import get_peft_model_state_dict
-
-        layers = get_peft_model_state_dict(self.denoiser)
         part = "unet" if hasattr(self.pipeline, "unet") else "transformer"
-        self.pipeline.save_lora_weights(str(folder), **{f"{part}_lora_layers": layers})
+        self.pipeline.save_lora_weights(str(folder), **{f"{part}_lora_layers": lora_layers(self.denoiser)})
 
     def schedule(self, steps: int) -> Schedule:
         return Schedule.of(self.pipeline.scheduler, steps)

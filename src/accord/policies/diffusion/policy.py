@@ -196,8 +196,5 @@ class DiffusionPolicy(LatentDiffusion):
         twin = copy.copy(self.pipeline)
         # Together, so that the copy's attention sees the copied adapter.
         denoiser, adapter = copy.deepcopy((self.denoiser, self.image_adapter))
-        denoiser.requires_grad_(False).eval()
-        if adapter is not None:
-            adapter.requires_grad_(False).eval()
         setattr(twin, "unet" if hasattr(twin, "unet") else "transformer", denoiser)
-        return DiffusionPolicy(twin, self.name, adapter)
+        return DiffusionPolicy(twin, self.name, adapter).requires_grad_(False)

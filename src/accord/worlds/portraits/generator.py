@@ -7,6 +7,7 @@ import torch
 from diffusers import SD3Transformer2DModel, StableDiffusionPipeline
 
 from accord.errors import ModelError
+from accord.policies.adapters import Lora
 from accord.policies.diffusion import DiffusionPolicy
 from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.proxies import PortraitFaces
@@ -35,8 +36,8 @@ def pipeline(kind: Kind = "unet", weights: Path = WEIGHTS) -> Any:
     return pipe
 
 
-def policy(kind: Kind = "unet", *, lora: int | None = None, seed: int = 0) -> DiffusionPolicy:
-    """A fresh policy on one of the generators, with LoRA of this rank (first weights from this seed) or all weights to train."""
+def policy(kind: Kind = "unet", *, lora: Lora | None = None, seed: int = 0) -> DiffusionPolicy:
+    """A fresh policy on one of the generators, with LoRA (a rank or a configuration; first weights from this seed) or all weights to train."""
     made = DiffusionPolicy(pipeline(kind), f"portraits/{kind}").eval()
     if lora is not None:
         made.add_lora(lora, seed=seed)
