@@ -45,7 +45,7 @@ class Trunk(nn.Module):
         self.name = name
         self.packs = self.config._attn_implementation == NAME
         self.below: Factors = {}
-        self._places = learned_places(self.core)
+        self._places = learned_places(self.core, self._named_limit())
         self._recomputed: list[nn.Module] = []
         self.eval()
 
@@ -79,9 +79,12 @@ class Trunk(nn.Module):
     @property
     def context(self) -> int | None:
         """The longest text it takes, in tokens; None where its config names no limit."""
+        return min((n for n in (self._named_limit(), self._places) if n is not None), default=None)
+
+    def _named_limit(self) -> int | None:
         config = self.config.get_text_config()
-        limits = [getattr(config, name, None) for name in LIMITS]
-        return min((n for n in (*limits, self._places) if isinstance(n, int) and n > 0), default=None)
+        found = (getattr(config, name, None) for name in LIMITS)
+        return min((n for n in found if isinstance(n, int) and n > 0), default=None)
 
     def add_lora(self, lora: Lora, task: str, seed: int = 0) -> None:
         """Freeze the weights and put new adapters on all linear layers.
@@ -255,14 +258,15 @@ class Trunk(nn.Module):
             self.model = self.model.merge_and_unload()
 
 
-def learned_places(core: nn.Module) -> int | None:
-    """How many positions a model has learned embeddings for; None where it computes them."""
+def learned_places(core: nn.Module, named: int | None) -> int | None:
+    """How many of the positions that a config names have embeddings; None where they are computed."""
     found = []
     for name, module in core.named_modules():
-        if isinstance(module, nn.Embedding) and "position" in name.rpartition(".")[2] and "relative" not in name:
-            # Some begin behind the padding's place, some at a place of their own.
+        if isinstance(module, nn.Embedding) and "position" in name.rpartition(".")[2] and named is not None:
+            # Some begin behind the padding's place, some at a place of their own. (Pictures' positions are other numbers.)
             begin = module.padding_idx + 1 if module.padding_idx is not None else getattr(module, "offset", 0)
-            found.append(module.num_embeddings - begin)
+            if named <= module.num_embeddings <= named + begin:
+                found.append(module.num_embeddings - begin)
     return min(found, default=None)
 
 
