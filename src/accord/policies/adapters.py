@@ -36,13 +36,15 @@ def lora_config(lora: Lora, name: str, *, targets: str | list[str], **otherwise:
         targets: the layers, where it names none. otherwise: further settings that come with a rank.
 
     Raises:
-        ConfigError: a rank below 1.
+        ConfigError: no rank.
     """
     from peft import LoraConfig
 
     if not isinstance(lora, LoraConfig):
-        if lora < 1:
-            raise ConfigError(f"lora is a rank, at least 1, but got {lora} (leave it out to train every weight)")
+        if not isinstance(lora, int) or not 1 <= lora <= 2**16:
+            raise ConfigError(
+                f"lora is a rank, from 1 to {2**16}, but got {str(lora)[:40]} (leave it out to train every weight)"
+            )
         return LoraConfig(r=lora, lora_alpha=lora, target_modules=targets, **otherwise)
     lora = copy.deepcopy(lora)
     lora.target_modules = lora.target_modules or targets
