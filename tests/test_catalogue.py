@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import accord
 from accord.algorithms import DPO, GRPO, PPO, RLCM, RLOO, AlignProp, InPO, Preference, SimPO, options_of
 from accord.catalogue import Method, find, methods, systems
 from accord.errors import ConfigError
@@ -130,11 +129,3 @@ def test_the_picture_of_the_house_is_what_the_code_gives() -> None:
     assert drawn.house() == (docs / "house.svg").read_text(), "run `make docs`"
     floor = {n: i for i, names in enumerate(drawn.floors()) for n in names}
     assert all(floor[n] > floor[m] for n, m in drawn.stairs()), "every stair leads down"
-
-
-def test_the_tree_on_the_page_is_the_folders_tree() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
-    for folder in ("preference", "rollout", "backprop", "rounds"):
-        files = {f.stem for f in Path(accord.__file__).parent.glob(f"algorithms/{folder}/*.py")} - {"__init__"}
-        row = next(line for line in page.splitlines() if line.startswith(f"| `algorithms/{folder}/`"))
-        assert files == set(re.findall(r"`(\w+)`", row.split("|")[2])), f"algorithms/{folder}"
