@@ -198,10 +198,9 @@ def test_recipes_are_listed_copied_and_understood(
 
 
 TRAINERS = {t.name: t for t in map(Trainer.find, names())}
-FROM_FILES = [n for n in TRAINERS if n != "lambda-harmonic-rpo"]
 
 
-@pytest.mark.parametrize("name", FROM_FILES)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_a_methods_help_shows_its_options_and_no_others(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["align", name, "--help"]) == 0
     said = capsys.readouterr().out
@@ -209,10 +208,10 @@ def test_a_methods_help_shows_its_options_and_no_others(name: str, capsys: pytes
     shown = set(re.findall(r"^  --(\w+)", said, re.MULTILINE))
     assert every & shown == set(TRAINERS[name].options)
     assert ("reward" in shown) == bool(TRAINERS[name].rewards)
-    assert "sampling" in said if TRAINERS[name].draws else "sampling" not in said
+    assert ("--sampling" in said) == TRAINERS[name].samples
 
 
-@pytest.mark.parametrize("name", FROM_FILES)
+@pytest.mark.parametrize("name", TRAINERS)
 def test_a_methods_recipe_is_understood_and_says_its_defaults(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,11 +229,11 @@ def test_a_methods_recipe_is_understood_and_says_its_defaults(
     assert {n: written[n] for n in defaults} == {n: v if v is None or isinstance(v, bool | int | float | str) else str(v) for n, v in defaults.items()}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["dpo", "ppo", "draft"])
+@pytest.mark.parametrize("name", ["dpo", "ppo", "draft", "lambda-harmonic-rpo"])
 def test_a_recipe_runs_on_what_is_embedded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "write", name]) == 0
-    few = ["--sampling.steps=2"] if name == "draft" else []
+    few = ["--sampling.steps=2"] if TRAINERS[name].samples and name != "ppo" else []
     one = ["--training.steps=1", "--training.batch_size=2", "--training.progress=false", "--test_limit=2"]
     assert main(["align", f"{name}.yaml", *one, *few]) == 0
     result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
@@ -245,7 +244,7 @@ def test_a_recipe_runs_on_what_is_embedded(name: str, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(("call", "said"), [
     ("ppo --policy portraits", "ppo wants a policy that draws completions and shows the hidden states"),
     ("alignprop --policy letters", "alignprop wants a policy that makes pictures by denoising"),
-    ("lambda-harmonic-rpo --policy portraits", "which no file holds"),
+    ("lambda-harmonic-rpo --policy letters", "lambda-harmonic-rpo wants a policy that makes pictures"),
     ("reno --policy portraits", "reno trains no policy"),
     ("scir --policy portraits", "planned"),
     ("--policy letters", "wants a method"),

@@ -94,8 +94,9 @@ def align(
     short = [fits(intake, made, max_tokens, answers=read, writes=int(trainer.draws)),
              *(fits(intake, r, writes=writes) for r in opened.values())]  # fmt: skip
     kept, held = intake.sift(kept, *short, purpose="train on"), intake.sift(held, *short, purpose="test on")
-    rows: list[Any] = intake.pairs(kept) if trainer.paired else list(kept)
-    algorithm = trainer.make(made, {n: opened[n] for n in specs}, checked, sampling)
+    rewards = {n: opened[n] for n in specs}
+    rows = intake.pairs(kept) if trainer.paired else trainer.rows(made, kept, rewards, sampling, training.seed)
+    algorithm = trainer.make(made, rewards, checked, sampling)
     measure: Any = None
     if trainer.draws:
         watch = {"proxy" if n == next(iter(specs)) else n: r for n, r in opened.items()}
@@ -138,13 +139,13 @@ def shape(given: dict[str, Any]) -> Shape:
             f"{trainer.name} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ddpo …"
         )
     if not trainer.draws:
-        hidden |= {"judge", "sampling"}
+        hidden |= {"judge"}
         if given.get("judge") is not None:
             raise ConfigError(f"{trainer.name} draws no answers to be judged: leave --judge out")
     kind = kind_of_policy(policy) if isinstance(policy, str) else kind_for(trainer)
     trainer.check_policy(kind)
     more = {n: Option(n, RewardSpec | None, None, o.help) for n, o in [*trainer.rewards.items()][1:]}
-    sampling = trainer.default_sampling(kind) if trainer.draws else None
+    sampling = trainer.default_sampling(kind) if trainer.samples else None
     return Shape(about, {**more, **trainer.options}, sampling, hidden, trainer.name)
 
 

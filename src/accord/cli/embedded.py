@@ -55,7 +55,7 @@ def _portraits(seed: int) -> list[Task]:
     return [Task(prompt=p) for p in prompts(SIZE["portraits"], seed)]
 
 
-def _somebody(n: int = 8) -> list[Example]:
+def _somebody(n: int = 24) -> list[Example]:
     """One person, in different pictures."""
     quiet_diffusers()
     from accord.worlds.portraits import People, render

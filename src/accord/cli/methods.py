@@ -46,6 +46,11 @@ class Trainer:
     def _all(self) -> dict[str, Option]:
         return options_of(self.made)
 
+    @cached_property
+    def _for_rows(self) -> dict[str, Option]:
+        """What it takes to make its rows of records, where those come from no file."""
+        return options_of(self.made.rows_from) if hasattr(self.made, "rows_from") else {}
+
     @property
     def about(self) -> str:
         """Its docstring, but for what is said of arguments."""
@@ -54,7 +59,7 @@ class Trainer:
     @property
     def rewards(self) -> dict[str, Option]:
         """Arguments that want a reward. The first is the one that is meant where there is one alone."""
-        return {n: o for n, o in self._all.items() if Reward in (o.kind, *typing.get_args(o.kind))}
+        return {n: o for n, o in (self._all | self._for_rows).items() if Reward in (o.kind, *typing.get_args(o.kind))}
 
     @property
     def options(self) -> dict[str, Option]:
@@ -68,13 +73,18 @@ class Trainer:
         return "sampling" in self._all
 
     @property
+    def samples(self) -> bool:
+        """Whether that, or making its rows, has settings of drawing."""
+        return "sampling" in self._all | self._for_rows
+
+    @property
     def learns(self) -> tuple[type[Record], ...]:
         """The kinds of records that it can use; of any kind, one that draws uses the prompt.
 
         Raises:
             ConfigError: what it learns from comes from no file.
         """
-        rows = self.made.rows or (Example, Record)
+        rows = (Example,) if self._for_rows else self.made.rows or (Example, Record)
         kinds = tuple(r for r in rows if issubclass(r, Record))
         if not kinds:
             made = ", ".join(r.__name__ for r in rows)
@@ -90,7 +100,7 @@ class Trainer:
 
     def answers(self, record: Any) -> Sequence[Any]:
         """Those answers of a record that it asks its policy about."""
-        if isinstance(record, Ranking) or not hasattr(self.made, "group"):
+        if isinstance(record, Ranking) or self._for_rows or not hasattr(self.made, "group"):
             return answers_of(record)
         return self.made.group(None, record).completions
 
@@ -138,7 +148,17 @@ class Trainer:
 
     def make(self, policy: Any, rewards: Mapping[str, Any], options: dict[str, Any], sampling: Any) -> Any:
         """The algorithm that trains this policy."""
-        return self.made(policy, **rewards, **options, **({"sampling": sampling} if self.draws else {}))
+        mine = {n: r for n, r in rewards.items() if n in self._all}
+        return self.made(policy, **mine, **options, **({"sampling": sampling} if self.draws else {}))
+
+    def rows(
+        self, policy: Any, records: Sequence[Any], rewards: Mapping[str, Any], sampling: Any, seed: int
+    ) -> list[Any]:
+        """What it trains on, made of records that it learns from; but for pairs, see `Intake.pairs`."""
+        if not self._for_rows:
+            return list(records)
+        theirs = {n: r for n, r in rewards.items() if n in self._for_rows}
+        return self.made.rows_from(policy, records, **theirs, sampling=sampling, seed=seed)
 
 
 def names() -> list[str]:

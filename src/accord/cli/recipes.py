@@ -60,7 +60,7 @@ def recipe(name: str) -> str:
     trainer = Trainer.find(name)
     kind = kind_for(trainer)
     common = {n: o.help for n, o in options_of(align).items()}
-    sampling = trainer.default_sampling(kind) if trainer.draws else None
+    sampling = trainer.default_sampling(kind) if trainer.samples else None
     start = _embedded(trainer, kind)
     row = find(name)
     title = row.title if row.title.startswith(row.short) else f"{row.short}: {row.title}"
@@ -79,6 +79,7 @@ def recipe(name: str) -> str:
 
 def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
     """A policy of the package that the method can train, with data and a reward for it."""
+    from accord.catalogue import find
     from accord.policies import LanguagePolicy
 
     world = "letters" if kind is LanguagePolicy else "portraits"
@@ -93,7 +94,7 @@ def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
         "portraits": "accord.worlds.portraits:Looks",
     }
     for i, name in enumerate(trainer.rewards):
-        somebody = name == "identity" and world == "portraits"
+        somebody = i == 0 and find(trainer.name).kind == "identity"
         start["reward" if i == 0 else name] = "accord.cli.embedded:Somebody" if somebody else rewards[world]
     return {**start, "test_limit": 8}
 
