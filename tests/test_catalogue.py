@@ -64,6 +64,9 @@ def test_a_signature_has_the_options_of_the_base_beside_a_methods_own() -> None:
     assert "credit" not in grpo, "what a method fills in itself is no option of it"
     assert "critic" in options_of(PPO)
     assert {"beta", "label_smoothing", "weight", "reference"} <= set(options_of(DPO))
+    assert options_of(DPO)["store"].help.endswith("in any case."), (
+        "what is said of the base's other arguments is not its"
+    )
     assert not {"reference", "store"} & set(options_of(SimPO)), "it compares with none"
     assert "reference" not in options_of(RLCM)
     assert "draw" not in options_of(InPO)
