@@ -283,7 +283,7 @@ def test_unfinished_answers_can_be_dropped_or_scored() -> None:
         lambda p: GRPO(p, shorter, kl=0.1, reference=None),
         lambda p: GRPO(p, shorter, group_size=0),
         lambda p: Rollout(p, shorter, GroupRelative(kl=1.0, estimator="k1")),
-        lambda p: Preference(p, losses.dpo, betta=0.1),
+        lambda p: Preference(p, losses.dpo, {"betta": 0.1}),
     ],
 )
 def test_wrong_combinations_are_refused_when_built(build, base_policy: LanguagePolicy) -> None:  # type: ignore[no-untyped-def]

@@ -14,6 +14,7 @@ from accord.algorithms.backprop import Truncation, full, last, per_step, random_
 from accord.engine import Rows, Step, fit
 from accord.engine.settings import described
 from accord.errors import ConfigError, RewardError
+from accord.policies import LanguagePolicy
 from accord.policies.diffusion import Denoising
 from accord.policies.recompute import recomputed
 from accord.rewards import Scores
@@ -262,3 +263,10 @@ def test_each_prompt_is_optimised_on_its_own_and_never_gets_worse() -> None:
     assert torch.allclose(alone.history[:, 0], found.history[:, 0], atol=1e-4)
     steps = found.norms.diff(dim=0).abs()
     assert float(steps.max()) <= 0.5 * 0.1 / (1 - 0.9) + 1e-4
+
+
+def test_noise_of_text_is_no_thing_to_optimise(base_policy: LanguagePolicy) -> None:
+    with pytest.raises(ConfigError, match="wants a policy that makes pictures from noise"):
+        noise_optimise(base_policy, contrast, PROMPTS, sampling=ODE)
+    with pytest.raises(ConfigError, match="wants a policy that makes pictures by denoising"):
+        ReFL(base_policy, contrast)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from accord.engine.batch import Batch, Padded, Whole
 from accord.policies.base import Rollouts
+from accord.policies.diffusion import Condition
 from accord.rewards import Scores
 
 
@@ -137,3 +138,12 @@ def test_rollouts_keep_the_prompts_of_their_episodes_and_no_others() -> None:
     assert joined.actions.ids == [[2], [0], [1], [2]]
     with pytest.raises(AttributeError):
         joined.group = torch.zeros(4)  # type: ignore[misc]
+
+
+def test_each_column_of_many_parts_is_joined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    joins: list[int] = []
+    cat = torch.cat
+    monkeypatch.setattr(torch, "cat", lambda parts, *a: joins.append(len(parts)) or cat(parts, *a))
+    parts = [Condition({"a": torch.ones(1, 2), "b": torch.zeros(1, 3)}, {}) for _ in range(50)]
+    assert len(Condition.concat(parts)) == 50
+    assert joins == [50, 50]

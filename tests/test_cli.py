@@ -1,14 +1,18 @@
 """The command line as a user meets it: real commands on a real (tiny) model, and every mistake in one line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from accord.cli import main
+from accord.cli.methods import Trainer, names
 from accord.policies import LanguagePolicy
+from accord.policies.diffusion import as_picture
 from accord.rewards import BradleyTerry, score
 from accord.worlds import letters
 from test_processes import launch
@@ -32,7 +36,7 @@ QUICK = ["--training.steps", "3", "--training.batch_size", "4", "--training.lr",
 def test_align_by_preferences_end_to_end(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     config = tmp_path / "run.yaml"
-    config.write_text(f"method: dpo\nmodel: {MODEL}\ndata: {pairs}\nout: {out}\noptions:\n  beta: 0.2\ntest: 0.3\n")
+    config.write_text(f"method: dpo\npolicy: {MODEL}\ndata: {pairs}\nout: {out}\nbeta: 0.2\ntest: 0.3\n")
     assert main(["align", str(config), *QUICK, "--lora", "4"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["before"]["accuracy"] == 0.5
@@ -65,7 +69,7 @@ def test_reward_train_evaluate_score_and_use(pairs: Path, tmp_path: Path, capsys
     again = score(BradleyTerry.load(out / "model"), prompts=["what is 2 plus 3 ?"], completions=["the answer is 5 ."])
     assert said == pytest.approx(float(again.values), abs=1e-5)
     capsys.readouterr()
-    options = ["--model", MODEL, "--prompt", "what is 2 plus 3 ?", "--n", "4", "--sampling.max_new_tokens", "16"]
+    options = ["--policy", MODEL, "--prompt", "what is 2 plus 3 ?", "--n", "4", "--sampling.max_new_tokens", "16"]
     assert main(["sample", *options, "--search", "best-of-n", "--reward", str(out / "model")]) == 0
     assert "reward" in json.loads(capsys.readouterr().out)
 
@@ -90,7 +94,7 @@ def test_on_policy_alignment_with_a_rule_and_a_judge(tmp_path: Path, capsys: pyt
         "def brief(*, prompts, completions, **columns):\n    return [-float(len(c)) for c in completions]\n"
     )
     out = tmp_path / "run"
-    call = ["align", "--method", "rloo", "--model", MODEL, "--data", str(data), "--out", str(out), "--reward", '{"numeric_answer": {}}',
+    call = ["align", "rloo", "--policy", MODEL, "--data", str(data), "--out", str(out), "--reward", '{"numeric_answer": {}}',
             "--judge", f"{judge}:brief", "--group_size", "2", "--sampling.max_new_tokens", "12", "--test", "0.3", *QUICK]  # fmt: skip
     assert main(call) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -108,17 +112,17 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
     good.write_text(
         "".join(f'{{"prompt": "what is {i} plus 3 ?", "chosen": "a", "rejected": "b"}}\n' for i in range(9))
     )
-    align = ["align", "--model", MODEL, "--out", out, "--method"]
+    align = ["align", "--policy", MODEL, "--out", out, "--method"]
     return {
         "an empty file": ([*align, "dpo", "--data", str(empty)], "empty"),
         "a wrong column": ([*align, "dpo", "--data", str(wrong)], "better"),
         "no such file": ([*align, "dpo", "--data", "/no/file.jsonl"], "no file at /no/file.jsonl"),
         "no such model": (
-            ["align", "--method", "dpo", "--out", out, "--model", "/no/model", "--data", str(good)],
+            ["align", "dpo", "--out", out, "--policy", "/no/model", "--data", str(good)],
             "/no/model",
         ),
         "an unknown option": (
-            [*align, "dpo", "--data", str(good), "--options", '{"eta": 1}'],
+            [*align, "dpo", "--data", str(good), "--eta", "1"],
             "dpo has no option 'eta'",
         ),
         "an unknown method": ([*align, "dppo", "--data", str(good)], "dppo"),
@@ -148,7 +152,7 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "no system": (["reproduce", "rafft"], "did you mean raft"),
         "an unwritten system": (["reproduce", "scir"], "no reproduction yet"),
         "no recipe": (["recipes", "copy", "none"], "no recipe"),
-        "nothing to sample": (["sample", "--model", MODEL], "--prompt or --data"),
+        "nothing to sample": (["sample", "--policy", MODEL], "--prompt or --data"),
     }
 
 
@@ -189,8 +193,120 @@ def test_recipes_are_listed_copied_and_understood(
         command = command[: next(i for i, w in enumerate(command) if w.endswith(".yaml"))]
         capsys.readouterr()
         assert main([*command, f"{name}.yaml", "--print_config"]) == 0
-        assert "model:" in capsys.readouterr().out
+        assert re.search(r"^(policy|model): ", capsys.readouterr().out, re.MULTILINE)
     assert main(["recipes", "copy", names[0]]) == 2, "never overwrites"
+
+
+TRAINERS = {t.name: t for t in map(Trainer.find, names())}
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_methods_help_shows_its_options_and_no_others(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["align", name, "--help"]) == 0
+    said = capsys.readouterr().out
+    every = {o for t in TRAINERS.values() for o in t.options}
+    shown = set(re.findall(r"^  --(\w+)", said, re.MULTILINE))
+    assert every & shown == set(TRAINERS[name].options)
+    assert ("reward" in shown) == bool(TRAINERS[name].rewards)
+    assert ("--sampling" in said) == TRAINERS[name].samples
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_methods_recipe_is_understood_and_says_its_defaults(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"{name}.yaml"
+    assert main(["recipes", "write", name, "--to", str(path)]) == 0
+    assert main(["recipes", "write", name, "--to", str(path)]) == 2, "never overwrites"
+    capsys.readouterr()
+    assert main(["align", str(path), "--print_config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    written = yaml.safe_load(path.read_text())
+    assert {k: config[k] for k in written if k not in ("sampling", "training")} == {
+        k: v for k, v in written.items() if k not in ("sampling", "training")
+    }
+    defaults = {n: o.default for n, o in TRAINERS[name].options.items()}
+    assert {n: written[n] for n in defaults} == {n: v if v is None or isinstance(v, bool | int | float | str) else str(v) for n, v in defaults.items()}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["dpo", "ppo", "draft", "lambda-harmonic-rpo"])
+def test_a_recipe_runs_on_what_is_embedded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes", "write", name]) == 0
+    few = ["--sampling.steps=2"] if TRAINERS[name].samples and name != "ppo" else []
+    one = ["--training.steps=1", "--training.batch_size=2", "--training.progress=false", "--test_limit=2"]
+    assert main(["align", f"{name}.yaml", *one, *few]) == 0
+    result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
+    assert result["steps"] == 1
+    assert any((tmp_path / "runs" / name / "policy").iterdir())
+
+
+@pytest.mark.parametrize(("call", "said"), [
+    ("ppo --policy portraits", "ppo wants a policy that draws completions and shows the hidden states"),
+    ("alignprop --policy letters", "alignprop wants a policy that makes pictures by denoising"),
+    ("lambda-harmonic-rpo --policy letters", "lambda-harmonic-rpo wants a policy that makes pictures"),
+    ("reno --policy portraits", "reno trains no policy"),
+    ("scir --policy portraits", "planned"),
+    ("--policy letters", "wants a method"),
+])  # fmt: skip
+def test_what_a_method_needs_is_asked_before_anything_is_loaded(
+    call: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["align", *call.split(), "--data", "none.jsonl", "--reward", "r.py:f", "--out", str(tmp_path / "o")]) == 2
+    )
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert said in error
+
+
+@pytest.mark.parametrize(("flag", "here"), [
+    ("learning_rate", "--training.lr"), ("num_generations", "--group_size"), ("max_completion_length", "--sampling.max_new_tokens"),
+    ("per_device_train_batch_size", "--training.batch_size"), ("num_train_epochs", "--training.epochs"), ("beta", "--kl"),
+    ("model", "--policy"), ("reward_funcs", "--reward"), ("temperature", "--sampling.temperature"), ("epsilon", "--clip"),
+    ("training.learning_rate", "--training.lr"), ("klip", "--clip"),
+])  # fmt: skip
+def test_a_name_of_trls_is_answered_with_the_one_of_here(
+    flag: str, here: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [
+        "align",
+        "grpo",
+        "--policy",
+        "letters",
+        "--data",
+        "letters",
+        "--reward",
+        "r.py:f",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    config = tmp_path / "run.yaml"
+    section, _, key = flag.rpartition(".")
+    config.write_text(f"{section}:\n  {key}: 1\n" if section else f"{flag}: 1\n")
+    for more in ([f"--{flag}", "1"], [str(config)]):
+        assert main([*call, *more]) == 2
+        error = capsys.readouterr().err.strip()
+        assert "\n" not in error
+        assert f"{here}" in error
+
+
+def test_pictures_are_drawn_into_a_folder_and_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["sample", "--policy", "portraits/consistency", "--prompt", "a person with a red hat"]
+    looks = ["--reward", "accord.worlds.portraits:Looks"]
+    assert main(call) == 2
+    assert "--out" in capsys.readouterr().err
+    few = ["--sampling.steps=2", "--sampling.guidance=1"]
+    assert main([*call, *few, "--n", "2", "--out", str(tmp_path / "plain")]) == 0
+    assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == ["0000.png", "0001.png", "samples.jsonl"]
+    values = {}
+    for i in (1, 3):
+        out = tmp_path / str(i)
+        assert main([*call, "--search", "reno", *looks, "--iterations", str(i), "--out", str(out)]) == 0
+        (row,) = map(json.loads, (out / "samples.jsonl").read_text().splitlines())
+        values[i] = row["reward"]
+        assert as_picture(str(out / row["completion"])).shape == (3, 64, 64)
+    assert values[3] >= values[1], "the first iteration is the plain sample, and the best is kept"
 
 
 def test_help_shows_real_defaults() -> None:

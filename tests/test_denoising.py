@@ -1,5 +1,6 @@
 """The one loop of denoising: where it may start, what hooks may do, which clean picture each step means."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,6 +178,25 @@ def test_a_spread_for_each_step() -> None:
     for wrong in ((0.5, 0.5), (0.5, 2.0, 0.0, 0.0, 0.0)):
         with pytest.raises(ConfigError, match="eta"):
             Denoising(5, eta=wrong)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_at_given_timesteps(family: str) -> None:
+    p = policy(family)
+    spaced = p.schedule(5)
+    given_ = p.schedule(spaced.timesteps.tolist())
+    for name in ("timesteps", "alpha", "sigma"):
+        assert torch.allclose(getattr(given_, name), getattr(spaced, name), atol=2e-3)
+    own = Denoising(2, 1.0, 0.5, timesteps=(900.0, 300.0))
+    drawn = p.sample(PROMPTS, 1, own)
+    assert torch.equal(p.schedule((900.0, 300.0)).timesteps, torch.tensor([900.0, 300.0]))
+    assert torch.allclose(p.logprobs(drawn), drawn.logprobs * drawn.mask, rtol=1e-4, atol=1e-2)
+    pictures = p.denoise_with_grad(PROMPTS, replace(own, eta=0.0), grad=2, start=p.noise(2, 0))
+    plain = p.sample(PROMPTS, 1, replace(own, eta=0.0), start=p.noise(2, 0))
+    assert torch.allclose(pictures, torch.stack(plain.completions), atol=1e-5)
+    for wrong in ((300.0, 900.0), (900.0,)):
+        with pytest.raises(ConfigError, match="timesteps"):
+            Denoising(2, timesteps=wrong)
 
 
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])

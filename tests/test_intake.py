@@ -56,9 +56,8 @@ def test_alignment_says_what_it_reads_uses_and_leaves_out(
 ) -> None:
     call = [
         "align",
-        "--method",
         "simpo",
-        "--model",
+        "--policy",
         MODEL,
         "--data",
         str(mixed),
@@ -103,12 +102,7 @@ def test_answers_that_are_the_same_tokens_and_pairs_within_rankings_are_counted(
     ]
     tied = {"prompt": "p", "completions": ["a", "b"], "scores": [1, 1]}
     data = lines(tmp_path / "rankings.jsonl", [*rankings, tied, pair(20, "the answer  is 5 .", "the answer is 5 .")])
-    assert (
-        main(
-            ["align", "--method", "orpo", "--model", MODEL, "--data", str(data), "--out", str(tmp_path / "run"), *QUICK]
-        )
-        == 0
-    )
+    assert main(["align", "orpo", "--policy", MODEL, "--data", str(data), "--out", str(tmp_path / "run"), *QUICK]) == 0
     said = capsys.readouterr().err
     assert "1 ranking (its answers are rated the same; the first: line 10)" in said
     assert "9 pairs (within a ranking, its answers are the same" in said
@@ -132,21 +126,16 @@ def test_nothing_longer_than_the_model_takes_reaches_it(
     assert LanguagePolicy.load(short).context == 256
     long = [{**pair(40), "prompt": LONG}, pair(41, rejected=LONG)]
     data = lines(tmp_path / "pairs.jsonl", [*(pair(i) for i in range(12)), *long])
-    assert (
-        main(
-            ["align", "--method", "dpo", "--model", short, "--data", str(data), "--out", str(tmp_path / "run"), *QUICK]
-        )
-        == 0
-    )
+    assert main(["align", "dpo", "--policy", short, "--data", str(data), "--out", str(tmp_path / "run"), *QUICK]) == 0
     assert (
         "2 comparisons (longer than the 256 tokens that the model takes; the first: line 13)" in capsys.readouterr().err
     )
     assert accounted(result(tmp_path / "run")["intake"])
-    call = ["align", "--method", "grpo", "--model", short, "--data", str(data), "--out", str(tmp_path / "run2"), "--reward", '{"matches": {"pattern": "a"}}',
+    call = ["align", "grpo", "--policy", short, "--data", str(data), "--out", str(tmp_path / "run2"), "--reward", '{"matches": {"pattern": "a"}}',
             "--group_size", "2", "--sampling.max_new_tokens", "2", *QUICK]  # fmt: skip
     assert main(call) == 0
     assert "1 comparison (longer than the 256 tokens" in capsys.readouterr().err, "GRPO reads no answers"
-    draw = ["sample", "--model", short, "--sampling.max_new_tokens", "2"]
+    draw = ["sample", "--policy", short, "--sampling.max_new_tokens", "2"]
     assert main([*draw, "--data", str(data)]) == 0
     said = capsys.readouterr()
     assert "used 13 to be answered" in said.err
@@ -258,7 +247,7 @@ def test_a_prompt_is_left_out_where_its_answer_would_be_longer_than_the_reward_t
     )
     draw = [
         "sample",
-        "--model",
+        "--policy",
         MODEL,
         "--data",
         str(prompts),
@@ -280,9 +269,8 @@ def test_supervision_looks_at_the_chosen_answer_alone(tmp_path: Path, capsys: py
     )
     call = [
         "align",
-        "--method",
         "sft",
-        "--model",
+        "--policy",
         MODEL,
         "--data",
         str(data),

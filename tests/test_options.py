@@ -18,19 +18,19 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 REFUSED = {
-    "an unknown word": (["grpo", "--options.normalise=toknes"], "normalise"),
-    "a flag as a text": (["grpo", "--options.scale=maybe"], "'scale' wants true or false"),
+    "an unknown word": (["grpo", "--normalise=toknes"], "normalise"),
+    "a flag as a text": (["grpo", "--scale=maybe"], "'scale' wants true or false"),
     "a group of one": (["grpo", "--group_size=1"], "group_size"),
-    "a score that is none": (["rloo", "--options.unfinished=often"], "unfinished"),
-    "a negative KL": (["ppo", "--options.kl=-1"], "kl"),
-    "lambda above 1": (["ppo", "--options.lam=2"], "lam"),
-    "a clip as a word": (["rloo", "--options.clip=abc"], "'clip' wants a number"),
-    "beta below 0": (["dpo", "--options.beta=-1"], "beta"),
-    "no beta": (["ipo", "--options.beta=0"], "beta"),
-    "labels turned round": (["dpo", "--options.label_smoothing=0.9"], "label_smoothing"),
-    "a weight below 0": (["kto", "--options.desirable_weight=-1"], "desirable_weight"),
-    "an option of another": (["sft", "--options.beta=1"], "sft has no option 'beta'"),
-    "options that are no mapping": (["dpo", "--options=7"], "options"),
+    "a score that is none": (["rloo", "--unfinished=often"], "unfinished"),
+    "a negative KL": (["ppo", "--kl=-1"], "kl"),
+    "lambda above 1": (["ppo", "--lam=2"], "lam"),
+    "a clip as a word": (["rloo", "--clip=abc"], "'clip' wants a number"),
+    "beta below 0": (["dpo", "--beta=-1"], "beta"),
+    "no beta": (["ipo", "--beta=0"], "beta"),
+    "labels turned round": (["dpo", "--label_smoothing=0.9"], "label_smoothing"),
+    "a weight below 0": (["kto", "--desirable_weight=-1"], "desirable_weight"),
+    "an option of another": (["sft", "--beta=1"], "sft has no option 'beta'"),
+    "options in a heap": (["dpo", "--options=7"], "by its own name"),
     "a section that is none": (["dpo", "--sampling=7"], "sampling"),
     "no numbers where two are wanted": (["dpo", "--training.betas=null"], "betas"),
     "no such device": (["dpo", "--device=abacus"], "abacus"),
@@ -51,9 +51,8 @@ def test_options_are_checked_before_anything_is_read(
         main(
             [
                 "align",
-                "--method",
                 method,
-                "--model",
+                "--policy",
                 MODEL,
                 "--data",
                 str(data),
@@ -108,7 +107,7 @@ def test_a_language_model_is_no_reward(tmp_path: Path, capsys: pytest.CaptureFix
         [{"prompt": f"what is {i} plus 1 ?", "chosen": "a", "rejected": "b"} for i in range(9)],
     )
     calls = [["reward", "evaluate", "--reward", MODEL, "--data", str(data)],
-             ["sample", "--model", MODEL, "--prompt", "p", "--search", "best-of-n", "--reward", MODEL]]  # fmt: skip
+             ["sample", "--policy", MODEL, "--prompt", "p", "--search", "best-of-n", "--reward", MODEL]]  # fmt: skip
     for call in calls:
         assert main(call) == 2
         assert "without a reward head" in capsys.readouterr().err
@@ -124,9 +123,8 @@ def test_going_on_otherwise_is_refused_unless_asked_for(tmp_path: Path, capsys: 
     )
     call = [
         "align",
-        "--method",
         "simpo",
-        "--model",
+        "--policy",
         MODEL,
         "--lora",
         "1",

@@ -197,7 +197,13 @@ def test_a_reference_is_what_it_was_named_by(tmp_path: Path) -> None:
     assert DPO(policy, reference="now").settings()["reference"]["which"] == "now"
 
 
-# What a method needs of a policy.
+def test_a_store_of_what_differs_from_draw_to_draw_is_refused(tmp_path: Path) -> None:
+    rows = [Comparison(prompt="a red cat", chosen=torch.rand(3, 16, 16), rejected=torch.rand(3, 16, 16))]
+    with pytest.raises(ConfigError, match="leave it out"):
+        fit(DPO(pictures(lora=2), store=tmp_path), rows, steps=1, batch_size=1, progress=False)
+
+
+# What a method needs of a policy, and of whom it asks for it.
 
 
 def test_a_policy_that_lacks_what_a_method_needs_is_refused_in_one_line() -> None:
@@ -208,3 +214,13 @@ def test_a_policy_that_lacks_what_a_method_needs_is_refused_in_one_line() -> Non
         PPO(pictures(), flat)
     with pytest.raises(ConfigError, match=r"DPO wants a policy that .*: a str does not"):
         DPO("gpt2")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "told"),
+    [(GRPO, "num_generations", "group_size"), (GRPO, "epsilon", "clip"), (DPO, "ref_model", "reference"), (DPO, "betta", "did you mean beta"),
+     (SimPO, "reference", "it has policy, beta, gamma")],
+)  # fmt: skip
+def test_an_option_that_is_none_is_answered_with_the_name_that_is(method: Any, wrong: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{method.__name__} has no option '{wrong}'.*{told}"):
+        method(tiny_policy(), **{wrong: 1})

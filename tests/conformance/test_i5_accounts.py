@@ -63,7 +63,7 @@ def test_used_and_left_out_add_up_to_what_was_read(
     data, out = tmp_path / "mixed.jsonl", tmp_path / "out"
     count = mixed(data, seed)
     words = method.split()[:1] if "align" in method else method.split()
-    more = ["--method", method.split()[1]] if "align" in method else []
+    more = [method.split()[1]] if "align" in method else []
     if "grpo" in method:
         more += [
             "--reward",
@@ -73,7 +73,7 @@ def test_used_and_left_out_add_up_to_what_was_read(
             "--group_size",
             "2",
         ]
-    options = ["--model", saved("llama", models / "tools", tokenizer("Hermes tools", "byte-level")), "--data", data, "--out", out, "--test", "0.3", "--test_limit", "2", "--skip-bad",
+    options = ["--policy" if "align" in method else "--model", saved("llama", models / "tools", tokenizer("Hermes tools", "byte-level")), "--data", data, "--out", out, "--test", "0.3", "--test_limit", "2", "--skip-bad",
                "--training.steps", "1", "--training.batch_size", "2", "--training.progress=false"]  # fmt: skip
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):

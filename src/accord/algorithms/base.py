@@ -3,22 +3,24 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.algorithms.options import signature_of
 from accord.algorithms.reference import Reference
+from accord.elsewhere import refuse_unknown
 from accord.engine import Learner, Rows, Seeds, Step
-from accord.feedback import Record
+from accord.engine.batch import Batch
+from accord.feedback import prompt_of
 from accord.losses import LogProbs
 from accord.policies import capabilities
 from accord.policies.base import Group
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Batch):
     """Offline records as groups of completions.
 
     Attributes:
@@ -34,16 +36,6 @@ class Given:
     by_step: Float[Tensor, "g k t"] | None = None
     options: dict[str, Float[Tensor, "g"]] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def select(self, rows: Sequence[int]) -> "Given":
-        index = list(rows)
-        reference, by_step = (None if x is None else x[index] for x in (self.reference, self.by_step))
-        draw = None if self.draw is None else self.draw.select(rows)
-        options = {k: v[index] for k, v in self.options.items()}
-        return Given(self.rows.select(rows), [self.groups[i] for i in rows], draw, reference, by_step, options)
-
 
 class PolicyAlgorithm(Learner):
     """Trains one policy on data that are their own experience; subclasses say what the loss is.
@@ -55,7 +47,7 @@ class PolicyAlgorithm(Learner):
         draw: where the policy's likelihood looks, if not where the policy says: (policy, groups, seed) to a draw.
 
     Raises:
-        ConfigError: the policy can't do what the algorithm needs.
+        ConfigError: the policy can't do what the algorithm needs; or an option is none of its, whose name here is told.
     """
 
     rows: tuple[type, ...] = ()
@@ -66,6 +58,10 @@ class PolicyAlgorithm(Learner):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.__signature__ = signature_of(cls)  # type: ignore[attr-defined]
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        refuse_unknown(cls.__name__, options, inspect.signature(cls).parameters)
+        return super().__new__(cls)
 
     def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int | Seeds], Any] | None = None) -> None:
         super().__init__()
@@ -113,7 +109,7 @@ class PolicyAlgorithm(Learner):
 
     def group(self, row: Any) -> Group:
         """A row's prompt, with those of its completions that the policy will be asked about; none where it samples its own."""
-        return Group(row.prompt if isinstance(row, Record) else row, ())
+        return Group(prompt_of(row), ())
 
     def check(self, rows: Sequence[Any]) -> None:
         """Refuse rows that the policy can't take; see `Trunk.check`."""

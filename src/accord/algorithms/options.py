@@ -30,7 +30,10 @@ class Option:
 def options_of(made: Callable[..., Any]) -> dict[str, Option]:
     """All options of a method's class (or function), its own first."""
     parameters = signature_of(made).parameters.values()
-    said = {n: text for doc in reversed(list(_docs(made))) for n, text in _arguments(doc, [p.name for p in parameters])}
+    said: dict[str, str] = {}
+    for made_by in made.__mro__ if isinstance(made, type) else [made]:
+        doc, known = _own(made_by)
+        said = dict(_arguments(doc, {*known, *(p.name for p in parameters)})) | said
     named = (p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
     return {p.name: Option(p.name, p.annotation, p.default, said.get(p.name, "")) for p in named}
 
@@ -59,12 +62,14 @@ class _Everything:
         return True
 
 
-def _docs(made: Any) -> Iterator[str]:
-    for c in made.__mro__ if isinstance(made, type) else [made]:
-        yield inspect.cleandoc(vars(c).get("__doc__") or "") if isinstance(made, type) else inspect.getdoc(c) or ""
+def _own(made: Any) -> tuple[str, set[str]]:
+    """A class's or function's own docstring, and the names of its own arguments."""
+    doc = inspect.cleandoc(made.__doc__ or "")
+    takes = vars(made).get("__init__") if isinstance(made, type) else made
+    return doc, set(inspect.signature(takes).parameters) if inspect.isfunction(takes) else set()
 
 
-def _arguments(doc: str, names: list[str]) -> Iterator[tuple[str, str]]:
+def _arguments(doc: str, names: set[str]) -> Iterator[tuple[str, str]]:
     """What an ``Args:`` section says of each name; several may stand in one line, or share what is said of them."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", doc, re.MULTILINE)
     if section is None or not names:

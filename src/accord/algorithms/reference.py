@@ -69,6 +69,10 @@ class Reference(nn.Module):
     def forward(self, groups: Sequence[Group], draw: Any, step: Step) -> LogProbs:
         """Of what is given, on the CPU, in the order of groups and completions."""
         if draw is not None:  # another draw, another value: nothing to keep
+            if self._on_disk:
+                raise ConfigError(
+                    "store keeps exact log-probs, but this policy's differ from draw to draw: leave it out"
+                )
             return self._found(groups, draw)
         keys = [Store.key(self._fingerprint, self.by_step, k) for row in self._keys(groups) for k in row]
         known = self._store.get(keys)

@@ -1,36 +1,38 @@
-"""accord align: from feedback or a reward to a better policy."""
+"""accord align: from feedback or a reward to a better policy, by any method of the catalogue that trains one."""
 
 from json import dumps
 from pathlib import Path
 from typing import Any
 
 from accord.algorithms import Preference
+from accord.algorithms.options import Option
 from accord.cli.data import at_least_one, first_process, say, split
-from accord.cli.intake import Answers, Intake, answers_of, first_answer, no_preference, of_kind, says_something
+from accord.cli.embedded import rows_of
+from accord.cli.intake import Intake, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
-from accord.cli.methods import LEARNS, ON_POLICY, PAIRED, Method, check, make
+from accord.cli.methods import Trainer, kind_for, names
+from accord.cli.policies import kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
+from accord.cli.shape import Shape
 from accord.engine import Training, fit
 from accord.engine.fit import Resume
 from accord.engine.run import write_json
+from accord.errors import ConfigError
 from accord.evaluation import Probe, accuracy, write_report
 from accord.feedback import Comparison, prompt_key
-from accord.policies import LanguagePolicy, Sampling
-from accord.policies.loading import resolve
 from accord.policies.placement import device_of, dtype_of
 
 
 def align(
-    method: Method,
-    model: str,
+    method: str,
+    policy: str,
     data: str,
     out: str,
     reward: RewardSpec | None = None,
     judge: RewardSpec | None = None,
     lora: int | None = None,
     options: dict[str, Any] | None = None,
-    sampling: Sampling = Sampling(),
-    group_size: int | None = None,
+    sampling: Any = None,
     training: Training = Training(),
     columns: dict[str, str] | None = None,
     skip_bad: bool = False,
@@ -40,25 +42,23 @@ def align(
     test: float = 0.1,
     split_by: str = "prompt",
     test_limit: int = 64,
-    reference_store: str | None = None,
     gradient_checkpointing: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     resume: Resume = False,
 ) -> None:
-    """Align a language model: by preferences (dpo, ipo, simpo, orpo, rpo, kto), examples (sft) or a reward (grpo, rloo, ppo, raft).
+    """Align a policy with feedback or a reward: accord align METHOD --policy P --data D [--reward R] --out O.
 
     Args:
-        method: which loss or credit.
-        model: policy to start from: hub name, folder, adapter folder or .gguf file.
-        data: feedback, examples or prompts: a file, or a hub dataset as name or name:split.
+        method: of the catalogue; the first word.
+        policy: to start from: hub name, folder, .gguf file, diffusers pipeline, adapter folder, or letters, portraits, smollm2.
+        data: feedback, examples or prompts: a file, a hub dataset as name or name:split, or those of letters or portraits.
         out: folder of the run; the policy goes to OUT/policy, the report to OUT/report.html.
-        reward: for on-policy methods: a saved reward, a hub reward model, file.py:function, or rules by name.
+        reward: what is to grow: a saved reward, a hub reward model, file.py:function, package.module:name, or rules by name.
         judge: a second reward that training does not see, for the report.
         lora: rank of adapters; none trains every weight.
-        options: of the method, by name (beta, kl, clip, eta …).
-        sampling: how answers are drawn.
-        group_size: answers to each prompt, for on-policy methods.
+        options: of the method, by name.
+        sampling: how completions are drawn.
         training: how to train.
         columns: for each field the column that holds it.
         skip_bad: leave malformed records out.
@@ -68,42 +68,46 @@ def align(
         test: share of prompts held out.
         split_by: prompt, or a column whose values stay together.
         test_limit: measure on at most so many held-out prompts or pairs.
-        reference_store: folder that keeps the reference's log-probs for later runs.
         gradient_checkpointing: less memory for more time.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
-    checked = check(method, options or {}, reward, judge, sampling, group_size)
-    for spec in (reward, judge):
-        if spec is not None:
-            check_reward(spec)
+    trainer, kind, given = Trainer.find(method), kind_of_policy(policy), dict(options or {})
+    specs = {**({} if reward is None else {next(iter(trainer.rewards)): reward}),
+             **{n: s for n in trainer.rewards if (s := given.pop(n, None)) is not None}}  # fmt: skip
+    checked = trainer.check(kind, given, specs, sampling)
+    watched = [*specs.items(), *([("judge", judge)] if judge is not None else [])]
+    for _, spec in watched:
+        check_reward(spec)
     at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora)
     dtype_of(dtype, device_of(device))
-    resolve(model)
-    drawn = method in ON_POLICY
-    read: Answers = first_answer if method == "sft" else answers_of
-    unfit = [] if drawn else [says_something(read), *([no_preference] if method in PAIRED else [])]
-    intake = Intake.read(data, columns, skip_bad, limit, chat)
-    usable = intake.sift(intake.records, of_kind(LEARNS[method], f"{method} learns from"), *unfit, purpose="train on")
+    learns, read = trainer.learns, trainer.answers
+    unfit = [says_something(read), *([no_preference] if trainer.paired else [])]
+    intake = Intake.read(rows_of(data, learns, training.seed), columns, skip_bad, limit, chat, name=data)
+    usable = intake.sift(intake.records, of_kind(learns, f"{trainer.name} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
-    policy = LanguagePolicy.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
-                                 seed=training.seed)  # fmt: skip
-    watch: dict[str, Any] = {name: open_reward(spec, device, dtype) for name, spec in (("proxy", reward), ("judge", judge))
-                             if spec is not None}  # fmt: skip
-    short = [fits(intake, policy, max_tokens, answers=read, writes=int(drawn)),
-             *(fits(intake, r, writes=sampling.max_new_tokens) for r in watch.values())]  # fmt: skip
+    made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
+                       seed=training.seed)  # fmt: skip
+    opened = {name: open_reward(spec, device, dtype) for name, spec in watched}
+    writes = getattr(sampling, "max_new_tokens", 1) if trainer.draws else 0
+    short = [fits(intake, made, max_tokens, answers=read, writes=int(trainer.draws)),
+             *(fits(intake, r, writes=writes) for r in opened.values())]  # fmt: skip
     kept, held = intake.sift(kept, *short, purpose="train on"), intake.sift(held, *short, purpose="test on")
-    rows: list[Any] = intake.pairs(kept) if method in PAIRED else list(kept)
-    algorithm = make(method, policy, checked, watch.get("proxy"), sampling, group_size, reference_store)
+    rewards = {n: opened[n] for n in specs}
+    rows = intake.pairs(kept) if trainer.paired else trainer.rows(made, kept, rewards, sampling, training.seed)
+    algorithm = trainer.make(made, rewards, checked, sampling)
     measure: Any = None
-    if drawn:
-        measure = Probe(policy, held[:test_limit], watch, sampling, folder=out, reference=algorithm.reference)
-    elif method in PAIRED:
+    if trainer.draws:
+        watch = {"proxy" if n == next(iter(specs)) else n: r for n, r in opened.items()}
+        measure = Probe(
+            made, held[:test_limit], watch, sampling, folder=out, reference=getattr(algorithm, "reference", None)
+        )
+    elif trainer.paired:
         pairs = intake.pairs(held)[:test_limit]
         measure = lambda step: implicit_accuracy(algorithm, pairs, split_by)  # noqa: E731
     intake.tell(to_train_on=len(kept), held_out=len(held))
-    info = {"title": f"{method.upper()} on {Path(model).name}", "model": model, "data": data, "method": method,
+    info = {"title": f"{trainer.name.upper()} on {Path(policy).name}", "model": policy, "data": data, "method": trainer.name,
             "options": checked, "reward": reward, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
     run = fit(algorithm, rows, training, out=out, resume=resume, evaluate=measure, info=info)
     measured = run.evaluations or run.metrics
@@ -111,10 +115,38 @@ def align(
               "seconds": sum(run.column("seconds")), "intake": intake.row()}  # fmt: skip
     with first_process() as first:
         if first:
-            policy.save(Path(out) / "policy")
+            made.save(Path(out) / "policy")
             write_json(Path(out) / "result.json", result)
             say(f"report: {write_report(out)}")
             print(dumps(result))
+
+
+def shape(given: dict[str, Any]) -> Shape:
+    """What `accord align` takes in a call: the method's own options, its rewards, its policy's way of drawing."""
+    name, policy = given.get("method"), given.get("policy")
+    if name is None:
+        if "help" not in given:
+            raise ConfigError(f"accord align wants a method, as in: accord align dpo --policy P --data D --out O; there are {', '.join(names())}")  # fmt: skip
+        return Shape(
+            f"The methods, each with its own options (accord align METHOD --help): {', '.join(names())}.",
+            hidden={"sampling"},
+        )
+    trainer = Trainer.find(str(name))
+    about = f"{trainer.about} {trainer.needs}"
+    hidden = set() if trainer.rewards else {"reward"}
+    if not trainer.rewards and given.get("reward") is not None:
+        raise ConfigError(
+            f"{trainer.name} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ddpo …"
+        )
+    if not trainer.draws:
+        hidden |= {"judge"}
+        if given.get("judge") is not None:
+            raise ConfigError(f"{trainer.name} draws no answers to be judged: leave --judge out")
+    kind = kind_of_policy(policy) if isinstance(policy, str) else kind_for(trainer)
+    trainer.check_policy(kind)
+    more = {n: Option(n, RewardSpec | None, None, o.help) for n, o in [*trainer.rewards.items()][1:]}
+    sampling = trainer.default_sampling(kind) if trainer.samples else None
+    return Shape(about, {**more, **trainer.options}, sampling, hidden, trainer.name)
 
 
 def implicit_accuracy(algorithm: Preference, pairs: list[Comparison], by: str = "prompt") -> dict[str, float]:

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from accord.cli.shape import Shape, told
 from accord.errors import AccordError, ConfigError
 
 COMMANDS: dict[str, Any] = {
@@ -35,12 +36,22 @@ COMMANDS: dict[str, Any] = {
     "recipes": {
         "_help": "ready-made configurations",
         "list": "accord.cli.recipes:list_recipes",
+        "write": "accord.cli.recipes:write",
         "copy": "accord.cli.recipes:copy",
     },
 }
 """Where each command is; a command is loaded when it is called, and its help is read off its file without."""
 
-POSITIONAL = {"reproduce": ["name"], "report": ["run"], "copy": ["name", "to"]}
+SHAPES = {"align": "accord.cli.align:shape", "sample": "accord.cli.sample:shape"}
+"""Where the options of a call are found that depend on what it asks for (a method, a policy, a search)."""
+
+POSITIONAL = {
+    "align": ["method"],
+    "reproduce": ["name"],
+    "report": ["run"],
+    "copy": ["name", "to"],
+    "write": ["name", "to"],
+}
 """Options that may be given as bare words."""
 
 
@@ -49,18 +60,19 @@ def run(args: list[str]) -> Any:
     words, place = _find(args)
     if isinstance(place, dict):
         return _overview(words, place, asked=len(args) == len(words) or args[len(words)] in ("-h", "--help"))
-    import jsonargparse
-
     target = _load(place)
-    parser = jsonargparse.ArgumentParser(prog=" ".join(["accord", *words]), description=_help(place))
-    parser.add_argument("--config", action="config", help="a YAML file with any of these options")
-    parser.add_function_arguments(target, as_group=False, fail_untyped=True)
+    args = _flags(target, _positional(target, args[len(words) :]))
+    given = told(args)
+    shape = (
+        _load(SHAPES[words[0]])(given) if words[0] in SHAPES else Shape(_help(place), who=f"accord {' '.join(words)}")
+    )
+    if "help" not in given:
+        shape.refuse_unknown(target, list(given))
+    parser = _parser(words, target, shape)
     said, see = io.StringIO(), f"(see accord {' '.join(words)} --help)"
     try:
         with contextlib.redirect_stderr(said):
-            options = parser.instantiate_classes(
-                parser.parse_args(_flags(target, _positional(target, args[len(words) :])))
-            )
+            options = parser.instantiate_classes(parser.parse_args(shape.switches(args)))
     except SystemExit as stop:
         if stop.code in (0, None):
             return 0
@@ -69,7 +81,17 @@ def run(args: list[str]) -> Any:
         raise
     except Exception as error:  # the parser meets values that it was not made for in many ways
         raise ConfigError(f"the options can't be read: {_problem(str(error)) or type(error).__name__} {see}") from error
-    return target(**{k: v for k, v in options.as_dict().items() if k != "config"})
+    return target(**shape.chosen(target, {k: v for k, v in options.as_dict().items() if k != "config"}))
+
+
+def _parser(words: list[str], target: Any, shape: Shape) -> Any:
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(prog=" ".join(["accord", *words]), description=shape.about)
+    parser.add_argument("--config", action="config", help="a YAML file with any of these options")
+    shape.add_to(parser)
+    parser.add_function_arguments(target, as_group=False, fail_untyped=True, skip={*shape.skipped(target)})
+    return parser
 
 
 def _find(args: list[str]) -> tuple[list[str], Any]:

@@ -47,10 +47,10 @@ class Intake:
 
     @classmethod
     def read(cls, source: Any, columns: dict[str, str] | None = None, skip_bad: bool = False, limit: int | None = None,
-             chat: bool = False) -> "Intake":  # fmt: skip
-        """Read feedback; raises FeedbackError at a malformed record, unless those are to be skipped."""
+             chat: bool = False, name: str | None = None) -> "Intake":  # fmt: skip
+        """Read feedback, of a source that may have a name; raises FeedbackError at a malformed record, unless those are to be skipped."""
         found = read(source, columns=columns, skip_bad=skip_bad, limit=limit)
-        intake = cls(str(source), found, skip_bad)
+        intake = cls(name or str(source), found, skip_bad)
         if chat:
             intake.change(as_conversation)
         if found.skipped:

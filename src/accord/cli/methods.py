@@ -1,77 +1,209 @@
-"""The methods of `accord align`: what each learns from, which options it has, and how it is made of a policy."""
+"""The methods that train a policy, as their classes describe themselves: what each learns from, needs and can be told."""
 
 import contextlib
-from typing import Any, Literal
+import inspect
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from torch import nn
+from typing_extensions import get_protocol_members, is_protocol
 
-from accord.catalogue import find
-from accord.cli.options import check_options
-from accord.errors import ConfigError
-from accord.feedback import Comparison, Example, Label, Ranking, Record
-from accord.policies import LanguagePolicy, Sampling
-
-Method = Literal["dpo", "ipo", "simpo", "orpo", "rpo", "kto", "sft", "grpo", "rloo", "ppo", "raft"]
-PAIRED = ("dpo", "ipo", "simpo", "orpo", "rpo")
-ON_POLICY = ("grpo", "rloo", "ppo", "raft")
-LEARNS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(PAIRED, (Comparison, Ranking)), "kto": (Label,), "sft": (Example, Comparison),
-    **dict.fromkeys(ON_POLICY, (Record,)),
-}  # fmt: skip
-"""The kinds of records that a method can use; of any kind, an on-policy method uses the prompt."""
-
-NOT_BY_NAME = {"self", "policy", "reward", "sampling", "options", "group_size", "credit", "critic", "reference", "store", "judge"}  # fmt: skip
-"""What `options:` can't set: options of the command itself, and things that no configuration can write."""
+from accord.algorithms.options import Option, options_of
+from accord.catalogue import Method, find, methods
+from accord.cli.intake import answers_of
+from accord.cli.options import check_options, writable
+from accord.engine import Learner
+from accord.errors import ConfigError, ModelError
+from accord.feedback import Comparison, Example, Ranking, Record
+from accord.policies import LanguagePolicy, capabilities
+from accord.rewards import Reward
 
 
-def check(
-    method: Method, options: dict[str, Any], reward: Any, judge: Any, sampling: Sampling, group_size: int | None
-) -> dict[str, Any]:
-    """The method's options, checked before anything is loaded.
+@dataclass(frozen=True)
+class Trainer:
+    """A method of the catalogue that trains a policy.
 
-    Raises:
-        ConfigError: a name, kind or value that the method refuses.
+    Attributes:
+        name: in the catalogue. made: its class.
     """
-    if method in ON_POLICY:
-        if reward is None:
-            raise ConfigError(f"{method} wants a reward: a saved model, file.py:function, or a rule (--reward)")
-    else:
-        if reward is not None:
+
+    name: str
+    made: Any
+
+    @classmethod
+    def find(cls, name: str) -> "Trainer":
+        """Raises ConfigError where nothing here is called that, or it trains nothing."""
+        method = find(name)
+        made = method.load()
+        if not _trains(made):
+            raise ConfigError(f"{method.name} trains no policy: it is {method.what or method.title}; these do: {', '.join(names())}")  # fmt: skip
+        return cls(method.name, made)
+
+    @cached_property
+    def _all(self) -> dict[str, Option]:
+        return options_of(self.made)
+
+    @cached_property
+    def _for_rows(self) -> dict[str, Option]:
+        """What it takes to make its rows of records, where those come from no file."""
+        return options_of(self.made.rows_from) if hasattr(self.made, "rows_from") else {}
+
+    @property
+    def about(self) -> str:
+        """Its docstring, but for what is said of arguments."""
+        return " ".join(inspect.cleandoc(self.made.__doc__ or "").partition("\nArgs:")[0].split())
+
+    @property
+    def rewards(self) -> dict[str, Option]:
+        """Arguments that want a reward. The first is the one that is meant where there is one alone."""
+        return {n: o for n, o in (self._all | self._for_rows).items() if Reward in (o.kind, *typing.get_args(o.kind))}
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """Its own options, those that a command line or a configuration can write."""
+        hidden = {"policy", "sampling", *self.rewards}
+        return {n: o for n, o in self._all.items() if n not in hidden and writable(o.kind)}
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws completions itself."""
+        return "sampling" in self._all
+
+    @property
+    def samples(self) -> bool:
+        """Whether that, or making its rows, has settings of drawing."""
+        return "sampling" in self._all | self._for_rows
+
+    @property
+    def learns(self) -> tuple[type[Record], ...]:
+        """The kinds of records that it can use; of any kind, one that draws uses the prompt.
+
+        Raises:
+            ConfigError: what it learns from comes from no file.
+        """
+        rows = (Example,) if self._for_rows else self.made.rows or (Example, Record)
+        kinds = tuple(r for r in rows if issubclass(r, Record))
+        if not kinds:
+            made = ", ".join(r.__name__ for r in rows)
             raise ConfigError(
-                f"{method} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ppo or raft"
+                f"{self.name} learns from {made}, which no file holds: use {self.made.__name__} in Python"
             )
-        if judge is not None:
-            raise ConfigError(f"{method} draws no answers to be judged: leave --judge out")
-        if group_size is not None:
-            raise ConfigError(f"{method} draws no answers: leave --group_size out")
-    checked = check_options([find(method).load()], options, method, hidden=NOT_BY_NAME)
-    with contextlib.suppress(_Reached):
-        make(method, _Absent(), checked, None, sampling, group_size)
-    return checked
+        return (*kinds, Ranking) if self.paired else kinds
+
+    @property
+    def paired(self) -> bool:
+        """Whether it learns from comparisons alone, to which rankings can be taken apart."""
+        return self.made.rows == (Comparison,)
+
+    def answers(self, record: Any) -> Sequence[Any]:
+        """Those answers of a record that it asks its policy about."""
+        if isinstance(record, Ranking) or self._for_rows or not hasattr(self.made, "group"):
+            return answers_of(record)
+        return self.made.group(None, record).completions
+
+    def default_sampling(self, kind: Any) -> Any:
+        """How this class of policies draws for it, unless told otherwise."""
+        if not hasattr(self.made, "default_sampling"):
+            return kind.sampling_kind()
+        unmade = self.made.__new__(self.made)
+        object.__setattr__(unmade, "policy", kind)
+        return unmade.default_sampling()
+
+    @property
+    def needs(self) -> str:
+        """What it learns from, and what it needs of a policy, in words."""
+        kinds = " or ".join(f"{k.__name__.lower()}s" for k in self.learns if k is not Record) or "prompts"
+        can = (self._all["policy"].kind.__doc__ or "").strip()
+        return f"Learns from {kinds}; wants a policy that {can}."
+
+    def check_policy(self, kind: type) -> None:
+        """Refuse a class of policies that can't do what it needs."""
+        capabilities.check(kind, self._all["policy"].kind, self.name)
+
+    def takes(self, kind: type) -> bool:
+        """Whether a class of policies can do what it needs."""
+        return not capabilities.lacking(kind, self._all["policy"].kind)
+
+    def check(self, kind: type, options: dict[str, Any], rewards: Mapping[str, Any], sampling: Any) -> dict[str, Any]:
+        """The method's options, checked before anything is loaded.
+
+        Args:
+            kind: of policies. rewards: by argument, those that were asked for.
+
+        Raises:
+            ConfigError: the policy can't do what is needed; a reward is missing; an option is refused by its name, kind or value.
+        """
+        self.check_policy(kind)
+        missing = next((n for n, o in self.rewards.items() if o.needed and n not in rewards), None)
+        if missing is not None:
+            raise ConfigError(f"{self.name} wants a reward: a saved model, file.py:function, package.module:name, or a rule (--reward)")  # fmt: skip
+        hidden = self._all.keys() - self.options.keys()
+        checked = check_options([self.made], options, self.name, hidden=hidden)
+        with contextlib.suppress(_Reached):
+            self.make(_absent(kind), dict.fromkeys(rewards, _no_opinion), checked, sampling)
+        return checked
+
+    def make(self, policy: Any, rewards: Mapping[str, Any], options: dict[str, Any], sampling: Any) -> Any:
+        """The algorithm that trains this policy."""
+        mine = {n: r for n, r in rewards.items() if n in self._all}
+        return self.made(policy, **mine, **options, **({"sampling": sampling} if self.draws else {}))
+
+    def rows(
+        self, policy: Any, records: Sequence[Any], rewards: Mapping[str, Any], sampling: Any, seed: int
+    ) -> list[Any]:
+        """What it trains on, made of records that it learns from; but for pairs, see `Intake.pairs`."""
+        if not self._for_rows:
+            return list(records)
+        theirs = {n: r for n, r in rewards.items() if n in self._for_rows}
+        return self.made.rows_from(policy, records, **theirs, sampling=sampling, seed=seed)
 
 
-def make(method: Method, policy: Any, options: dict[str, Any], reward: Any, sampling: Sampling, group_size: int | None,
-         store: str | None = None) -> Any:  # fmt: skip
-    """The algorithm that trains this policy."""
-    made = find(method).load()
-    if method in ON_POLICY:
-        more = {} if group_size is None else {"group_size": group_size}
-        return made(policy, reward, sampling=sampling, **options, **more)
-    return made(policy, **options, **({"store": store} if getattr(made, "needs_reference", False) is True else {}))
+def names() -> list[str]:
+    """Of all methods that train a policy."""
+    return [m.name for m in trainers()]
+
+
+def trainers() -> Iterator[Method]:
+    """Their rows of the catalogue; without those that want a package which isn't there."""
+    for m in methods():
+        with contextlib.suppress(ImportError, ModelError):
+            if m.entry and _trains(m.load()):
+                yield m
+
+
+def _trains(made: Any) -> bool:
+    return isinstance(made, type) and issubclass(made, Learner) and "policy" in inspect.signature(made).parameters
+
+
+def kind_for(method: Trainer) -> type:
+    """A class of policies that a method can train, where none is named yet."""
+    if method.takes(LanguagePolicy):
+        return LanguagePolicy
+    from accord.policies.diffusion import DiffusionPolicy
+
+    return DiffusionPolicy
 
 
 class _Reached(Exception):
     """An algorithm has accepted its options and turns to the policy."""
 
 
-class _Absent(LanguagePolicy):
+def _absent(kind: type) -> Any:
     """Stands for a policy that isn't loaded yet, so that an algorithm's own checks of its options come before that."""
 
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-
-    def freeze(self, which: str = "base") -> Any:
+    def reached(self: Any, *arguments: Any, **named: Any) -> Any:
         raise _Reached
 
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise _Reached
+    wanted = {n for c in vars(capabilities).values() if is_protocol(c) for n in get_protocol_members(c)}
+    here = {n for n in wanted if hasattr(kind, n)} - {"sampling_kind"}
+    unmade: Any = type(kind.__name__, (kind,), dict.fromkeys([*here, "__deepcopy__"], reached))
+    made = unmade.__new__(unmade)
+    nn.Module.__init__(made)
+    return made
+
+
+def _no_opinion(**samples: Any) -> list[None]:
+    return [None] * len(samples["prompts"])

@@ -41,7 +41,7 @@ def _checked(name: str, value: Any, hint: Any, what: str) -> Any:
         with contextlib.suppress(ValueError, OverflowError):  # 1e-3 is a text to YAML
             value = float(value)
     if not _fits(value, hint):
-        raise ConfigError(f"{what}: option {name!r} wants {_words(hint)}, but is {value!r}")
+        raise ConfigError(f"{what}: option {name!r} wants {words_of(hint)}, but is {value!r}")
     return value
 
 
@@ -64,12 +64,21 @@ def _fits(value: Any, hint: Any) -> bool:
     return kind in (bool, str, type(None), list, tuple, dict) and isinstance(value, kind)
 
 
-def _words(hint: Any) -> str:
+def words_of(hint: Any) -> str:
     """A kind of value as people say it."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(w for a in args if (w := _words(a))))
+        return " or ".join(dict.fromkeys(w for a in args if (w := words_of(a))))
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}
     return names.get(hint, "")
+
+
+def writable(hint: Any) -> bool:
+    """Whether a configuration can write a value of this kind: a number, a text, a switch or one of some words."""
+    if typing.get_origin(hint) is typing.Literal:
+        return True
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(writable(a) for a in typing.get_args(hint))
+    return hint in (bool, int, float, str)

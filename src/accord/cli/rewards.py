@@ -1,6 +1,7 @@
 """Rewards as the command line names them: a saved model, a rule, or a function in a Python file."""
 
 import importlib.util
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ def check_reward(spec: RewardSpec) -> None:
         _rules(spec)
     elif ".py:" in spec:
         open_function(spec)
+    elif _in_package(spec):
+        open_named(spec)
     else:
         _kind(Path(spec), spec)
 
@@ -29,8 +32,8 @@ def check_reward(spec: RewardSpec) -> None:
 def open_reward(spec: RewardSpec, device: str = "auto", dtype: str = "auto") -> Reward:
     """A reward of its specification.
 
-    A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, or rules by name with
-    their options; several rules are added up.
+    A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, ``package.module:name``, or
+    rules by name with their options; several rules are added up.
 
     Raises:
         ModelError: it is a language model that has no reward head.
@@ -40,6 +43,8 @@ def open_reward(spec: RewardSpec, device: str = "auto", dtype: str = "auto") -> 
         return next(iter(rules.values())) if len(rules) == 1 else rewards.combine(rules)
     if ".py:" in spec:
         return open_function(spec)
+    if _in_package(spec):
+        return open_named(spec)
     if _kind(Path(spec), spec) == "encoder":
         return rewards.EncoderReward.load(spec).to(device_of(device))
     made = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)
@@ -68,6 +73,20 @@ def _kind(path: Path, spec: str) -> str:
 
     resolve(spec)
     return "classifier"
+
+
+def _in_package(spec: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", spec) is not None
+
+
+def open_named(spec: str) -> Any:
+    """``package.module:name``: a function, or a class that is made without arguments."""
+    module, _, name = spec.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+        return found() if isinstance(found, type) else found
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"no reward at {spec}: {error}") from error
 
 
 def open_function(spec: str) -> Any:

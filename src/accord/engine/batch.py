@@ -87,7 +87,8 @@ def _join(found: list[Any], lengths: list[int], pad: bool) -> Any:
     if first is None:
         return None
     if isinstance(first, Mapping):
-        joined = {k: _join([(x or {}).get(k) for x in found], lengths, pad) for x in found for k in x or {}}
+        names = dict.fromkeys(k for x in found for k in x or {})
+        joined = {k: _join([(x or {}).get(k) for x in found], lengths, pad) for k in names}
         return {k: v for k, v in joined.items() if v is not None}
     if not isinstance(first, Tensor | Batch):
         rows = [[None] * n if x is None else x for x, n in zip(found, lengths, strict=True)]

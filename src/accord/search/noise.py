@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -10,8 +10,17 @@ from torch import Tensor
 
 from accord.errors import ConfigError, RewardError
 from accord.feedback import prompt_of
+from accord.policies.capabilities import check
 from accord.rewards import Reward, score
 from accord.rewards.reward import name_of, reward_columns
+
+
+class FromNoise(Protocol):
+    """makes pictures from noise, with gradient"""
+
+    def noise(self, rows: int, seed: int) -> Float[Tensor, "n c h w"]: ...
+    def denoise_with_grad(self, prompts: Sequence[Any], sampling: Any, *, grad: int = 1, seed: int = 0,
+                          start: Tensor | None = None) -> Float[Tensor, "n 3 h w"]: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ def norm_log_density(noise: Float[Tensor, "n *d"]) -> Float[Tensor, "n"]:
     return 0.5 * (flat.shape[1] - 1) * squared.log() - 0.5 * squared
 
 
-def noise_optimise(policy: Any, reward: Reward, prompts: Sequence[Any], *, sampling: Any, iterations: int = 50, lr: float = 1.0,
+def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *, sampling: Any, iterations: int = 50, lr: float = 1.0,
                    clip: float = 0.1, momentum: float = 0.9, norm_weight: float = 0.01, seed: int = 0,
                    **columns: Any) -> Optimised:  # fmt: skip
     """``max_e r(G(e, c), c) + norm_weight * log p(|e|)`` for each prompt on its own; the policy stays as it is
@@ -50,8 +59,9 @@ def noise_optimise(policy: Any, reward: Reward, prompts: Sequence[Any], *, sampl
         lr: of noise with d elements; grows with sqrt(d): 1 for 256, 5 for 16,384.
 
     Raises:
-        RewardError: the reward has no gradient in the picture.
+        ConfigError: the policy makes no pictures from noise. RewardError: the reward has no gradient in the picture.
     """
+    check(policy, FromNoise, "noise optimisation")
     if iterations < 1 or lr <= 0 or clip <= 0 or not 0 <= momentum < 1:
         raise ConfigError(
             f"noise optimisation wants iterations >= 1, lr > 0, clip > 0, 0 <= momentum < 1, but got {iterations}, {lr}, {clip}, {momentum}"

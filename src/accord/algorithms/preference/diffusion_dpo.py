@@ -19,4 +19,4 @@ class DiffusionDPO(Preference):
 
     def __init__(self, policy: Differentiable, draw: Any = None, *, beta: PerRow = 2000.0, label_smoothing: PerRow = 0.0,
                  **shared: Unpack[Compared]) -> None:  # fmt: skip
-        super().__init__(policy, losses.dpo, draw=draw, beta=beta, label_smoothing=label_smoothing, **shared)
+        super().__init__(policy, losses.dpo, {"beta": beta, "label_smoothing": label_smoothing}, draw=draw, **shared)

@@ -4,7 +4,7 @@ from typing import Unpack
 
 from accord import losses
 from accord.algorithms.preference.options import PerRow
-from accord.algorithms.preference.trainer import Compared, Preference
+from accord.algorithms.preference.trainer import Kept, Preference
 from accord.policies.capabilities import Likelihood
 
 
@@ -15,5 +15,5 @@ class DPO(Preference):
         beta: strength of the tie to the reference, > 0. label_smoothing: probability in [0, 0.5) that a label is wrong.
     """
 
-    def __init__(self, policy: Likelihood, *, beta: PerRow = 0.1, label_smoothing: PerRow = 0.0, **shared: Unpack[Compared]) -> None:  # fmt: skip
-        super().__init__(policy, losses.dpo, beta=beta, label_smoothing=label_smoothing, **shared)
+    def __init__(self, policy: Likelihood, *, beta: PerRow = 0.1, label_smoothing: PerRow = 0.0, **shared: Unpack[Kept]) -> None:  # fmt: skip
+        super().__init__(policy, losses.dpo, {"beta": beta, "label_smoothing": label_smoothing}, **shared)

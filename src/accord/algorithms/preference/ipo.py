@@ -4,7 +4,7 @@ from typing import Unpack
 
 from accord import losses
 from accord.algorithms.preference.options import PerRow
-from accord.algorithms.preference.trainer import Compared, Preference
+from accord.algorithms.preference.trainer import Kept, Preference
 from accord.policies.capabilities import Likelihood
 
 
@@ -15,5 +15,5 @@ class IPO(Preference):
         beta: strength of the tie to the reference, > 0.
     """
 
-    def __init__(self, policy: Likelihood, *, beta: PerRow = 0.1, **shared: Unpack[Compared]) -> None:
-        super().__init__(policy, losses.ipo, beta=beta, **shared)
+    def __init__(self, policy: Likelihood, *, beta: PerRow = 0.1, **shared: Unpack[Kept]) -> None:
+        super().__init__(policy, losses.ipo, {"beta": beta}, **shared)

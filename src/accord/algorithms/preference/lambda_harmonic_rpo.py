@@ -11,6 +11,7 @@ from torch import Tensor
 from accord.algorithms.base import Given, PolicyAlgorithm
 from accord.algorithms.reference import Reference, Which
 from accord.engine import Loss, Mean, Rows, Step
+from accord.engine.batch import Batch
 from accord.engine.seeds import of_rows
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Example
@@ -36,18 +37,12 @@ class SubjectPair:
 
 
 @dataclass(frozen=True)
-class Sides:
+class Sides(Batch):
     """Both pictures of each pair with their draws, and this step's coin flips."""
 
     reference: Given
     generated: Given
     labels: Float[Tensor, "n"]
-
-    def __len__(self) -> int:
-        return len(self.reference)
-
-    def select(self, rows: Sequence[int]) -> "Sides":
-        return Sides(self.reference.select(rows), self.generated.select(rows), self.labels[list(rows)])
 
 
 class RewardPreference(PolicyAlgorithm):
@@ -69,6 +64,22 @@ class RewardPreference(PolicyAlgorithm):
         wanted(beta > 0 and preference >= 0, "reward preference wants beta > 0 and preference >= 0", (beta, preference))
         self.beta, self.preference = beta, preference
         self.reference = Reference.wanted(self, reference)
+
+    @classmethod
+    def rows_from(cls, policy: Differentiable, pictures: Sequence[Example], reward: Reward, *, sampling: Any = None,
+                  seed: int = 0) -> list[SubjectPair]:  # fmt: skip
+        """Its rows, made of a subject's pictures: each beside one that the policy draws for another one's prompt.
+
+        Args:
+            pictures: with their prompts, two at least. reward: labels the pairs.
+        """
+        if len(pictures) < 2:
+            raise FeedbackError("reward preference wants two pictures of a subject at least, for each other's prompts")
+        asked = [e.prompt for e in (*pictures[1:], pictures[0])]
+        drawn = policy.sample(asked, 1, sampling or policy.sampling_kind(), seed=seed).completions
+        return subject_pairs(
+            pictures, [Example(prompt=p, completion=x) for p, x in zip(asked, drawn, strict=True)], reward
+        )
 
     def experience(self, batch: Rows, step: Step) -> Sides:
         wrong = next((r for r in batch if not isinstance(r, SubjectPair)), None)

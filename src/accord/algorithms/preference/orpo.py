@@ -18,4 +18,4 @@ class ORPO(Preference):
     needs_reference = False
 
     def __init__(self, policy: Likelihood, *, beta: PerRow = 0.1, **shared: Unpack[Paired]) -> None:
-        super().__init__(policy, losses.orpo, beta=beta, reference=None, **shared)
+        super().__init__(policy, losses.orpo, {"beta": beta}, reference=None, **shared)

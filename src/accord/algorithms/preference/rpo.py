@@ -4,7 +4,7 @@ from typing import Unpack
 
 from accord import losses
 from accord.algorithms.preference.options import PerRow
-from accord.algorithms.preference.trainer import Compared, Preference
+from accord.algorithms.preference.trainer import Kept, Preference
 from accord.policies.capabilities import Likelihood
 
 
@@ -18,5 +18,5 @@ class RPO(Preference):
     """
 
     def __init__(self, policy: Likelihood, *, beta: PerRow = 0.1, eta: PerRow = 0.005, average: bool = False,
-                 label_smoothing: PerRow = 0.0, **shared: Unpack[Compared]) -> None:  # fmt: skip
-        super().__init__(policy, losses.rpo, beta=beta, eta=eta, average=average, label_smoothing=label_smoothing, **shared)  # fmt: skip
+                 label_smoothing: PerRow = 0.0, **shared: Unpack[Kept]) -> None:  # fmt: skip
+        super().__init__(policy, losses.rpo, {"beta": beta, "eta": eta, "average": average, "label_smoothing": label_smoothing}, **shared)  # fmt: skip

@@ -18,4 +18,4 @@ class SimPO(Preference):
     needs_reference = False
 
     def __init__(self, policy: Likelihood, *, beta: PerRow = 2.0, gamma: PerRow = 1.0, **shared: Unpack[Paired]) -> None:  # fmt: skip
-        super().__init__(policy, losses.simpo, beta=beta, gamma=gamma, reference=None, **shared)
+        super().__init__(policy, losses.simpo, {"beta": beta, "gamma": gamma}, reference=None, **shared)

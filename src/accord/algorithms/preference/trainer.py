@@ -1,6 +1,6 @@
 """Preference optimisation on given completions: any loss of pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -31,9 +31,14 @@ class Paired(TypedDict, total=False):
 
 
 class Compared(Paired, total=False):
-    """And those that compare with a reference."""
+    """And what the policy is compared with."""
 
     reference: Which | None
+
+
+class Kept(Compared, total=False):
+    """And where the reference's log-probs are kept, of an exact likelihood."""
+
     store: str | Path | None
 
 
@@ -56,13 +61,13 @@ class Preference(PolicyAlgorithm):
     rows = (Comparison,)
     needs_reference: bool = True
 
-    def __init__(self, policy: Likelihood, loss: PairLoss, by_step: bool = False, draw: Any = None, *,
-                 target: PerRow = 1.0, margin: PerRow = 0.0, weight: PerRow = 1.0, reference: Which | None = "base",
-                 store: str | Path | None = None, **options: Any) -> None:  # fmt: skip
+    def __init__(self, policy: Likelihood, loss: PairLoss, options: Mapping[str, Any] = {}, by_step: bool = False,
+                 draw: Any = None, *, target: PerRow = 1.0, margin: PerRow = 0.0, weight: PerRow = 1.0,
+                 reference: Which | None = "base", store: str | Path | None = None) -> None:  # fmt: skip
         super().__init__(policy, draw)
         shared = {"target": (target, 1.0), "margin": (margin, 0.0), "weight": (weight, 1.0)}
         self.loss = loss
-        self.options = options | {k: given for k, (given, default) in shared.items() if given != default}
+        self.options = dict(options) | {k: given for k, (given, default) in shared.items() if given != default}
         try_loss(type(self).__name__, loss, NOTHING, NOTHING, **self.options)
         if type(self) is Preference:
             self.needs_reference = reference is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -20,13 +21,14 @@ class Denoising:
     """How pictures are drawn.
 
     Attributes:
-        steps: denoising steps (>= 1).
+        steps: denoising steps (>= 1), which the pipeline's scheduler spaces.
         guidance: classifier-free guidance scale; 1 switches it off.
         eta: spread of each step between 0 (DDIM, or the flow's ODE) and 1 (DDPM, or its SDE), or a list with one for each;
             > 0 for training rollouts, which learn from the steps that have some.
         common_start: all pictures of a prompt start from the same noise.
         average: log-probs are means over the latent's elements, as DDPO's code has them, not sums: clips and betas
             mean other things then.
+        timesteps: the training timestep at which each step begins, falling, in place of the scheduler's spacing.
     """
 
     steps: int = 20
@@ -34,21 +36,26 @@ class Denoising:
     eta: float | tuple[float, ...] = 1.0
     common_start: bool = False
     average: bool = False
+    timesteps: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.eta, list):
-            object.__setattr__(self, "eta", tuple(self.eta))
-        etas = self.eta if isinstance(self.eta, tuple) else (self.eta,)
-        if self.steps < 1 or self.guidance < 1 or not all(0 <= e <= 1 for e in etas):
+        for name in ("eta", "timesteps"):
+            if isinstance(found := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(found))
+            if isinstance(found, list | tuple) and len(found) != self.steps:
+                raise ConfigError(f"{name} wants one number for each of the {self.steps} steps, but got {len(found)}")
+        if self.steps < 1 or self.guidance < 1 or not all(0 <= e <= 1 for e in self._etas):
             raise ConfigError(f"denoising wants steps >= 1, guidance >= 1 and eta in [0, 1], but got {self}")
-        if isinstance(self.eta, tuple) and len(self.eta) != self.steps:
-            raise ConfigError(
-                f"eta wants one spread, or one for each of the {self.steps} steps, but got {len(self.eta)}"
-            )
+        if any(a <= b for a, b in pairwise(self.timesteps or ())):
+            raise ConfigError(f"timesteps go down, from noise to picture, but are {self.timesteps}")
+
+    @property
+    def _etas(self) -> tuple[float, ...]:
+        return self.eta if isinstance(self.eta, tuple) else (self.eta,)
 
     def check_trainable(self) -> None:
         """Raise ConfigError for settings under which steps have no density."""
-        if not any(self.eta if isinstance(self.eta, tuple) else (self.eta,)):
+        if not any(self._etas):
             raise ConfigError("steps without noise have no log-probs: set eta > 0 for training rollouts")
 
 

@@ -205,7 +205,8 @@ class LatentDiffusion(nn.Module):
         part = "unet" if hasattr(self.pipeline, "unet") else "transformer"
         self.pipeline.save_lora_weights(str(folder), **{f"{part}_lora_layers": lora_layers(self.denoiser)})
 
-    def schedule(self, steps: int) -> Schedule:
+    def schedule(self, steps: int | Sequence[float]) -> Schedule:
+        """In so many steps, or at given timesteps."""
         return Schedule.of(self.pipeline.scheduler, steps)
 
     @torch.no_grad()

@@ -65,7 +65,7 @@ class DiffusionPolicy(LatentDiffusion):
         self._check_steps(sampling, first, start)
         group = torch.arange(len(prompts)).repeat_interleave(n)
         condition = self.condition([prompts[g] for g in group.tolist()])
-        schedule = self.schedule(sampling.steps)
+        schedule = self.schedule(sampling.timesteps or sampling.steps)
         x = self._start(len(prompts), n, sampling, seed) if start is None else start.to(self.device)
         path, counted = [x] * (first + 1), [False] * first
         logprobs = [x.new_zeros(len(x))] * first
@@ -92,7 +92,10 @@ class DiffusionPolicy(LatentDiffusion):
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
         """``log N(x_{t+1}; mean_theta(x_t), std^2)`` of every counted step, summed over the latent, with grad."""
         sampling, latents = rollouts.sampling, rollouts.actions.latents.to(self.device)
-        schedule, condition = self.schedule(sampling.steps), self.condition(rollouts.prompt_of_each())
+        schedule, condition = (
+            self.schedule(sampling.timesteps or sampling.steps),
+            self.condition(rollouts.prompt_of_each()),
+        )
         rows, steps = rollouts.mask.to(self.device).nonzero(as_tuple=True)
         out = latents.new_zeros(rollouts.mask.shape)
         if not len(rows):
@@ -153,7 +156,7 @@ class DiffusionPolicy(LatentDiffusion):
                 it takes beyond latents grows neither with the steps nor with the pictures.
         """
         self._check_steps(sampling, first, start)
-        schedule, condition = self.schedule(sampling.steps), self.condition(prompts)
+        schedule, condition = self.schedule(sampling.timesteps or sampling.steps), self.condition(prompts)
         last = len(schedule) - 1 if stop is None else stop
         if not first <= last < len(schedule):
             raise ConfigError(

@@ -54,12 +54,19 @@ class Schedule:
         return len(self.timesteps)
 
     @classmethod
-    def of(cls, scheduler: Any, steps: int) -> "Schedule":
-        """The schedule that a diffusers scheduler takes in so many steps.
+    def of(cls, scheduler: Any, steps: int | Sequence[float]) -> "Schedule":
+        """The schedule that a diffusers scheduler takes in so many steps, or at given timesteps, to its own end.
 
         Raises:
             ModelError: the scheduler's path is not of this form.
         """
+        if isinstance(steps, Sequence):
+            end = cls.of(scheduler, len(steps))
+            t = torch.tensor(steps, dtype=torch.float32)
+            _, alpha, sigma = training_levels(scheduler, level_of(scheduler, t))
+            return replace(
+                end, timesteps=t, alpha=torch.cat([alpha, end.alpha[-1:]]), sigma=torch.cat([sigma, end.sigma[-1:]])
+            )
         name = type(scheduler).__name__.removesuffix("Scheduler")
         scheduler = type(scheduler).from_config(scheduler.config)
         scheduler.set_timesteps(steps)

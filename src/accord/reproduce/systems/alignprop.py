@@ -1,7 +1,5 @@
 """21 AlignProp: does the reward's own gradient need a fifth of DDPO's compute, and does random truncation keep what full backprop loses?"""
 
-from typing import Any
-
 from accord.algorithms import GRPO, AlignProp
 from accord.policies.diffusion import DiffusionPolicy
 from accord.reproduce.claim import Claim, Primary
