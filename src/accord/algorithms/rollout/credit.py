@@ -5,7 +5,7 @@ normalisation: the loss of a batch is ``sum_terms sum_nt weight * surrogate / E`
 those without any weight are left out of the sum and of E alike, so weights are means over what is trained on).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from accord import losses
+from accord.engine.batch import Batch, Whole
 from accord.losses.policy_gradient import KLEstimator
 from accord.policies.base import Rollouts
 from accord.rewards import Scores
@@ -23,7 +24,7 @@ Surrogate = Callable[[Float[Tensor, "n t"], Rollouts, Float[Tensor, "n *t"]], Fl
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(Batch):
     """One summand of a loss.
 
     Attributes:
@@ -33,14 +34,10 @@ class Term:
         weight: what each step or episode counts for, 0 where it does not.
     """
 
-    surrogate: Surrogate
+    surrogate: Whole[Surrogate]
     advantage: Float[Tensor, "n *t"]
     weight: Float[Tensor, "n *t"]
-    of: Literal["logprobs", "values"] = "logprobs"
-
-    def select(self, rows: Sequence[int]) -> "Term":
-        index = list(rows)
-        return replace(self, advantage=self.advantage[index], weight=self.weight[index])
+    of: Whole[Literal["logprobs", "values"]] = "logprobs"
 
     def within(self, here: Bool[Tensor, "n t"]) -> "Term":
         """Only these steps count."""

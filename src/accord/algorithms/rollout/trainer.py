@@ -13,7 +13,7 @@ from accord.algorithms.reference import Reference, Which
 from accord.algorithms.rollout.credit import Credit, Term
 from accord.engine import Loss, Mean, Rows, Step
 from accord.errors import ConfigError
-from accord.feedback import Record
+from accord.feedback import Record, prompt_of
 from accord.policies.base import Rollouts
 from accord.policies.capabilities import Samples, States
 from accord.policies.critic import Critic
@@ -157,7 +157,7 @@ class Rollout(PolicyAlgorithm):
         return super().trainables | ({"critic": self.critic} if self.critic else {})
 
     def experience(self, batch: Rows, step: Step) -> Credited:
-        prompts = [r.prompt if isinstance(r, Record) else r for r in batch]
+        prompts = [prompt_of(r) for r in batch]
         rollouts = self.policy.sample(prompts, self.group_size, self.sampling,
                                       seed=step.seeds(len(prompts), purpose="rollout"),
                                       context=reward_columns(batch))  # fmt: skip
@@ -185,7 +185,7 @@ class Rollout(PolicyAlgorithm):
 
     def _score(self, rollouts: Rollouts) -> Scores:
         said = score_drawn(self.reward, rollouts, self.policy, batch_size=self.score_batch_size).to(torch.device("cpu"))
-        said = replace(said, values=said.values.detach())
+        said = said.detach()
         if self.unfinished == "keep":
             return said
         if self.unfinished == "drop":
@@ -200,7 +200,7 @@ class Rollout(PolicyAlgorithm):
         if self.critic is not None:
             sees["values"] = self.critic(rollouts)
         device = next(iter(sees.values())).device
-        rollouts = _to(rollouts, device)
+        rollouts = rollouts.to(device)
         total = torch.zeros((), device=device)
         episodes = float(batch.counts.sum())
         metrics: dict[str, Mean] = {}
@@ -249,9 +249,3 @@ def _alike(scores: Scores, group: Int[Tensor, "n"]) -> Float[Tensor, "p"]:
     """1 for each prompt whose answers (those that count) all score the same, 0 for the others."""
     groups = [scores.values[(group == g) & scores.valid] for g in group.unique()]
     return torch.tensor([float(len(v) < 2 or bool((v == v[0]).all())) for v in groups])
-
-
-def _to(rollouts: Rollouts, device: torch.device) -> Rollouts:
-    names = ("group", "mask", "logprobs", "reference", "values")
-    moved = {k: v.to(device) for k in names if (v := getattr(rollouts, k)) is not None}
-    return replace(rollouts, **moved)

@@ -1,6 +1,6 @@
 """How readers learn: batches of renders and of their reconstructions, with what is known about them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from accord.engine import Learner, Loss, Mean, Rows, Step, derive, generator
+from accord.engine.batch import Batch, Whole
 from accord.losses import pairwise
 from accord.worlds.portraits.distort import spoilt, twisted
 from accord.worlds.portraits.people import ATTRIBUTES, People
@@ -17,7 +18,7 @@ from accord.worlds.portraits.render import render
 
 
 @dataclass(frozen=True)
-class Shots:
+class Shots(Batch):
     """Pictures with whom and what they show.
 
     Attributes:
@@ -27,14 +28,7 @@ class Shots:
     image: Float[Tensor, "n 3 h w"]
     people: People
     person: Int[Tensor, "n"]
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def select(self, rows: Sequence[int]) -> "Shots":
-        index = list(rows)
-        return Shots(self.image[index], self.people[index], self.person[index], self.seed)
+    seed: Whole[int]
 
 
 Lesson = Callable[[Reader, Shots], dict[str, Float[Tensor, "n"]]]

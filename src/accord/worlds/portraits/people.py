@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from accord.engine.batch import Batch
 from accord.engine.seeds import generator
 from accord.errors import ConfigError
 
@@ -37,7 +38,7 @@ HELD_OUT = (
 
 
 @dataclass(frozen=True)
-class People:
+class People(Batch):
     """A batch of n portraits' parameters.
 
     Attributes:
@@ -50,9 +51,6 @@ class People:
     identity: Float[Tensor, "n i"]
     attributes: dict[str, Int[Tensor, "n"]]
     jitter: Float[Tensor, "n 3"]
-
-    def __len__(self) -> int:
-        return len(self.identity)
 
     def __getitem__(self, rows: slice | Sequence[int] | Tensor) -> "People":
         return People(self.identity[rows], {a: v[rows] for a, v in self.attributes.items()}, self.jitter[rows])
@@ -78,12 +76,6 @@ class People:
                 )
             changed[name] = torch.full_like(changed[name], ATTRIBUTES[name].index(value))
         return replace(self, attributes=changed)
-
-    @classmethod
-    def concat(cls, parts: "Sequence[People]") -> "People":
-        first = parts[0]
-        return cls(torch.cat([p.identity for p in parts]),
-                   {a: torch.cat([p.attributes[a] for p in parts]) for a in first.attributes}, torch.cat([p.jitter for p in parts]))  # fmt: skip
 
     @classmethod
     def draw(cls, n: int, seed: int, *, held_out: bool | None = False) -> "People":

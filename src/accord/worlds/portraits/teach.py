@@ -1,6 +1,6 @@
 """How the world's models learn from its renders: algorithms for `fit`, whose data are numbers of batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from accord.engine import Learner, Loss, Mean, Rows, Step, derive, generator
+from accord.engine.batch import Batch
 from accord.policies.diffusion.schedule import Schedule, training_levels
 from accord.worlds.portraits.lessons import Shots, parameters
 from accord.worlds.portraits.people import People
@@ -22,18 +23,12 @@ SMALL_PARTS = ("eyes", "brows", "mouth", "nose", "glasses")
 
 
 @dataclass(frozen=True)
-class Renders:
+class Renders(Batch):
     """Pictures, how much each pixel counts, and whom and what they show."""
 
     image: Float[Tensor, "n 3 h w"]
     weight: Float[Tensor, "n h w"]
     people: People
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def select(self, rows: Sequence[int]) -> "Renders":
-        return Renders(self.image[list(rows)], self.weight[list(rows)], self.people[list(rows)])
 
 
 class Reconstruct(Learner):
@@ -70,7 +65,7 @@ class Reconstruct(Learner):
 
 
 @dataclass(frozen=True)
-class Noised:
+class Noised(Batch):
     """Latents at random levels with their noise and what the text encoder made of their prompts."""
 
     clean: Float[Tensor, "n c h w"]
@@ -78,26 +73,13 @@ class Noised:
     level: Float[Tensor, "n"]
     words: Float[Tensor, "n l d"]
 
-    def __len__(self) -> int:
-        return len(self.clean)
-
-    def select(self, rows: Sequence[int]) -> "Noised":
-        index = list(rows)
-        return Noised(self.clean[index], self.noise[index], self.level[index], self.words[index])
-
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Batch):
     """Tokens of prompts, and for each attribute which of its wishes they hold (the last: none)."""
 
     tokens: Int[Tensor, "n l"]
     wishes: Int[Tensor, "n a"]
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def select(self, rows: Sequence[int]) -> "Asked":
-        return Asked(self.tokens[list(rows)], self.wishes[list(rows)])
 
 
 class Understand(Learner):

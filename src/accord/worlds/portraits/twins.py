@@ -13,6 +13,7 @@ from transformers import CLIPTextModelWithProjection
 
 from accord.algorithms.base import PolicyAlgorithm
 from accord.engine import Loss, Mean, Rows, Step, generator
+from accord.engine.batch import Batch
 from accord.feedback import Example
 from accord.policies.diffusion import DiffusionPolicy
 from accord.worlds.portraits.model import WIDTH
@@ -40,18 +41,12 @@ def flow_pipeline(transformer: Any, like: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Levels:
+class Levels(Batch):
     """Noised latents, and at which of the teacher's levels each stands."""
 
     prompts: list[Any]
     noisy: Float[Tensor, "n c h w"]
     level: list[int]
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def select(self, rows: Sequence[int]) -> "Levels":
-        return Levels([self.prompts[i] for i in rows], self.noisy[list(rows)], [self.level[i] for i in rows])
 
 
 class Distil(PolicyAlgorithm):
