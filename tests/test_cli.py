@@ -230,7 +230,9 @@ def test_a_methods_recipe_is_understood_and_says_its_defaults(
 
 
 @pytest.mark.parametrize("name", ["dpo", "ppo", "draft", "lambda-harmonic-rpo"])
-def test_a_recipe_runs_on_what_is_embedded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_runs_on_what_is_embedded_and_its_policy_draws(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "write", name]) == 0
     few = ["--sampling.steps=2"] if TRAINERS[name].samples and name != "ppo" else []
@@ -238,7 +240,10 @@ def test_a_recipe_runs_on_what_is_embedded(name: str, tmp_path: Path, monkeypatc
     assert main(["align", f"{name}.yaml", *one, *few]) == 0
     result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
     assert result["steps"] == 1
-    assert any((tmp_path / "runs" / name / "policy").iterdir())
+    prompt = ["--prompt", "a person with a red hat", "--n", "2", *few]
+    assert main(["sample", "--policy", f"runs/{name}/policy", *prompt, "--out", "drawn"]) == 0
+    drawn = tmp_path / "drawn" / "samples.jsonl" if (tmp_path / "drawn").is_dir() else tmp_path / "drawn"
+    assert len(drawn.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(("call", "said"), [

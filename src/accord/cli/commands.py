@@ -85,9 +85,11 @@ def run(args: list[str]) -> Any:
 
 
 def _parser(words: list[str], target: Any, shape: Shape) -> Any:
-    import jsonargparse
+    from jsonargparse import ArgumentParser
 
-    parser = jsonargparse.ArgumentParser(prog=" ".join(["accord", *words]), description=shape.about)
+    from accord.cli.formatter import Formatter
+
+    parser = ArgumentParser(prog=" ".join(["accord", *words]), description=shape.about, formatter_class=Formatter)
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     shape.add_to(parser)
     parser.add_function_arguments(target, as_group=False, fail_untyped=True, skip={*shape.skipped(target)})

@@ -34,9 +34,9 @@ class Shape:
         """The options as flags and YAML keys."""
         group: Any = parser.add_argument_group(f"options of {self.who}") if self.options else None
         for o in self.options.values():
-            kinds = words_of(o.kind)
-            told = f"{o.help} ({kinds}; default: {plain(o)})" if kinds else f"{o.help} (default: {plain(o)})"
-            group.add_argument(f"--{o.name}", type=Any, default=plain(o), help=told.strip().replace("%", "%%"))
+            kind = f" [{words_of(o.kind)}]" if words_of(o.kind) else ""
+            told = f"{o.help.rstrip('.')}{kind}".strip().replace("%", "%%")
+            group.add_argument(f"--{o.name}", type=Any, default=plain(o), help=told)
         if self.sampling is not None:
             parser.add_argument("--sampling", type=type(self.sampling), default=self.sampling)
 
