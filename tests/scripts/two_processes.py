@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from accord.algorithms import DPO, PPO
+from accord.algorithms import DPO, Rollout, TokenGAE
 from accord.engine import fit
 from accord.feedback import Comparison
 from accord.policies import Sampling
@@ -64,7 +64,7 @@ elif kind == "dpo":
 else:
     data = tasks
 
-    class Fixed(PPO.__globals__["Rollout"]):  # type: ignore[misc, name-defined]
+    class Fixed(Rollout):
         """PPO on rollouts that depend on the prompt alone, not on the rank that draws them."""
 
         def experience(self, batch, step):  # type: ignore[no-untyped-def]
@@ -77,8 +77,6 @@ else:
             return rows.select([i * n + j for i in self.draws for j in range(n)])
 
     policy.__class__ = Seeded
-    from accord.algorithms import DPO, TokenGAE
-
     algorithm = Fixed(policy, longest, TokenGAE(kl=0.1), group_size=2, sampling=Sampling(max_new_tokens=24))
 run = fit(algorithm, data, steps=2, batch_size=4, lr=1e-3, progress=False)
 if PartialState().is_main_process:
