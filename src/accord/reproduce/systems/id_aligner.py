@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -73,17 +72,20 @@ def feedback(trained: Any, identity: Reward, **options: Any) -> IDAligner:
 
 @dataclass(frozen=True)
 class Subject:
-    """A person with their pictures, and prompts about them."""
+    """A person with their pictures, prompts about them, and whether training takes other randomness (a placebo)."""
 
     seed: int
     person: Tensor
     pictures: Tensor
     rows: list[Example]
     texts: list[str]
+    other: bool
 
 
-def lora(teach: Callable[[DiffusionPolicy, Subject], None] | None = None, *, tries: int = 1) -> Arm:
-    """A LoRA for the subject that begins with denoising their pictures (but the base) and is taught so."""
+def lora(
+    teach: Callable[[DiffusionPolicy, Subject], None] | None = None, *, tries: int = 1, other: bool = False
+) -> Arm:
+    """A LoRA for the subject that begins with denoising their pictures (but the base) and is taught so, with `other` randomness for a placebo."""
 
     def arm(seed: int) -> Measures:
         person, pictures, shown = subject(seed, REFERENCES)
@@ -91,8 +93,8 @@ def lora(teach: Callable[[DiffusionPolicy, Subject], None] | None = None, *, tri
         said = named(describe(shown, seed, mention=0.8))
         rows = [Example(prompt=t, completion=x) for t, x in zip(said, pictures, strict=True)]
         if teach is not None:
-            train(Supervised(trained), rows, seed, steps=WARM, batch_size=BATCH, lr=WARM_LR)
-            teach(trained, Subject(seed, person, pictures, rows, named(asked(200, seed))))
+            train(Supervised(trained), rows, seed, steps=WARM, batch_size=BATCH, lr=WARM_LR, other=other)
+            teach(trained, Subject(seed, person, pictures, rows, named(asked(200, seed)), other))
         return measure(trained, named(asked(TESTS, seed, "test")), seed, person, tries)
 
     return arm
@@ -106,11 +108,11 @@ def by_denoising(trained: DiffusionPolicy, about: Subject) -> None:
     train(Supervised(trained), about.rows, about.seed, steps=STEPS * DEAR, batch_size=BATCH, lr=LR)
 
 
-def by_feedback(trained: DiffusionPolicy, about: Subject, *, other: bool = False) -> None:
+def by_feedback(trained: DiffusionPolicy, about: Subject) -> None:
     faces = PortraitFaces()
     identity = IdentityConsistency(faces, reference_vector(faces, about.pictures))
     algorithm = feedback(trained, identity, prompts=about.texts)
-    train(algorithm, about.rows, about.seed, steps=STEPS, batch_size=BATCH, lr=LR, other=other)
+    train(algorithm, about.rows, about.seed, steps=STEPS, batch_size=BATCH, lr=LR, other=about.other)
 
 
 def adapter(teach: Teach | None = None) -> Arm:
@@ -157,5 +159,5 @@ ARMS = {
     "adapter-base": adapter(),
     "adapter-denoise": adapter(others_by_denoising),
     "adapter": adapter(others_by_feedback),
-    "placebo": lora(partial(by_feedback, other=True)),
+    "placebo": lora(by_feedback, other=True),
 }
