@@ -395,7 +395,7 @@ def test_a_rank_is_a_lora_that_adds_its_matrices_themselves() -> None:
     config = p.denoiser.peft_config["default"]
     assert config.r == config.lora_alpha == 3
     assert all(m.scaling == {"default": 1.0} for m in p.denoiser.modules() if hasattr(m, "lora_B"))
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="lora is a rank"):
         policy("sd", lora=-1)
 
 
