@@ -145,11 +145,44 @@ def render(rows: list[dict[str, Any]]) -> str:
         if "parts" in r:
             lines += ["", "## Speed of the world of portraits", "", "| what | seconds | goal |", "|---|---|---|"]
             lines += [f"| {WORLD[k][0]} | {v:.2f} | {WORLD[k][1]} |" for k, v in r["parts"].items()]
+    lines += gpu_lines()
     machines: dict[str, list[str]] = {}
     for r in rows:
         machines.setdefault(r["cpu"], []).append(r["work"])
     lines += ["", *(f"Measured on {cpu}: {', '.join(works)}.\n" for cpu, works in machines.items())]
     return "\n".join(lines)
+
+
+def gpu_lines() -> list[str]:
+    """What `benchmarks/gpu.py` measured on a GPU."""
+    path = HERE / "gpu.json"
+    if not path.is_file():
+        return [
+            "",
+            "## On a GPU",
+            "",
+            "No figures yet: `python benchmarks/gpu.py` measures them on a machine that has one.",
+        ]
+    found = json.loads(path.read_text())
+    lines = ["", "## On a GPU", "",
+             f"`benchmarks/gpu.py` on one {found['gpu']} (torch {found['torch']}, transformers {found['transformers']}), bfloat16, random weights: a Llama of a billion "
+             "with LoRA of rank 16, 16 ragged pairs a step, or 4 prompts of 512 tokens with 8 answers of up to 128; AlignProp on a U-Net of Stable Diffusion 1.5's size, 2 pictures "
+             "of 512 pixels, 10 steps with guidance. *Padded rows* are the same steps with every answer behind a copy of its prompt.", "",
+             "| step | seconds | peak GB |", "|---|---|---|"]  # fmt: skip
+    lines += [
+        f"| {work} | {r['seconds']:.3f} | {r['peak_gb']:.1f} |"
+        for work, r in found.items()
+        if isinstance(r, dict) and "seconds" in r
+    ]
+    kinds = found["attention"]
+    heads = " | ".join(f"{kind} ({ways['tokens']} tokens)" for kind, ways in kinds.items())
+    lines += ["", "Attention of one layer over packed trees, milliseconds forward and backward:", "",
+              f"| way | {heads} |", "|---|" + "---|" * len(kinds)]  # fmt: skip
+    for way in next(iter(kinds.values())):
+        if way != "tokens":
+            cells = [f"{v[way]:.2f}" if isinstance(v[way], float) else str(v[way]) for v in kinds.values()]
+            lines.append(f"| {way} | {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:
