@@ -139,33 +139,33 @@ def write_json(path: Path, value: Any) -> None:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder that appears under its name only once it is complete."""
-    part = path.with_name(f".{path.name}.part")
-    with disk(path):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        try:
-            yield part
-            if path.exists():
-                shutil.rmtree(path)
-            part.rename(path)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
+    with _beside(path) as part:
+        yield part
+        if path.exists():
+            shutil.rmtree(path)
+        part.rename(path)
 
 
 @contextlib.contextmanager
 def added_to(path: Path) -> Iterator[Path]:
     """A folder for files that go to `path` once all are written, over those of the same name; others there stay."""
+    with _beside(path) as part:
+        yield part
+        for file in sorted(p for p in part.rglob("*") if p.is_file()):
+            place = path / file.relative_to(part)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """An empty folder beside a path, gone at the end."""
     part = path.with_name(f".{path.name}.part")
     with disk(path):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         try:
             yield part
-            for file in sorted(p for p in part.rglob("*") if p.is_file()):
-                place = path / file.relative_to(part)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, place)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
