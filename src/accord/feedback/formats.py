@@ -12,6 +12,7 @@ from accord.errors import FeedbackError
 from accord.feedback.fields import BadField
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 TEXTS = ("prompt", "chosen", "rejected", "completion", "response", "instruction")
 
@@ -43,6 +44,41 @@ def file_rows(path: Path, kind: str) -> Iterator[Row]:
         raise FeedbackError(f"{path} is damaged or cut short after {last}: {str(error).rstrip('.')}") from error
     except OSError as error:
         raise FeedbackError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def folder_rows(folder: Path) -> Iterator[Row]:
+    """Pictures of a folder with their captions: as metadata.jsonl or metadata.csv tell (file_name and text, as `datasets` has
+    it), else from the text file of each picture's name.
+
+    Raises:
+        FeedbackError: there are no pictures, or one has no caption.
+    """
+    table = next((p for kind in (".jsonl", ".csv") if (p := folder / f"metadata{kind}").is_file()), None)
+    if table is not None:
+        for where, row in file_rows(table, table.suffix):
+            fields = row.values_by_field() if isinstance(row, Cells) else row
+            named = fields.get("file_name") if isinstance(fields, Mapping) else None
+            if isinstance(named, str):
+                fields = {**{k: v for k, v in fields.items() if k != "file_name"}, "image": str(folder / named)}
+            yield (
+                f"{table.name}, {where}",
+                fields if isinstance(named, str) else BadField("file_name", "names no picture"),
+            )
+        return
+    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    if not pictures:
+        raise FeedbackError(
+            f"{folder} is a folder without metadata.jsonl and without pictures: give a file, or a folder of pictures"
+        )
+    for p in pictures:
+        caption = p.with_suffix(".txt")
+        text = caption.read_text(encoding="utf-8-sig", errors="surrogateescape").strip() if caption.is_file() else ""
+        yield (
+            p.name,
+            {"image": str(p), "caption": text}
+            if text
+            else BadField("caption", f"is missing: write it into {caption.name}"),
+        )
 
 
 def _opened(path: Path) -> TextIO:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from accord.errors import ConfigError, FeedbackError
 from accord.feedback.fields import BadField, plain, short
-from accord.feedback.formats import SUFFIXES, Cells, Row, file_rows, hub_rows, without_nones
+from accord.feedback.formats import SUFFIXES, Cells, Row, file_rows, folder_rows, hub_rows, without_nones
 from accord.feedback.messages import prompt_key
 from accord.feedback.records import AnyRecord, Comparison, Ranking, Record, columns_of, comparisons_of
 from accord.feedback.shapes import record_of
@@ -75,8 +75,9 @@ def read(source: Any, *, columns: Mapping[str, str] | None = None, skip_bad: boo
     """Read all feedback of a source.
 
     Args:
-        source: path of a .jsonl, .json, .csv, .tsv or .parquet file (.gz too), name of a hub dataset
-            (``org/name`` or ``org/name:split``), a `datasets` object, or any iterable of rows or records.
+        source: path of a .jsonl, .json, .csv, .tsv or .parquet file (.gz too), a folder of pictures with captions (see
+            `folder_rows`), name of a hub dataset (``org/name`` or ``org/name:split``), a `datasets` object, or any iterable of
+            rows or records.
         columns: for each field accord should find, the name of the column that holds it.
         skip_bad: leave malformed records out (they are listed in `skipped`) instead of raising.
         limit: read at most so many records, at least 1.
@@ -203,6 +204,8 @@ def _named_rows(source: str | Path) -> Iterator[Row]:
         raise FeedbackError(f"can't read {short(str(source))}: {error.strerror or error}") from error
     if there:
         yield from file_rows(path, kind)
+    elif path.is_dir():
+        yield from folder_rows(path)
     elif kind in SUFFIXES or path.is_absolute() or str(source).startswith("."):
         raise FeedbackError(f"no file at {source}: check the path")
     else:

@@ -8,8 +8,10 @@ from typing import Any
 from accord.feedback.fields import BadField, empty, label, named_numbers, number, numbers, short
 from accord.feedback.messages import Prompt, prompt_key
 from accord.feedback.records import AnyRecord, Comparison, Example, Label, Ranking, Rating, Task
-from accord.feedback.turns import TURN, answer, conversation, spoken, transcript, with_tools
+from accord.feedback.turns import TURN, answer, conversation, picture, spoken, transcript, with_tools
 
+PICKED = ("jpg_0", "jpg_1")
+CAPTIONS = ("caption", "text")
 ASPECTS_HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 
 
@@ -17,7 +19,7 @@ def record_of(row: Mapping[str, Any]) -> AnyRecord:
     """The record that a row of plain data holds; raises BadField where a field is missing or of the wrong type.
 
     Knows TRL's shapes (standard and conversational, explicit and implicit prompt), ShareGPT rankings, Anthropic HH
-    transcripts, HelpSteer ratings, UltraFeedback answers, and accord's own field names.
+    transcripts, HelpSteer ratings, UltraFeedback answers, Pick-a-Pic's pairs, captioned pictures, and accord's own field names.
     """
     # A table of several shapes has all their columns: what tells a row's shape are those that it fills.
     full = {k for k, v in row.items() if v is not None}
@@ -38,6 +40,8 @@ def _shape(fields: set[str], *, whole: bool) -> Any:
         return _comparison
     if fields >= {"label", "completion"}:
         return _label
+    if fields >= {*PICKED, "caption", "label_0"}:
+        return _picked
     if "completions" in fields:
         return _several
     if "response" in fields and fields & set(ASPECTS_HELPSTEER):
@@ -48,6 +52,8 @@ def _shape(fields: set[str], *, whole: bool) -> Any:
         return _dialogue
     if whole:  # what is left has no field of its own by which to tell that another is missing
         return None
+    if "image" in fields and fields & {*CAPTIONS}:
+        return _captioned
     return _example if "completion" in fields else _task if "prompt" in fields else None
 
 
@@ -171,6 +177,25 @@ def _dialogue(row: Mapping[str, Any]) -> Task | Example:
 
 def _example(row: Mapping[str, Any]) -> Example:
     return Example(prompt=_prompt(row), completion=_answer(row, "completion"), **_rest(row))
+
+
+def _picked(row: Mapping[str, Any]) -> Comparison:
+    """Pick-a-Pic's layout: two pictures as bytes, and the first one's share of the verdict."""
+    share = number(row["label_0"], "label_0")
+    if share not in (0.0, 1.0):
+        raise BadField("label_0", f"is {share:g}: a tie says nothing of two pictures")
+    sides = [picture({"bytes": row[name]} if isinstance(row[name], bytes) else row[name], name) for name in PICKED]
+    chosen, rejected = sides if share else sides[::-1]
+    return Comparison(prompt=str(row["caption"]), chosen=chosen, rejected=rejected,
+                      **_rest(row, *PICKED, "caption", "label_0", "label_1"))  # fmt: skip
+
+
+def _captioned(row: Mapping[str, Any]) -> Example:
+    """A picture with its caption, as `datasets` gives a folder of pictures."""
+    name = next(n for n in CAPTIONS if row.get(n) is not None)
+    if not isinstance(row[name], str):
+        raise BadField(name, f"wants the picture's caption as text, but is {short(row[name])}")
+    return Example(prompt=row[name], completion=picture(row["image"], "image"), **_rest(row, "image", name))
 
 
 def _task(row: Mapping[str, Any]) -> Task:
