@@ -11,7 +11,7 @@ from accord.cli.embedded import rows_of
 from accord.cli.intake import Intake, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.methods import Trainer, kind_for, names
-from accord.cli.policies import kind_of_policy, open_policy
+from accord.cli.policies import check_policy, kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.cli.shape import Shape
 from accord.engine import Training, fit
@@ -73,7 +73,7 @@ def align(
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
-    trainer, kind, given = Trainer.find(method), kind_of_policy(policy), dict(options or {})
+    trainer, kind, given = Trainer.find(method), check_policy(policy), dict(options or {})
     specs = {**({} if reward is None else {next(iter(trainer.rewards)): reward}),
              **{n: s for n in trainer.rewards if (s := given.pop(n, None)) is not None}}  # fmt: skip
     checked = trainer.check(kind, given, specs, sampling)

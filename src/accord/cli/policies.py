@@ -18,19 +18,25 @@ PICTURE_LORA = "pytorch_lora_weights.safetensors"
 
 
 def kind_of_policy(spec: str) -> type:
-    """The class of a policy, told from its name and from what lies in its folder; nothing is loaded.
-
-    Raises:
-        ModelError: there is no such policy.
-    """
+    """The class of a policy, told from its name and from what lies in its folder; nothing is loaded, nor need it be there."""
     if not _of_pictures(spec):
-        if not _embedded(spec):
-            resolve(spec)
         return LanguagePolicy
     quiet_diffusers()
     from accord.policies.diffusion import DiffusionPolicy
 
     return DiffusionPolicy
+
+
+def check_policy(spec: str) -> type:
+    """The class of a policy that is there.
+
+    Raises:
+        ModelError: there is no such policy.
+    """
+    kind = kind_of_policy(spec)
+    if kind is LanguagePolicy and not _embedded(spec):
+        resolve(spec)
+    return kind
 
 
 def open_policy(spec: str, *, lora: int | None = None, gradient_checkpointing: bool = False, device: str = "auto",

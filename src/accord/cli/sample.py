@@ -15,7 +15,7 @@ from accord.cli.embedded import rows_of
 from accord.cli.intake import Intake
 from accord.cli.lengths import fits
 from accord.cli.options import check_options, writable
-from accord.cli.policies import kind_of_policy, open_policy
+from accord.cli.policies import check_policy, kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.cli.shape import Shape
 from accord.engine.run import write_text
@@ -75,7 +75,7 @@ def sample(
         raise ConfigError("--search best-of-n (or reno) and --reward go together")
     at_least_one(n=n)
     given = {} if search != "reno" else check_options([noise_optimise], options or {}, search, hidden=COMMON)
-    pictures = kind_of_policy(policy) is not LanguagePolicy
+    pictures = check_policy(policy) is not LanguagePolicy
     if pictures and out is None:
         raise ConfigError("pictures want a folder to go to: give --out")
     if search == "reno" and n > 1:

@@ -1,12 +1,14 @@
 """How a run is left: asked by Ctrl-C, or together with the other processes."""
 
 import atexit
+import contextlib
 import functools
 import signal
 import threading
+from datetime import timedelta
 from typing import Any
 
-from accelerate import PartialState
+import torch.distributed
 
 
 class CtrlC:
@@ -31,5 +33,13 @@ class CtrlC:
 
 @functools.cache
 def leave_group_at_exit() -> None:
-    """A process that dies with its group's threads running may abort once the first one has gone."""
-    atexit.register(PartialState().destroy_process_group)
+    """A process that dies with its group's threads running may abort once the first one has gone: all leave together."""
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        if torch.distributed.get_backend() == "gloo":
+            with contextlib.suppress(RuntimeError):  # one that has died isn't waited for
+                torch.distributed.monitored_barrier(timeout=timedelta(seconds=10))
+        torch.distributed.destroy_process_group()
