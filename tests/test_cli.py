@@ -332,3 +332,13 @@ def test_the_demo_learns_and_reports(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (out / "feedback.jsonl").is_file()
     assert (out / "policy" / "config.json").is_file()
     assert BradleyTerry.load(out / "reward")
+
+
+def test_a_method_and_its_policy_may_be_flags_too() -> None:
+    from accord.cli import _method_by_position
+
+    plain = ["align", "dpo", "--policy", "m", "--beta", "1"]
+    assert _method_by_position(["align", "--policy", "m", "--method", "dpo", "--beta", "1"]) == plain
+    assert _method_by_position(["align", "--method=dpo", "--model", "m", "--beta", "1"]) == plain
+    assert _method_by_position(["align", "run.yaml", "--model=m"]) == ["align", "run.yaml", "--policy=m"]
+    assert _method_by_position(["reward", "train", "--model", "m"]) == ["reward", "train", "--model", "m"]

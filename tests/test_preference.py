@@ -224,3 +224,12 @@ def test_a_policy_that_lacks_what_a_method_needs_is_refused_in_one_line() -> Non
 def test_an_option_that_is_none_is_answered_with_the_name_that_is(method: Any, wrong: str, told: str) -> None:
     with pytest.raises(ConfigError, match=rf"{method.__name__} has no option '{wrong}'.*{told}"):
         method(tiny_policy(), **{wrong: 1})
+
+
+def test_a_loss_of_the_package_may_be_named() -> None:
+    def first(algorithm: Preference) -> float:
+        return float(algorithm(algorithm.experience(Rows(PAIRS), Step(0, 0))).sum.detach())
+
+    assert first(Preference(tiny_policy(), "ipo", {"beta": 0.3})) == first(IPO(tiny_policy(), beta=0.3))
+    with pytest.raises(ConfigError, match=r"none of accord\.losses"):
+        Preference(tiny_policy(), "dpoo")

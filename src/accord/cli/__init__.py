@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from accord.cli.commands import run
 
-        result = run(_configs_by_position(args))
+        result = run(_configs_by_position(_method_by_position(args)))
     except Interrupted as error:
         again = shlex.join(["accord", *args, *([] if "--resume" in args else ["--resume"])])
         print(f"accord: {error}\nTo go on: {again}", file=sys.stderr)
@@ -36,6 +36,18 @@ def main(argv: list[str] | None = None) -> int:
         print(f"accord: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
         return 1
     return int(result or 0)
+
+
+def _method_by_position(args: list[str]) -> list[str]:
+    """``accord align --method dpo --model M`` means ``accord align dpo --policy M``."""
+    if args[:1] != ["align"]:
+        return args
+    out = [f"--policy{arg.removeprefix('--model')}" if arg.split("=")[0] == "--model" else arg for arg in args]
+    at = next((i for i, arg in enumerate(out) if arg.split("=")[0] == "--method"), None)
+    if at is None:
+        return out
+    name = out[at].partition("=")[2:] if "=" in out[at] else out[at + 1 : at + 2]
+    return [out[0], *name, *out[1:at], *out[at + (1 if "=" in out[at] else 2) :]]
 
 
 def _configs_by_position(args: list[str]) -> list[str]:

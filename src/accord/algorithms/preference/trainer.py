@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord import losses
 from accord.algorithms.base import Given, PolicyAlgorithm
 from accord.algorithms.preference.options import NOTHING, PerRow, check_rows_options, options_of_rows, try_loss
 from accord.algorithms.reference import Reference, Which
 from accord.engine import Loss, Mean, Rows, Step
-from accord.errors import FeedbackError
+from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison
 from accord.losses import LogProbs
 from accord.policies.base import Group
@@ -46,7 +47,7 @@ class Preference(PolicyAlgorithm):
     """A loss of pairs, on comparisons.
 
     Args:
-        loss: from `accord.losses`, or your own. options: of the loss.
+        loss: from `accord.losses` (itself or its name), or your own. options: of the loss.
         target: probability that the chosen one is the better. margin: by how much it should lead. weight: what the pair
             counts for. These, and all numbers among the loss's options, may be the name of the records' field or column
             that holds each one's own (`margin="strength"`, `weight="confidence"`).
@@ -61,11 +62,16 @@ class Preference(PolicyAlgorithm):
     rows = (Comparison,)
     needs_reference: bool = True
 
-    def __init__(self, policy: Likelihood, loss: PairLoss, options: Mapping[str, Any] = {}, by_step: bool = False,
+    def __init__(self, policy: Likelihood, loss: PairLoss | str, options: Mapping[str, Any] = {}, by_step: bool = False,
                  draw: Any = None, *, target: PerRow = 1.0, margin: PerRow = 0.0, weight: PerRow = 1.0,
                  reference: Which | None = "base", store: str | Path | None = None) -> None:  # fmt: skip
         super().__init__(policy, draw)
         shared = {"target": (target, 1.0), "margin": (margin, 0.0), "weight": (weight, 1.0)}
+        if isinstance(loss, str):
+            named = getattr(losses, loss, None)
+            if not callable(named):
+                raise ConfigError(f"loss={loss!r} is none of accord.losses")
+            loss = cast(PairLoss, named)
         self.loss = loss
         self.options = dict(options) | {k: given for k, (given, default) in shared.items() if given != default}
         try_loss(type(self).__name__, loss, NOTHING, NOTHING, **self.options)
