@@ -268,7 +268,7 @@ def test_what_a_method_needs_is_asked_before_anything_is_loaded(
 @pytest.mark.parametrize(("flag", "here"), [
     ("learning_rate", "--training.lr"), ("num_generations", "--group_size"), ("max_completion_length", "--sampling.max_new_tokens"),
     ("per_device_train_batch_size", "--training.batch_size"), ("num_train_epochs", "--training.epochs"), ("beta", "--kl"),
-    ("model", "--policy"), ("reward_funcs", "--reward"), ("temperature", "--sampling.temperature"), ("epsilon", "--clip"),
+    ("reward_funcs", "--reward"), ("temperature", "--sampling.temperature"), ("epsilon", "--clip"),
     ("training.learning_rate", "--training.lr"), ("klip", "--clip"),
 ])  # fmt: skip
 def test_a_name_of_trls_is_answered_with_the_one_of_here(
