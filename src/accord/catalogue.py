@@ -9,12 +9,12 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from accord.errors import ConfigError
 
 Status = Literal["working", "planned"]
-Verdict = Literal["holds", "mixed", "fails"]
+Verdict = Literal["holds", "in part", "fails", "open"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Method:
 
     @property
     def reproduction(self) -> Verdict | None:
-        """The verdict of its committed reproduction, None where there is none (or no verdict could be reached)."""
+        """The verdict of its committed reproduction, None where there is none (or it is of the time before these verdicts)."""
         path = results_folder() / f"{self.name}.json"
         verdict = json.loads(path.read_text())["verdict"] if path.is_file() else None
-        return verdict if verdict in ("holds", "mixed", "fails") else None
+        return verdict if verdict in get_args(Verdict) else None
 
     def load(self) -> Any:
         """The class or function that it is, imported now; raises ConfigError for a system that isn't here yet."""

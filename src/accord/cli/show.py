@@ -30,7 +30,7 @@ def methods(kind: str | None = None, json: bool = False) -> None:
     for column in ("no", "name", "what", "kind", "modality", "status", "reproduction"):
         table.add_column(column, no_wrap=column != "what")
     for m in rows:
-        found = m.reproduction or ("no verdict" if m.status == "working" else "")
+        found = m.reproduction or ("to be measured" if m.status == "working" else "")
         table.add_row(f"{m.number:02}", m.name, m.short, m.kind, str(m.row()["modality"]), m.status, found)
     Console(width=None if Console().is_terminal else 160).print(table)
 
@@ -71,5 +71,5 @@ def reproduce(name: str | None = None, all: bool = False, seeds: int | None = No
     for n in names:
         result = reproduce_one(n, seeds=seeds, to=Path(json) if json else None, say=say)
         print(
-            f"{n}: {result.verdict} (effect {result.effect:+.4g}, 95 % interval {result.ci[0]:+.4g} to {result.ci[1]:+.4g})"
+            f"{n}: {result.verdict} (effect {result.effect:+.4g}, 95 % interval {result.interval[0]:+.4g} to {result.interval[1]:+.4g})"
         )

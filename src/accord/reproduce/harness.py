@@ -23,31 +23,36 @@ from accord.policies.loading import cache_folder
 from accord.policies.meter import metered
 from accord.reproduce import systems
 from accord.reproduce.claim import Arm, Claim
+from accord.reproduce.course import course
+from accord.reproduce.luck import luck
+from accord.reproduce.ruler import delta_of
 from accord.reproduce.source import source_hash
 from accord.reproduce.verdict import judge
 
 
 @dataclass(frozen=True)
 class Result:
-    """What lies at reproductions/NAME.json."""
+    """What lies at reproductions/NAME.json.
+
+    Attributes:
+        measures: arm -> measure -> a value for each seed; arms that no primary compares have the first few seeds only.
+        delta: the world's. effect, interval: of the main primary.
+    """
 
     number: int
     name: str
     claim: dict[str, Any]
     claim_hash: str
     source_hash: str
-    arms: list[str]
     seeds: list[int]
     compute: dict[str, float]
-    gold: dict[str, list[float]]
     measures: dict[str, dict[str, list[float]]]
+    delta: float | None
     effect: float
-    ci: tuple[float, float]
-    primaries: dict[str, dict[str, float]]
-    headroom: float
-    placebo: dict[str, float]
+    interval: tuple[float, float]
+    primaries: dict[str, dict[str, float | str]]
     verdict: str
-    reasons: list[str]
+    obstacles: list[str]
     seconds: float
     versions: dict[str, str]
 
@@ -60,26 +65,33 @@ def claims() -> list[str]:
 
 def reproduce_one(name: str, *, seeds: int | None = None, to: Path | None = None,
                   say: Callable[[str], None] = lambda text: None) -> Result:  # fmt: skip
-    """Run one reproduction; arms and seeds that are already finished, for the same claim and by the same code, are not run again."""
+    """Run one reproduction; arms and seeds that are already finished, by the same code, are not run again."""
     module = system(name)
     claim: Claim = module.CLAIM
-    count = claim.seeds if seeds is None else seeds
-    if count < 1:
-        raise ConfigError(f"seeds must be at least 1, but is {count}")
-    numbers = list(range(claim.first_seed, claim.first_seed + count))
-    source = source_hash(module.__name__)
-    kept = cache_folder() / "reproduce" / f"{name}-{claim.hash}-{source}"
-    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in claim.arms}
-    for seed in numbers:
-        for arm in claim.arms:
-            runs[arm].append(run_arm(module.ARMS[arm], seed, kept / f"{arm}-{seed}.json"))
-            last = runs[arm][-1]
-            say(f"{name} seed {seed} {arm}: gold {last['measures']['gold']:.4f} ({last['seconds']:.0f} s)")
-    result = _judge(claim, source, numbers, runs)
+    if seeds is not None and seeds < 1:
+        raise ConfigError(f"seeds must be at least 1, but is {seeds}")
+    delta = delta_of(claim.world) if any(p.delta is None for p in claim.primaries) else None
+    arms: dict[str, tuple[Arm, Path]] = {a: (f, _kept(module.__name__, a)) for a, f in module.ARMS.items()}
+    if "base" in claim.compared - set(arms):
+        bench = importlib.import_module(f"accord.reproduce.{claim.world}")
+        arms["base"] = bench.RULER["base"], _kept(bench.__name__, "base")
+    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
+    for seed in range(claim.first_seed, claim.first_seed + claim.seeds)[:seeds]:
+        for arm, (function, folder) in arms.items():
+            if seed in claim.seeds_of(arm):
+                runs[arm].append(run_arm(function, seed, folder / f"{seed}.json"))
+                last = runs[arm][-1]
+                say(f"{name} seed {seed} {arm}: gold {last['measures']['gold']:.4f} ({last['seconds']:.0f} s)")
+    result = _judge(claim, source_hash(module.__name__), runs, delta)
     path = to or results_folder() / f"{name}.json"
     write_json(path, asdict(result))
     _figure(result, claim).savefig(path.with_suffix(".svg"), metadata={"Date": None})
     return result
+
+
+def _kept(module: str, arm: str) -> Path:
+    """Where the runs of an arm are kept that a module makes by the code as it is."""
+    return cache_folder() / "reproduce" / f"{module.rpartition('.')[2]}-{source_hash(module)}" / arm
 
 
 def run_arm(arm: Arm, seed: int, path: Path) -> dict[str, Any]:
@@ -94,39 +106,43 @@ def run_arm(arm: Arm, seed: int, path: Path) -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more threads add in another order, and training makes another run of it
     try:
-        with metered() as meter, seeded(seed, purpose="arm"):
+        with metered() as meter, course() as rows, seeded(luck(seed), purpose="arm"):
             measures = arm(seed)
     finally:
         torch.set_num_threads(threads)
-    done = {"measures": measures, "compute": meter.units, "seconds": time.perf_counter() - started}
+    done = {"measures": measures, "compute": meter.units, "seconds": time.perf_counter() - started, "course": rows}
     write_json(path, done)
     return done
 
 
-def _judge(claim: Claim, source: str, seeds: list[int], runs: dict[str, list[dict[str, Any]]]) -> Result:
+def _judge(claim: Claim, source: str, runs: dict[str, list[dict[str, Any]]], delta: float | None) -> Result:
     measures = {arm: {m: [r["measures"][m] for r in rows] for m in rows[0]["measures"]} for arm, rows in runs.items()}
     compute = {arm: statistics.fmean(r["compute"] for r in rows) for arm, rows in runs.items()}
-    judged = judge(claim, measures, compute)
+    judged = judge(claim, measures, compute, delta)
+    main = next(iter(judged.primaries.values())).interval
+    seeds = len(measures[claim.primaries[0].treatment]["gold"])
     return Result(
         number=find(claim.name).number or 0, name=claim.name, claim=asdict(claim), claim_hash=claim.hash,
-        source_hash=source, arms=list(claim.arms), seeds=seeds, compute=compute, gold={a: m["gold"] for a, m in measures.items()},
-        measures=measures, effect=judged.effect.mean, ci=(judged.effect.low, judged.effect.high),
-        primaries=judged.primaries, headroom=judged.headroom, placebo=asdict(judged.placebo), verdict=judged.verdict,
-        reasons=judged.reasons, seconds=sum(r["seconds"] for rows in runs.values() for r in rows), versions=versions(),
+        source_hash=source, seeds=list(range(claim.first_seed, claim.first_seed + seeds)), compute=compute,
+        measures=measures, delta=delta, effect=main.mean, interval=(main.low, main.high),
+        primaries={n: d.row() for n, d in judged.primaries.items()}, verdict=judged.verdict,
+        obstacles=judged.obstacles, seconds=sum(r["seconds"] for rows in runs.values() for r in rows), versions=versions(),
     )  # fmt: skip
 
 
 def _figure(result: Result, claim: Claim) -> Figure:
     """Gold of each arm, a dot a seed, lines between paired seeds."""
-    curves = _curves(result)
-    width = max(1.1 * len(result.arms) + 1.5, 3.0 * len(curves))
+    curves, arms = _curves(result), list(result.measures)
+    width = max(1.1 * len(arms) + 1.5, 3.0 * len(curves))
     figure = Figure(figsize=(width, 6.0 if curves else 3.0), layout="constrained")
     grid = figure.add_gridspec(2 if curves else 1, max(1, len(curves)))
     axis = figure.add_subplot(grid[0, :])
     more = [figure.add_subplot(grid[1, i]) for i in range(len(curves))]
+    gold = {arm: measures["gold"] for arm, measures in result.measures.items()}
     for i in range(len(result.seeds)):
-        axis.plot(range(len(result.arms)), [result.gold[a][i] for a in result.arms], color="#b9c4cc", lw=0.8, zorder=1)
-    for x, arm in enumerate(result.arms):
+        seen = [(x, gold[a][i]) for x, a in enumerate(arms) if i < len(gold[a])]
+        axis.plot(*zip(*seen, strict=True), color="#b9c4cc", lw=0.8, zorder=1)
+    for x, arm in enumerate(arms):
         colour = (
             "#2f6f8f"
             if arm == claim.primaries[0].treatment
@@ -134,8 +150,8 @@ def _figure(result: Result, claim: Claim) -> Figure:
             if arm == claim.primaries[0].control
             else "#5b6a76"
         )
-        axis.scatter([x] * len(result.seeds), result.gold[arm], color=colour, s=18, zorder=2)
-    axis.set_xticks(range(len(result.arms)), result.arms, fontsize=8)
+        axis.scatter([x] * len(gold[arm]), gold[arm], color=colour, s=18, zorder=2)
+    axis.set_xticks(range(len(arms)), arms, fontsize=8)
     axis.set_ylabel("gold", fontsize=8)
     axis.set_title(f"{result.name}: {result.verdict}", fontsize=9, loc="left")
     for panel, (name, lines) in zip(more, curves.items(), strict=True):
@@ -147,7 +163,7 @@ def _figure(result: Result, claim: Claim) -> Figure:
                 ms=3,
                 lw=1.2,
                 label=arm,
-                color=f"C{result.arms.index(arm)}",
+                color=f"C{arms.index(arm)}",
             )
         panel.set_title(name, fontsize=8, loc="left")
         panel.legend(fontsize=6, frameon=False)

@@ -1,4 +1,4 @@
-"""What the reproductions on letters share: the setting of a seed, training on a reward, measuring by the gold."""
+"""What the reproductions on letters share: the setting of a seed, training on a reward, measuring by the gold, the ruler."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -6,10 +6,14 @@ from typing import Any
 
 from accord.algorithms import RLOO, Rollout
 from accord.engine import fit
+from accord.evaluation import Probe
 from accord.feedback import Comparison
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
-from accord.reproduce.claim import Measures
+from accord.reproduce.claim import Arm, Measures
+from accord.reproduce.course import note
+from accord.reproduce.keep import kept, load_comparisons, save_comparisons
+from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Reward
 from accord.worlds.letters import gold, policy, population, spurious, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
@@ -22,40 +26,60 @@ TESTS = 150
 
 @lru_cache(maxsize=1)
 def verdicts(seed: int, pairs: int, flaw: tuple[tuple[str, float], ...] = FLAW, noise: float = 0.0) -> list[Comparison]:
-    """What a population of this seed says of pairs of the base policy's answers. Its compute is nobody's arm's."""
-    with metered():
+    """What a population of this seed says of pairs of the base policy's answers."""
+
+    def make() -> list[Comparison]:
         return comparisons(policy(), population(20, seed=seed, bias=dict(flaw), noise=noise), pairs, seed=seed)
+
+    return kept(f"letters verdicts {pairs} {flaw} {noise}", seed, make, save_comparisons, load_comparisons)
 
 
 @lru_cache(maxsize=1)
 def proxy(seed: int, pairs: int = 1000, flaw: tuple[tuple[str, float], ...] = FLAW) -> BradleyTerry:
     """A reward model trained on them."""
-    with metered():
+
+    def make() -> BradleyTerry:
         return reward_model(verdicts(seed, pairs, flaw), seed=seed)
+
+    return kept(
+        f"letters proxy {pairs} {flaw}", seed, make, BradleyTerry.save, lambda path: BradleyTerry.load(path).eval()
+    )
 
 
 def on_policy(make: Callable[[LanguagePolicy, Reward], Rollout], reward: Reward, seed: int, *, steps: int, lr: float,
-              batch_size: int = 8, randomness: int | None = None, **training: Any) -> Measures:  # fmt: skip
-    """Train the base policy on a reward; measure it at the end, and the best and last gold on the way.
-
-    Args:
-        randomness: seed of training, where it is not the seed itself (a placebo).
-    """
+              batch_size: int = 8, **training: Any) -> Measures:  # fmt: skip
+    """Train the base policy on a reward; measure it at the end, and the best and last gold on the way."""
     trained = policy()
     algorithm = make(trained, reward)
-    watch: list[float] = []
+    watch = watched(trained, seed, proxy=reward)
+    seen: list[float] = []
 
     def look(step: int) -> Measures:
-        with metered():
-            watch.append(answers(trained, seed, n=60)["gold"])
-        return {"gold": watch[-1]}
+        seen.append(watch(step)["reward/gold"])
+        return {}
 
-    fit(algorithm, tasks(400, seed=seed + 1), steps=steps, batch_size=batch_size, lr=lr, seed=seed if randomness is None else randomness, evaluate=look,
+    fit(algorithm, tasks(400, seed=seed + 1), steps=steps, batch_size=batch_size, lr=lr, seed=luck(seed), evaluate=look,
         evaluate_every=max(1, steps // 6), progress=False, **training)  # fmt: skip
     with metered():
         found = answers(trained, seed)
         found["kl"] = kl(trained, seed)
-    return {**found, "peak": max(watch), "drop": max(watch) - watch[-1]}
+    return {**found, "peak": max(seen), "drop": max(seen) - seen[-1]}
+
+
+def watched(trained: LanguagePolicy, seed: int, **rewards: Reward) -> Callable[[int], Measures]:
+    """An evaluation hook for `fit` that puts a run's course on record: gold, KL and what else alarms are read off.
+
+    Args:
+        rewards: that are optimised ("proxy") or compared with it.
+    """
+    asked = tasks(60, seed=seed, split="test")
+    probe = Probe(trained, asked, {"gold": gold, **rewards}, SAMPLING, seed=seed, reference=policy().freeze("now"))
+
+    def look(step: int) -> Measures:
+        with metered():
+            return note(step, probe(step))
+
+    return look
 
 
 def rloo(kl: float = 0.02) -> Callable[[LanguagePolicy, Reward], Rollout]:
@@ -93,5 +117,15 @@ def base(seed: int) -> Measures:
     return {**answers(policy(), seed), "kl": 0.0, "peak": 0.0, "drop": 0.0}
 
 
-OTHER = 50_000
-"""Added to a seed gives a placebo's randomness; the held-out requests stay those of the seed."""
+def oracle(seed: int) -> Measures:
+    """The policy trained on the gold itself."""
+    return on_policy(rloo(), gold, seed, steps=60, lr=5e-4)
+
+
+RULER: dict[str, Arm] = {"base": base, "oracle": oracle}
+"""What an effect in this world is measured by; see `accord.reproduce.ruler`."""
+
+
+def null(seed: int) -> Measures:
+    """A run of a method in this world, by whose twins the harness is tested."""
+    return on_policy(rloo(), proxy(seed, flaw=()), seed, steps=16, lr=2e-4, schedule="cosine", warmup=0.1)

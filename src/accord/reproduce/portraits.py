@@ -1,4 +1,4 @@
-"""What the reproductions on portraits share: prompts of a seed, training, measuring by the gold, a gold with gradient."""
+"""What the reproductions on portraits share: prompts of a seed, training, measuring by the gold, a gold with gradient, the ruler."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -9,11 +9,15 @@ from torch import Tensor
 
 from accord.algorithms import DRaFT
 from accord.engine import derive, fit
+from accord.evaluation import Probe
 from accord.evaluation.pictures import diversity
 from accord.feedback import Comparison, Task, text_of
 from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Measures
+from accord.reproduce.course import note
+from accord.reproduce.keep import kept, load_comparisons, save_comparisons
+from accord.reproduce.luck import luck
 from accord.rewards import Reward, Scores, score
 from accord.search import best_of_n
 from accord.worlds.annotators import Population
@@ -31,8 +35,6 @@ SAMPLING = Denoising(steps=8, guidance=1.0, eta=1.0)
 TESTS, WISHES = 64, (1, 3)
 PRICE = 1e-9
 """A KL of no weight: with it a control pays for the reference's log-probs as its treatment does."""
-OTHER = 50_000
-"""Added to a seed gives a placebo's randomness; prompts and tests stay those of the seed."""
 
 
 def taste(seed: int) -> tuple[Wish, Wish]:
@@ -127,7 +129,7 @@ def arm(teach: Teach | None = None, *, n: int = TESTS, tries: int = 1,
     """
 
     def run(seed: int) -> Measures:
-        trained = policy(lora=8)
+        trained = policy(lora=8, seed=luck(seed))
         if teach is not None:
             teach(trained, seed)
         found = held_out(trained, seed, proxy=Tasteful(PromptReader(), seed), n=n, tries=tries)
@@ -136,35 +138,42 @@ def arm(teach: Teach | None = None, *, n: int = TESTS, tries: int = 1,
     return run
 
 
-def train(
-    algorithm: Any,
-    data: Sequence[Any],
-    seed: int,
-    *,
-    steps: int,
-    batch_size: int,
-    lr: float,
-    other: bool = False,
-    **training: Any,
-) -> None:
-    """Fit on data; `other` randomness for a placebo."""
-    fit(
-        algorithm,
-        data,
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed + OTHER * other,
-        progress=False,
-        **training,
-    )
+def train(algorithm: Any, data: Sequence[Any], seed: int, *, steps: int, batch_size: int, lr: float,
+          **training: Any) -> None:  # fmt: skip
+    """Fit on data, by the run's own luck; evaluated, if at all, at the start and four times more."""
+    every = max(1, steps // 4)
+    options = {"evaluate_every": every, **training} if "evaluate" in training else training
+    fit(algorithm, data, steps=steps, batch_size=batch_size, lr=lr, seed=luck(seed), progress=False, **options)
+
+
+def watched(
+    trained: DiffusionPolicy, seed: int, sampling: Denoising = SAMPLING, **rewards: Reward
+) -> Callable[[int], Measures]:
+    """An evaluation hook that puts a run's course on record: gold by the seed's taste, KL, what else alarms are read off.
+
+    Args:
+        rewards: that are optimised ("proxy") or compared with it; the proxy is the prompt reader where none is named.
+    """
+    liked = {"gold": Tasteful(gold, seed), **(rewards or {"proxy": Tasteful(PromptReader(), seed)})}
+    probe = Probe(trained, asked(32, seed, "test"), liked, sampling, seed=derive(seed, purpose="course"),
+                  reference=trained.freeze("base"))  # fmt: skip
+
+    def look(step: int) -> Measures:
+        with metered():
+            return note(step, probe(step))
+
+    return look
 
 
 def pairs(seed: int, n: int, *, noise: float = 0.1) -> list[Comparison]:
-    """Two pictures of the base for each of n prompts, compared by people. Its compute is nobody's arm's."""
-    texts, base = asked(n, seed, "pairs"), policy()
-    first, second = (list(drawn(base, texts, derive(seed, i, purpose="pairs"), SAMPLING)) for i in range(2))
-    return people(seed, noise).compare([Task(prompt=t) for t in texts], first, second, seed=seed)
+    """Two pictures of the base for each of n prompts, compared by people."""
+
+    def make() -> list[Comparison]:
+        texts, base = asked(n, seed, "pairs"), policy()
+        first, second = (list(drawn(base, texts, derive(seed, i, purpose="pairs"), SAMPLING)) for i in range(2))
+        return people(seed, noise).compare([Task(prompt=t) for t in texts], first, second, seed=seed)
+
+    return kept(f"portraits pairs {n} {noise}", seed, make, save_comparisons, load_comparisons)
 
 
 def people(seed: int, noise: float) -> Population:
@@ -219,3 +228,16 @@ def subject(seed: int, pictures: int) -> tuple[Tensor, Tensor, People]:
     one = People.draw(1, derive(seed, purpose="subject"))
     many = People.draw(pictures, derive(seed, purpose="references")).with_identity(one.identity.expand(pictures, -1))
     return one.identity[0], render(many).image, many
+
+
+RULER: dict[str, Arm] = {"base": arm(n=192), "oracle": arm(oracle, n=192, tries=4)}
+"""What an effect in this world is measured by; see `accord.reproduce.ruler`."""
+
+
+def _draft(trained: DiffusionPolicy, seed: int) -> None:
+    algorithm = DRaFT(trained, Tasteful(PromptReader(), seed), k=1, sampling=SAMPLING, recompute=False)
+    train(algorithm, asked(300, seed), seed, steps=40, batch_size=8, lr=3e-4, schedule="cosine", warmup=0.1)
+
+
+null: Arm = arm(_draft, n=192)
+"""A run of a method in this world, by whose twins the harness is tested."""

@@ -16,7 +16,7 @@ from accord.evaluation import best_of_n_curve
 from accord.policies import Rollouts
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import OTHER
+from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, References, score
 from accord.worlds.letters import ASPECTS, gold, policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
@@ -27,11 +27,12 @@ WEIGHTS = (0.3, 0.5, 0.7)
 
 CLAIM = Claim(
     name="lsc-rewards",
+    world="letters",
     statement="Averaged over best-of-4, 16 and 64, answers chosen by the LSC sum beat the base's answer in both "
     "properties more often than those chosen by the raw weighted sum, for each of its weights.",
     primaries=tuple(Primary("lsc", f"raw-{w}") for w in WEIGHTS),
-    arms=("base", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
-    equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc", "placebo"),
+    arms=("base", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc"),
+    equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc"),
     settings=(
         ("n", str(NS)),
         ("prompts", str(PROMPTS)),
@@ -46,9 +47,9 @@ Choose = Callable[[Said, Rollouts, int], Tensor]
 """From what the reward of each property says of the answers, and the seed, to what chooses among them."""
 
 
-def chosen(choose: Choose, *, other: bool = False) -> Arm:
+def chosen(choose: Choose) -> Arm:
     def arm(seed: int) -> Measures:
-        drawn = pool(seed, seed + (OTHER if other else 0))
+        drawn = pool(seed, luck(seed))
         wins = both_beaten(drawn, seed)
         samples: dict[str, Any] = {"prompts": [str(p) for p in drawn.prompt_of_each()], "completions": drawn.completions,
                                    "group": drawn.group.tolist()}  # fmt: skip
@@ -142,5 +143,4 @@ ARMS = {
     "oracle": chosen(truth),
     **{f"raw-{w}": chosen(raw(w)) for w in WEIGHTS},
     "lsc": chosen(lsc),
-    "placebo": chosen(lsc, other=True),
 }

@@ -16,9 +16,10 @@ from accord.feedback import Example
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import OTHER, answers, kl, proxy
+from accord.reproduce.letters import answers, kl, proxy, watched
+from accord.reproduce.luck import luck
 from accord.rewards import Reward, Scores, score
-from accord.worlds.letters import compose, gold, parse_request, policy, tasks
+from accord.worlds.letters import compose, parse_request, policy, tasks
 from accord.worlds.letters.feedback import SAMPLING
 
 STAGES, K, PROMPTS, LR, RISE = 12, 8, 16, 5e-4, 0.4
@@ -26,11 +27,12 @@ FLAW = (("flattery", 0.5), ("length", 0.02))
 
 CLAIM = Claim(
     name="raft",
+    world="letters",
     statement="Fine-tuning on the best of 8 answers for 12 stages raises gold over fine-tuning on a random one of 8, and "
     "where the proxy has risen by 0.4 its perplexity on the world's own text is not worse than GRPO's (by 0.02 nats).",
-    primaries=(Primary("raft", "random"), Primary("raft", "grpo", margin=-0.02, measure="nll", sign=-1)),
-    arms=("base", "oracle", "random", "raft", "grpo", "placebo"),
-    equal=("random", "raft", "placebo"),
+    primaries=(Primary("raft", "random"), Primary("raft", "grpo", "not worse", measure="nll", sign=-1, delta=0.02)),
+    arms=("random", "raft", "grpo"),
+    equal=("random", "raft"),
     settings=(("stages", str(STAGES)), ("prompts x K", f"{PROMPTS} x {K}"), ("lr", str(LR)), ("epochs a stage", "2")),
 )
 
@@ -39,24 +41,22 @@ def flawed(seed: int) -> Reward:
     return proxy(seed, flaw=FLAW)
 
 
-def stages(method: Callable[..., Rollout] | None = None, reward: Callable[[int], Reward] = flawed, *,
-           other: bool = False) -> Arm:  # fmt: skip
-    """The policy after its stages by a method (none: the base) on the reward that is made of a seed."""
+def stages(method: Callable[..., Rollout], reward: Callable[[int], Reward] = flawed) -> Arm:
+    """The policy after its stages by a method on the reward that is made of a seed."""
 
     def arm(seed: int) -> Measures:
         trained = policy()
         path: list[tuple[float, float]] = []
+        watch = watched(trained, seed, proxy=flawed(seed))
 
         def look(step: int) -> Measures:
             with metered():
                 path.append((liked(trained, seed), nll(trained, seed)))
-            return {"proxy": path[-1][0]}
+            return watch(step)
 
-        look(0)
-        if method is not None:
-            algorithm = method(trained, reward(seed), group_size=K, sampling=SAMPLING)
-            fit(algorithm, tasks(400, seed=seed + 1), steps=STAGES, batch_size=PROMPTS, inner_epochs=2, lr=LR,
-                seed=seed + (OTHER if other else 0), evaluate=look, evaluate_every=2, progress=False)  # fmt: skip
+        algorithm = method(trained, reward(seed), group_size=K, sampling=SAMPLING)
+        fit(algorithm, tasks(400, seed=seed + 1), steps=STAGES, batch_size=PROMPTS, inner_epochs=2, lr=LR,
+            seed=luck(seed), evaluate=look, evaluate_every=2, progress=False)  # fmt: skip
         with metered():
             return {**answers(trained, seed), "kl": kl(trained, seed), "proxy": path[-1][0], "nll": at_rise(path),
                     "nll_at_end": path[-1][1]}  # fmt: skip
@@ -101,10 +101,7 @@ def at_rise(path: list[tuple[float, float]]) -> float:
 
 
 ARMS = {
-    "base": stages(),
-    "oracle": stages(RAFT, lambda seed: gold),
     "random": stages(RAFT, Coin),
     "raft": stages(RAFT),
     "grpo": stages(GRPO),
-    "placebo": stages(RAFT, other=True),
 }

@@ -18,7 +18,8 @@ from accord.policies import LanguagePolicy, Rollouts
 from accord.policies.loading import cache_folder
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import FLAW, OTHER, held_out, quality, rloo, verdicts
+from accord.reproduce.letters import FLAW, held_out, quality, rloo, verdicts
+from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Ensemble, Reward, score
 from accord.worlds.letters import gold, policy, tasks
 from accord.worlds.letters.feedback import SAMPLING, reward_model
@@ -32,17 +33,18 @@ NS = (4, 16, 64)
 
 CLAIM = Claim(
     name="reward-ensembles",
+    world="letters",
     statement="Choosing among 64 answers, five reward models of different pretraining are not worse than five that differ "
     "in fine-tuning only, and better than one model of five times the compute; all of them raise flattery over the base's.",
     primaries=(
         Primary("pretrain", "single"),
-        Primary("pretrain", "finetune", margin="not worse"),
-        Primary("pretrain", "base", measure="flattery"),
-        Primary("finetune", "base", measure="flattery"),
-        Primary("single", "base", measure="flattery"),
+        Primary("pretrain", "finetune", "not worse"),
+        Primary("pretrain", "base", measure="flattery", delta=0.1),
+        Primary("finetune", "base", measure="flattery", delta=0.1),
+        Primary("single", "base", measure="flattery", delta=0.1),
     ),
-    arms=("base", "oracle", "one-small", "single", "finetune", "pretrain", "placebo"),
-    equal=("single", "finetune", "pretrain", "placebo"),
+    arms=("base", "oracle", "one-small", "single", "finetune", "pretrain"),
+    equal=("single", "finetune", "pretrain"),
     settings=(
         ("n", str(N)),
         ("pairs", str(PAIRS)),
@@ -90,7 +92,7 @@ def trained(liked: Reward, seed: int) -> Measures:
         curves[f"on-policy reward@{step}"] = float(said.mean())
         return {}
 
-    fit(rloo(kl=0.0)(trained, liked), tasks(400, seed=seed + 1), steps=RL_STEPS, batch_size=8, lr=RL_LR, seed=seed,
+    fit(rloo(kl=0.0)(trained, liked), tasks(400, seed=seed + 1), steps=RL_STEPS, batch_size=8, lr=RL_LR, seed=luck(seed),
         evaluate=look, evaluate_every=RL_EVERY, progress=False)  # fmt: skip
     return curves
 
@@ -106,15 +108,15 @@ def one_large(seed: int) -> Reward:
     return member(seed, pretrained(seed % POOL % 4, *LARGE), 0)
 
 
-def five(seed: int, *, pretraining: bool, other: bool = False) -> Reward:
+def five(seed: int, *, pretraining: bool) -> Reward:
     """An ensemble whose members differ in pretraining, or in fine-tuning alone."""
     starts = [(seed % POOL + i * pretraining) % POOL for i in range(MEMBERS)]
-    return Ensemble([member(seed, pretrained(s, *SMALL), i + OTHER * other) for i, s in enumerate(starts)])
+    return Ensemble([member(seed, pretrained(s, *SMALL), i) for i, s in enumerate(starts)])
 
 
 def member(seed: int, start: Path, number: int) -> BradleyTerry:
     """A reward model on all verdicts of this seed; `number` changes the order of its data."""
-    return reward_model(verdicts(seed, PAIRS), seed=seed + 31 * number, source=start, epochs=4)
+    return reward_model(verdicts(seed, PAIRS), seed=luck(seed) + 31 * number, source=start, epochs=4)
 
 
 def pretrained(number: int, width: int, layers: int) -> Path:
@@ -141,5 +143,4 @@ ARMS = {
     "single": chosen(one_large, on_policy=True),
     "finetune": chosen(partial(five, pretraining=False), on_policy=True),
     "pretrain": chosen(partial(five, pretraining=True), on_policy=True),
-    "placebo": chosen(partial(five, pretraining=True, other=True)),
 }

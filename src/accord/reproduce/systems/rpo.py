@@ -13,8 +13,10 @@ from accord.engine import Rows, Step, fit
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import OTHER, answers, kl, on_policy, rloo, verdicts
-from accord.worlds.letters import gold, policy, population, tasks
+from accord.reproduce.course import course
+from accord.reproduce.letters import answers, kl, verdicts, watched
+from accord.reproduce.luck import luck
+from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
 
 PAIRS, NOISE, STEPS, BATCH, LR, BETA = 160, 0.2, 80, 16, 3e-4, 0.1
@@ -24,21 +26,14 @@ NO_FLAW: tuple[tuple[str, float], ...] = ()
 
 CLAIM = Claim(
     name="rpo",
+    world="letters",
     statement="On 160 pairs with a fifth of the verdicts random, after 8 epochs, RPO's gold is above DPO's, and the "
     "chosen answers have lost less log-probability.",
-    primaries=(Primary("rpo", "dpo"), Primary("rpo", "dpo", measure="shift_chosen")),
-    arms=("base", "oracle", "dpo", "rpo", "placebo"),
-    equal=("dpo", "rpo", "placebo"),
+    primaries=(Primary("rpo", "dpo"), Primary("rpo", "dpo", measure="shift_chosen", delta=0.5)),
+    arms=("dpo", "rpo"),
+    equal=("dpo", "rpo"),
     settings=(("betas", str(BETAS)), ("etas", str(ETAS)), ("steps", str(STEPS)), ("lr", str(LR))),
 )
-
-
-def base(seed: int) -> Measures:
-    return {**answers(policy(), seed), "shift_chosen": 0.0}
-
-
-def by_gold(seed: int) -> Measures:
-    return {**on_policy(rloo(), gold, seed, steps=60, lr=LR), "shift_chosen": 0.0}
 
 
 def dpo(trained: LanguagePolicy, beta: float) -> DPO:
@@ -52,13 +47,13 @@ def rpo(trained: LanguagePolicy, eta: float) -> RPO:
 Make = Callable[[LanguagePolicy, float], DPO | RPO]
 
 
-def preferring(make: Make, grid: tuple[float, ...], *, other: bool = False) -> Arm:
+def preferring(make: Make, grid: tuple[float, ...]) -> Arm:
     """The policy after training at the grid's best setting."""
 
     def arm(seed: int) -> Measures:
-        with metered():
+        with metered(), course():
             setting = tuned(make, grid)
-        trained = train(make, seed, setting, other=other)
+        trained = train(make, seed, setting)
         with metered():
             return {
                 **answers(trained, seed),
@@ -70,10 +65,10 @@ def preferring(make: Make, grid: tuple[float, ...], *, other: bool = False) -> A
     return arm
 
 
-def train(make: Make, seed: int, setting: float, *, other: bool = False) -> LanguagePolicy:
+def train(make: Make, seed: int, setting: float) -> LanguagePolicy:
     trained = policy()
     fit(make(trained, setting), verdicts(seed, PAIRS, NO_FLAW, NOISE), steps=STEPS, batch_size=BATCH, lr=LR,
-        seed=seed + OTHER * other, progress=False)  # fmt: skip
+        seed=luck(seed), evaluate=watched(trained, seed), evaluate_every=STEPS // 4, progress=False)  # fmt: skip
     return trained.eval()
 
 
@@ -101,9 +96,6 @@ def shift(trained: LanguagePolicy, seed: int) -> float:
 
 
 ARMS = {
-    "base": base,
-    "oracle": by_gold,
     "dpo": preferring(dpo, BETAS),
     "rpo": preferring(rpo, ETAS),
-    "placebo": preferring(rpo, ETAS, other=True),
 }
