@@ -79,6 +79,21 @@ def test_small_beta_is_reinforce_with_the_group_mean() -> None:
     assert float(torch.cosine_similarity(found.flatten(), wanted.flatten(), dim=0)) > 0.999
 
 
+def test_a_beta_that_can_be_reached_is_no_reinforce_any_more() -> None:
+    """Once log-ratios have come near the targets ``r / beta``, what is left to predict points elsewhere than the rewards."""
+    g = torch.Generator().manual_seed(1)
+    h, r, group = torch.randn(8, 5, generator=g).requires_grad_(), torch.randn(8, generator=g), torch.arange(8) // 4
+    mean = torch.stack([r[group == k].mean() for k in group])
+    (reinforce,) = torch.autograd.grad((-(r - mean) * h.sum(-1)).sum(), h)
+
+    def along(beta: float) -> float:
+        (found,) = torch.autograd.grad(of_groups(h, h.detach(), r, group, beta=beta).sum(), h)
+        return float(torch.cosine_similarity(found.flatten(), reinforce.flatten(), dim=0))
+
+    reached = float(r.std() / h.detach().sum(-1).std())
+    assert along(reached) < 0.9 < 0.99 < along(reached / 50)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(-3, 3), st.floats(-3, 3))
 def test_prdp_sees_differences_within_prompts_only(seed: int, more: float, shift: float) -> None:
@@ -227,6 +242,29 @@ def test_d3po_moves_towards_what_is_preferred() -> None:
             if w.grad is not None:
                 w.sub_(0.05 * w.grad)
     assert lead() > before
+
+
+def test_a_pair_that_moved_beyond_d3pos_clip_says_no_more() -> None:
+    """Within one experience, piece by piece: with one update for each pair and step the clip acts."""
+    p, sampling = policy("sd"), replace(SDE, common_start=True, average=True)
+    assert D3PO(p, brightness).sampling == replace(Denoising(), common_start=True, average=True)
+
+    def made(clip: float | None) -> tuple[D3PO, Any]:
+        algorithm = D3PO(p, brightness, clip=clip, sampling=sampling, steps_at_once=1)
+        return algorithm, algorithm.experience(Rows(PROMPTS), Step(0, 0)).select([0])
+
+    clipped, free = made(0.01), made(None)
+    assert near(gradient(*clipped), gradient(*free))
+    weights = [w for w in p.denoiser.parameters() if w.requires_grad]
+    for _ in range(8):
+        algorithm, piece = clipped
+        found = torch.autograd.grad(algorithm(piece).sum, weights, allow_unused=True, materialize_grads=True)
+        length = torch.cat([g.flatten() for g in found]).norm().clamp(min=1e-9)
+        with torch.no_grad():
+            for w, g in zip(weights, found, strict=True):
+                w.sub_(0.1 * g / length)
+    assert not any(g.any() for g in gradient(*clipped))
+    assert any(g.any() for g in gradient(*free))
 
 
 # How an experience is cut

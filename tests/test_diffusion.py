@@ -7,13 +7,16 @@ import diffusers
 import pytest
 import torch
 
-from accord.algorithms import DPO, GRPO, Supervised
+from accord.algorithms import DPO, GRPO, RAFT, Supervised
+from accord.algorithms.supervised import imitation
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError, ModelError
 from accord.feedback import Comparison, Example
 from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy, Draw, Schedule
+from accord.policies.diffusion.schedule import training_levels
 from tiny_pipelines import FAMILIES, pipeline, policy
+from tiny_pipelines import gradient as tiny_gradient
 
 PROMPTS = ["a red cat", "a person with a hat"]
 SDE = Denoising(steps=4, guidance=3.0, eta=1.0)
@@ -276,13 +279,42 @@ def test_supervised_training_on_pictures_lowers_the_denoising_error() -> None:
     picture = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
     rows = [Example(prompt="a cat", completion=picture)] * 8
     run = fit(Supervised(p), rows, steps=30, batch_size=8, lr=3e-3, progress=False)
-    nll = run.column("nll")
-    assert sum(nll[-5:]) < 0.9 * sum(nll[:5])
+    error = run.column("error")
+    assert sum(error[-5:]) < 0.9 * sum(error[:5])
     groups = [Group("a cat", (picture,))] * 2
     draw = p.draw(groups, 0)
     assert isinstance(draw, Draw)
+    loss = imitation(p.likelihood(groups, draw), pictures=True)
+    _, alpha, sigma = training_levels(p.pipeline.scheduler, draw.level)
+    a, s, noise = alpha[:, None, None, None], sigma[:, None, None, None], draw.noise[:, 0]
+    noisy = a * p.pictures.latents([picture] * 2) + s * noise
+    with torch.no_grad():
+        output = p.predict(noisy, training_levels(p.pipeline.scheduler, draw.level)[0], p.condition(["a cat"] * 2))
+        assert float(loss.sum) / loss.weight == pytest.approx(float((output - noise).square().mean()), rel=1e-5)
     alone = p.likelihood(groups[1:], draw.select([1])).policy
     assert torch.allclose(p.likelihood(groups, draw).policy[1:], alone, atol=1e-6)
+
+
+def test_raft_learns_from_winning_pictures_by_their_denoising_loss() -> None:
+    p = policy("sd")
+    prompts, sampling = ["a red cat", "a person"], Denoising(steps=3, guidance=1.0, eta=1.0)
+    algorithm = RAFT(p, brightness, group_size=3, sampling=sampling)
+    won = algorithm.experience(Rows(prompts), Step(0, 0))
+    drawn = p.sample(prompts, 3, sampling, seed=Step(0, 0).seeds(2, purpose="rollout"))
+    bright = torch.tensor(brightness(prompts=prompts, completions=drawn.completions)).reshape(2, 3)
+    best = [3 * i + int(j) for i, j in enumerate(bright.argmax(1))]
+    rows = [Example(prompt=g.prompt, completion=drawn.actions.latents[i, -1]) for i, g in zip(best, won.groups[::3], strict=True) for _ in range(3)]  # fmt: skip
+    assert [r.prompt for r in rows] == [g.prompt for g in won.groups]
+    assert len({float(x) for x in won.draw.level}) == len(won) == 6
+    supervised = Supervised(p)
+    asked = supervised.experience(Rows(rows), Step(0, 0))
+    assert tiny_gradient(algorithm, won).norm() > 0
+    assert torch.equal(tiny_gradient(algorithm, won), tiny_gradient(supervised, asked))
+    # Its own path is what a policy has already: imitating it is another thing.
+    path = -(p.logprobs(drawn.select(best)).sum())
+    weights = [w for w in p.denoiser.parameters() if w.requires_grad]
+    other = torch.cat([g.flatten() for g in torch.autograd.grad(path, weights, allow_unused=True) if g is not None])
+    assert float(torch.cosine_similarity(other, tiny_gradient(supervised, asked), dim=0)) < 0.5
 
 
 def test_clear_words_for_what_cannot_work(tmp_path: Any) -> None:

@@ -108,10 +108,26 @@ def test_per_step_truncation_between_its_limits() -> None:
     through, cut = grad(grad=[0, 3], cut=False), grad(grad=[0, 3])
     assert not near(through, cut)
     assert near(cut, grad(grad=1))
-    algorithm = AlignProp(p, contrast, sampling=ODE)
+    algorithm = AlignProp(p, contrast, truncation=per_step(), sampling=ODE)
     assert all(3 in algorithm.experience(Rows(PROMPTS), Step(i, 0)).carried.steps for i in range(20))
     fixed, one = AlignProp(p, contrast, truncation=last(), sampling=ODE), replace(asked, carried=Carried((3,)))
     assert torch.equal(gradient(fixed, one), gradient(DRaFT(p, contrast, sampling=ODE), one))
+
+
+def test_alignprop_cuts_the_chain_once_an_update_at_every_depth_alike() -> None:
+    p, depths = policy("sd", lora=2), []
+    for i in range(400):
+        carried = AlignProp(p, contrast, sampling=ODE).truncation(4, generator(i))
+        assert carried.steps == tuple(range(carried.steps[0], 4))
+        depths.append(len(carried.steps))
+    assert torch.allclose(torch.tensor(depths).bincount(minlength=5)[1:] / 400, torch.tensor(0.25), atol=0.08)
+    nudge(p)
+    weights = [w for w in p.parameters() if w.requires_grad]
+    cut, constant = (
+        torch.autograd.grad(contrast(prompts=None, completions=p.denoise_with_grad(PROMPTS, ODE, grad=[2, 3], cut=c)).sum(), weights)
+        for c in (True, False)
+    )  # fmt: skip
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(cut, constant, strict=True))
 
 
 class Scalar(torch.nn.Module):

@@ -42,6 +42,11 @@ class LogProbs:
         return self.per_step - self.reference_per_step.detach()
 
     @property
+    def error(self) -> Float[Tensor, "n"]:
+        """The denoising error ``|target - output|^2``, where `policy` is its surrogate: minus half of it."""
+        return -2 * self.policy
+
+    @property
     def mean(self) -> Float[Tensor, "n"]:
         """Log-probability per step, 0 for an empty completion."""
         return self.policy / self.length.clamp(min=1)

@@ -56,14 +56,16 @@ def full() -> Truncation:
 
 
 def random_last() -> Truncation:
-    """The last k steps, k uniform from 1 to all (AlignProp as its paper has it, arXiv 2310.03739)."""
+    """The last k steps, k uniform from 1 to all (AlignProp, arXiv 2310.03739, as its paper and its code of today have it).
+
+    Before the cut nothing depends on the weights, so that constant predictions and a constant latent are the same."""
     return Truncation(
         "random-last", lambda steps, g: last(int(torch.randint(1, steps + 1, (1,), generator=g)))(steps, g)
     )
 
 
 def per_step() -> Truncation:
-    """Step i of K with probability (i + 1) / (K + 1), and the last in any case (AlignProp's released code, from which its
+    """Step i of K with probability (i + 1) / (K + 1), and the last in any case (AlignProp's first code, from which its
     published numbers come). A step left out is a constant in its prediction only: the gradient passes it along the latent."""
     return Truncation("per-step", lambda steps, g: Carried(kept_steps(steps, g), cut=False))
 

@@ -28,7 +28,8 @@ class SubjectPair:
     """A picture of the subject beside one that the base model made for another prompt.
 
     Attributes:
-        wins: probability that the subject's picture is preferred: ``s(r(reference, c_g) - r(generated, c_g))``.
+        wins: probability that the subject's picture is preferred for the other prompt:
+            ``s(r(reference, c_g) - r(generated, c_g))``, mostly below a half, as the generated one was made for it.
     """
 
     reference: Example
@@ -47,7 +48,11 @@ class Sides(Batch):
 
 class RewardPreference(PolicyAlgorithm):
     """``m_ref_picture - [y log s(d) + (1 - y) log s(-d)]``, m the denoising error, d by how much it fell more on the
-    subject's picture than on the generated one: DreamBooth's loss, tied to the base model by labels that are near a coin flip.
+    subject's picture than on the generated one: DreamBooth's loss, held back by labels.
+
+    Over draws of the labels the second term is least at ``d = r(reference, c_g) - r(generated, c_g)``: where rewards prefer
+    the generated picture, a pull towards what the base model makes; as errors are means over a latent, d is small, and
+    the pull nearly ``(1/2 - wins) beta d``.
 
     Reward preference optimisation (Miao et al. 2024, arXiv 2407.12164); `subject_pairs` makes its rows.
 
@@ -105,10 +110,10 @@ class RewardPreference(PolicyAlgorithm):
         })  # fmt: skip
 
     def _error(self, side: Given) -> tuple[Tensor, Tensor]:
-        """Denoising error under the policy and under the base; the likelihood is minus half of it."""
+        """Denoising error under the policy and under the base."""
         found = self.likelihood(side)
         assert found.reference is not None
-        return -2 * found.policy, -2 * found.reference
+        return found.error, -2 * found.reference
 
 
 def subject_pairs(references: Sequence[Example], generated: Sequence[Example], reward: Reward) -> list[SubjectPair]:

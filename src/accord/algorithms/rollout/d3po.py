@@ -1,6 +1,6 @@
 """D3PO: DPO on every denoising step of judged pairs that the policy drew itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
@@ -11,7 +11,7 @@ from accord.algorithms.rollout.credit import Term, paired_rewards
 from accord.algorithms.rollout.trainer import Compared, Rollout
 from accord.errors import wanted
 from accord.policies.base import Rollouts
-from accord.policies.capabilities import Samples
+from accord.policies.capabilities import Differentiable
 from accord.rewards import Reward, Scores
 
 
@@ -51,9 +51,16 @@ class D3PO(Rollout):
     Args:
         judge: any reward; only the order of its values within a prompt counts (annotators' verdicts, tags, a reward).
         beta: strength of the tie to the reference, > 0.
-        clip: keeps each step's ratio within 1 - clip and 1 + clip, in (0, 1); None switches it off.
+        clip: keeps each step's ratio within 1 - clip and 1 + clip, in (0, 1); None switches it off. It acts once the policy is
+            that far from the reference, which takes many updates where log-probs are averaged. As published there is one for
+            each pair and step: give `Training` as many `minibatches` as pairs, with `steps_at_once=1`.
+        sampling: as in `Rollout`; None starts both pictures of a pair from one noise and averages log-probs over the latent,
+            which is what the defaults of beta and clip are for.
     """
 
-    def __init__(self, policy: Samples, judge: Reward, *, beta: float = 0.1, clip: float | None = 0.1, group_size: int = 2,
+    def __init__(self, policy: Differentiable, judge: Reward, *, beta: float = 0.1, clip: float | None = 0.1, group_size: int = 2,
                  sampling: Any = None, **shared: Unpack[Compared]) -> None:  # fmt: skip
         super().__init__(policy, judge, StepPreference(beta, clip), group_size=group_size, sampling=sampling, **shared)
+
+    def default_sampling(self) -> Any:
+        return replace(super().default_sampling(), common_start=True, average=True)

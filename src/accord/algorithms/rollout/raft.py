@@ -8,11 +8,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from accord import losses
+from accord.algorithms.base import Given
 from accord.algorithms.reference import Which
 from accord.algorithms.rollout.credit import Term, imitate, log_ratio, per_token
-from accord.algorithms.rollout.trainer import Cut, Rollout
+from accord.algorithms.rollout.trainer import Credited, Cut, Rollout
+from accord.algorithms.supervised import imitation, makes_pictures
+from accord.engine import Loss, Rows, Step
 from accord.errors import one_of, wanted
-from accord.policies.base import Rollouts
+from accord.policies.base import Group, Rollouts
 from accord.policies.capabilities import Samples
 from accord.rewards import Reward, Scores
 
@@ -71,6 +74,8 @@ class RAFT(Rollout):
     """``-log pi(y)`` of the best answers: reward-ranked fine-tuning (Dong et al. 2023, arXiv 2304.06767).
 
     Each step is a stage, from the last one's weights. With `inner_epochs` of `Training` a stage goes over its winners often.
+    Winning pictures are learned from by the denoising loss ``|target - output|^2`` on the latent that was drawn, at as many
+    random levels as it took steps.
 
     Args:
         select: "prompt" keeps the best answer of each prompt; "batch" the best ``1/group_size`` of all answers.
@@ -83,3 +88,18 @@ class RAFT(Rollout):
                  unfinished: float | Literal["keep", "drop"] = "drop", **shared: Unpack[Cut]) -> None:  # fmt: skip
         super().__init__(policy, reward, BestOfGroup(select, kl), group_size=group_size, sampling=sampling, reference=reference,
                          unfinished=unfinished, **shared)  # fmt: skip
+
+    def experience(self, batch: Rows, step: Step) -> Credited | Given:  # type: ignore[override]
+        credited = super().experience(batch, step)
+        won = credited.counts.nonzero()[:, 0].tolist()
+        return self._pictures(credited.rollouts.select(won), step) if won and makes_pictures(self.policy) else credited
+
+    def _pictures(self, won: Rollouts, step: Step) -> Given:
+        """Winners as given pictures, each as often as it has levels to be looked at."""
+        each = [i for i in range(len(won)) for _ in range(won.mask.shape[1])]
+        asked, latents = won.prompt_of_each(), won.actions.latents[:, -1]
+        groups = [Group(asked[i], (latents[i],)) for i in each]
+        return Given(Rows(groups), groups, self.drawn(groups, step))
+
+    def forward(self, batch: Credited | Given) -> Loss:
+        return imitation(self.likelihood(batch), pictures=True) if isinstance(batch, Given) else super().forward(batch)
