@@ -10,11 +10,12 @@ from torch import Tensor
 from accord.errors import ModelError
 from accord.feedback import with_picture
 from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.rewards import Reward
 from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, Structure, pipeline, policy, prompts
 from accord.worlds.portraits.check import reconstructed
-from accord.worlds.portraits.distort import spoilt, twisted
+from accord.worlds.portraits.distort import climbed, coloured, spoilt, twisted
 from accord.worlds.portraits.generator import adapted
-from accord.worlds.portraits.gold import estimate, gold
+from accord.worlds.portraits.gold import Estimate, estimate, gold, limit
 from accord.worlds.portraits.people import People
 from accord.worlds.portraits.prompts import describe, fulfilled
 from accord.worlds.portraits.render import render
@@ -35,7 +36,7 @@ def test_gold_finds_every_true_wish_fulfilled_and_the_wrong_ones_not(pictures: T
     right = gold(prompts=TRUE, completions=pictures).aspects
     wrong = gold(prompts=TRUE[1:] + TRUE[:1], completions=pictures).aspects
     assert float(right["valid"].mean()) >= 0.9
-    assert float(right["prompt"].sum() / right["valid"].sum()) > 0.98
+    assert float(right["prompt"].mean()) > 0.98
     assert float(wrong["prompt"].mean()) < 0.6
 
 
@@ -46,11 +47,43 @@ def test_gold_knows_people_from_strangers(pictures: Tensor) -> None:
     assert float((same > other).float().mean()) > 0.95
 
 
+def test_gold_is_what_a_picture_shows_times_how_sound_it_is(pictures: Tensor) -> None:
+    bent = twisted(pictures, torch.full((N,), 2.0), torch.Generator().manual_seed(0))
+    for person in (None, list(PEOPLE.identity)):
+        said = gold(prompts=TRUE, completions=bent, person=person)
+        shows = (
+            said.aspects["prompt"] if person is None else 0.6 * said.aspects["identity"] + 0.4 * said.aspects["prompt"]
+        )
+        assert torch.allclose(said.values, said.aspects["structure"] * shows)
+        assert float(said.aspects["prompt"].mean()) > 0.9  # as read, though it is hardly a portrait any more
+        assert not said.aspects["valid"].any()
+
+
+def test_value_falls_with_the_residual_and_nowhere_by_a_cliff() -> None:
+    left = torch.linspace(0, 4 * limit(), 401)
+    sound = Estimate(PEOPLE, left).soundness
+    assert float(sound[0]) == 1
+    assert float(sound[100]) == pytest.approx(0.5)  # at the limit
+    assert float(sound[-1]) < 0.01
+    assert 0 >= float(sound.diff().max()) > float(sound.diff().min()) > -0.02
+
+
 def test_what_is_no_portrait_gets_no_gold_however_the_estimator_reads_it(pictures: Tensor) -> None:
     g = torch.Generator().manual_seed(0)
     bent = twisted(pictures, torch.full((N,), 2.0), g)
-    for bad in (bent, torch.rand(N, 3, 64, 64, generator=g), torch.full((N, 3, 64, 64), 0.5)):
-        assert float(gold(prompts=TRUE, completions=bad).values.mean()) < 0.1
+    assert float(gold(prompts=TRUE, completions=bent).values.mean()) < 0.2
+    for bad in (coloured(PEOPLE), torch.rand(N, 3, 64, 64, generator=g), torch.full((N, 3, 64, 64), 0.5)):
+        assert float(gold(prompts=TRUE, completions=bad).values.mean()) < 0.02
+
+
+@pytest.mark.parametrize("reward", [PromptReader(), Structure(), Looks()])
+def test_no_picture_gains_gold_by_climbing_a_proxy(pictures: Tensor, reward: Reward) -> None:
+    others, few = TRUE[1:13], pictures[:12]
+    up = climbed(few, lambda x: reward(prompts=others, completions=x).values, steps=10)
+    proxy, true = ([f(prompts=others, completions=x).values.mean() for x in (few, up)] for f in (reward, gold))
+    assert float((up - few).abs().max()) <= 8 / 255 + 1e-6
+    assert float(proxy[1]) > float(proxy[0])
+    assert float(true[1]) < float(true[0]) + 0.02
 
 
 def test_face_encoder_puts_pictures_of_one_person_nearer_than_strangers(pictures: Tensor) -> None:
@@ -66,6 +99,8 @@ def test_prompt_reader_prefers_true_prompts_and_has_a_gradient(pictures: Tensor)
     right = PromptReader()(prompts=TRUE, completions=x).values
     wrong = PromptReader()(prompts=TRUE[1:] + TRUE[:1], completions=pictures).values
     assert float((right > wrong).float().mean()) > 0.95
+    assert float(right.detach().min()) > 0
+    assert float(right.detach().max()) < 1
     (gradient,) = torch.autograd.grad(right.sum(), x)
     assert bool(torch.isfinite(gradient).all())
 

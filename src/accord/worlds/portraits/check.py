@@ -4,6 +4,8 @@ It also sets the gold's limit: the residual that 99 of 100 plain reconstructions
 """
 
 import argparse
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,27 @@ from accord.engine.run import write_json
 from accord.evaluation.pictures import save_picture
 from accord.feedback import with_picture
 from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.rewards import Reward
 from accord.worlds.portraits import gold
-from accord.worlds.portraits.distort import twisted
-from accord.worlds.portraits.generator import adapted, pipeline
+from accord.worlds.portraits.distort import climbed, coloured, twisted
+from accord.worlds.portraits.generator import SAMPLING, Kind, adapted, policy
 from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.people import ATTRIBUTES, IDENTITY, People
-from accord.worlds.portraits.prompts import fulfilled, prompts
+from accord.worlds.portraits.prompts import describe, fulfilled, prompts
 from accord.worlds.portraits.proxies import Looks, PortraitFaces, PromptReader, Structure
 from accord.worlds.portraits.readers import Reader, read_people, residual
 from accord.worlds.portraits.render import render
 
 SEED, PICTURES = 31_337, 1_000
-SAMPLING = {
-    "unet": Denoising(steps=20, guidance=2.0, eta=1.0),
-    "flow": Denoising(steps=20, guidance=3.0, eta=1.0),
-    "consistency": Denoising(steps=4, guidance=1.0, eta=0.0),
+DRAWN: dict[str, tuple[Kind, Denoising]] = {
+    "unet": ("unet", SAMPLING["unet"]),
+    "unet, 20 steps, guidance 2": ("unet", Denoising(steps=20, guidance=2.0, eta=1.0)),
+    "flow": ("flow", SAMPLING["flow"]),
+    "consistency": ("consistency", SAMPLING["consistency"]),
+    "consistency, two steps": ("consistency", replace(SAMPLING["consistency"], steps=2)),
+    "consistency, one step": ("consistency", replace(SAMPLING["consistency"], steps=1)),
 }
+"""The generators, each in one way or more of drawing from it."""
 
 
 @torch.no_grad()
@@ -56,11 +63,26 @@ def of_gold(vae: Any) -> dict[str, float]:
             found |= {f"{name}/error of {t}": float(e) for t, e in zip(IDENTITY, error, strict=True)}
             left = residual(images, read)
             found["residual_99"] = float(left.quantile(0.99))
-            g = torch.Generator().manual_seed(0)
-            bent = twisted(images, torch.full((len(images),), 2.0), g)
-            worse = residual(bent, read_people(reader, bent))
-            found["twisted by 2 pixels, invalid"] = float((worse > found["residual_99"]).float().mean())
+            for pixels in (1.0, 1.5, 2.0):
+                bent = twisted(images, torch.full((len(images),), pixels), torch.Generator().manual_seed(0))
+                worse = residual(bent, read_people(reader, bent))
+                found[f"twisted by {pixels:g} pixels, invalid"] = float((worse > found["residual_99"]).float().mean())
     return found
+
+
+@torch.no_grad()
+def of_portraits(vae: Any, n: int = 200) -> dict[str, float]:
+    """The gold of sound portraits with true prompts, and of what is none or hardly one."""
+    people, g = People.draw(n, SEED + 2), torch.Generator().manual_seed(0)
+    sound, asked = reconstructed(render(people).image, vae), describe(people, SEED, mention=1.0)
+    shown = {
+        "reconstructions": sound,
+        **{f"twisted by {a:g} pixels": twisted(sound, torch.full((n,), a), g) for a in (0.5, 1.0, 1.5, 2.0, 3.0)},
+        "colours alone": coloured(people),
+        "one grey": torch.full_like(sound, 0.5),
+        "noise": torch.rand(sound.shape, generator=g),
+    }
+    return {f"{k}/gold": float(gold.gold(prompts=asked, completions=x).values.mean()) for k, x in shown.items()}
 
 
 @torch.no_grad()
@@ -94,35 +116,66 @@ def of_proxies(vae: Any) -> dict[str, float]:
     }
 
 
-@torch.no_grad()
-def of_generator(kind: Any, *, n: int = 300) -> dict[str, float]:
-    """Share of wishes that the gold finds fulfilled in samples, on trained and on held-out combinations."""
-    policy = DiffusionPolicy(pipeline(kind), kind)
+def drawn(
+    trained: DiffusionPolicy, asked: list[Any], sampling: Denoising, seed: int = SEED
+) -> Float[Tensor, "n 3 h w"]:
+    """A picture of each prompt."""
+    parts = [
+        trained.sample(asked[i : i + 50], 1, sampling, seed=seed + i).completions for i in range(0, len(asked), 50)
+    ]
+    return torch.stack([x for part in parts for x in part])
+
+
+def of_agreement(n: int = 300, attacked: int = 60) -> dict[str, float]:
+    """How far proxies and gold agree on what the generator draws, each picture beside another one's prompt; and what becomes of
+    both when a picture climbs a proxy by 8/255 a pixel."""
+    asked = prompts(n, SEED + 3)
+    images = drawn(policy(), asked, SAMPLING["unet"])
+    asked = asked[1:] + asked[:1]
+    said, read = gold.gold(prompts=asked, completions=images), gold.estimate(images).people.identity
+    faces, likeness = PortraitFaces()(images)[0], gold.likeness(read, read.roll(1, 0))
+
+    def alike(mine: Tensor, golds: Tensor) -> float:
+        return float(torch.corrcoef(torch.stack([mine, golds]))[0, 1])
+
+    rewards: dict[str, tuple[Reward, str]] = {
+        "prompt reader": (PromptReader(), "prompt"), "structure": (Structure(), "structure"), "looks": (Looks(), "structure")}  # fmt: skip
+    found = {"faces/correlation with the gold's identity": alike((faces * faces.roll(1, 0)).sum(-1), likeness)}
+    for name, (reward, aspect) in rewards.items():
+        value = reward(prompts=asked, completions=images).values
+        found[f"{name}/correlation with the gold's {aspect}"] = alike(value, said.aspects[aspect])
+        up = climbed(images[:attacked], partial(_values, reward, asked[:attacked]))
+        found |= {f"{name}/before": float(value[:attacked].mean()), f"{name}/climbed": float(reward(prompts=asked[:attacked], completions=up).values.mean()),
+                  f"{name}/gold before": float(said.values[:attacked].mean()),
+                  f"{name}/gold climbed": float(gold.gold(prompts=asked[:attacked], completions=up).values.mean())}  # fmt: skip
+    return found
+
+
+def _values(reward: Reward, asked: list[str], images: Tensor) -> Tensor:
+    return reward(prompts=asked, completions=images).values
+
+
+def of_generator(kind: Kind, sampling: Denoising, n: int = 300) -> dict[str, float]:
+    """Share of valid samples, and of wishes that the gold finds fulfilled in them, on trained and on held-out combinations."""
     found: dict[str, float] = {}
     for name, held_out in (("prompts", False), ("held-out combinations", True)):
         asked = prompts(n, SEED, held_out=held_out)
-        images = torch.cat([
-            torch.stack(policy.sample(asked[i : i + 50], 1, SAMPLING[kind], seed=SEED + i).completions) for i in range(0, n, 50)
-        ])  # fmt: skip
+        images = drawn(policy(kind), asked, sampling)
         said = gold.gold(prompts=asked, completions=images)
-        valid = said.aspects["valid"].bool()
         met, wanted = fulfilled(asked, gold.estimate(images).people.attributes)
-        found |= {f"{name}/fulfilled, valid or not": float(met[wanted].float().mean()), f"{name}/fulfilled": float(said.aspects["prompt"].mean()),
-                  f"{name}/fulfilled where valid": float(said.aspects["prompt"][valid].mean()), f"{name}/valid": float(valid.float().mean()),
+        found |= {f"{name}/valid": float(said.aspects["valid"].mean()), f"{name}/fulfilled": float(met[wanted].float().mean()),
+                  f"{name}/structure": float(said.aspects["structure"].mean()), f"{name}/gold": float(said.values.mean()),
                   f"{name}/proxy": float(PromptReader()(prompts=asked, completions=images).values.mean())}  # fmt: skip
     return found
 
 
-@torch.no_grad()
-def of_adapter(*, n: int = 100) -> dict[str, float]:
+def of_adapter(n: int = 200) -> dict[str, float]:
     """How like the person who is shown the gold finds what the image adapter draws, against no picture and strangers' pictures."""
-    policy, people, asked = adapted(), People.draw(n, SEED + 9), prompts(n, SEED + 9)
+    trained, people, asked = adapted(), People.draw(n, SEED + 9), prompts(n, SEED + 9)
     shown, _ = PortraitFaces()(render(People.draw(n, SEED + 10).with_identity(people.identity)).image)
     found: dict[str, float] = {}
     for name, vectors in (("shown", shown), ("a stranger shown", shown.roll(1, 0)), ("nobody shown", shown * 0)):
-        rows = [with_picture(t, v) for t, v in zip(asked, vectors, strict=True)]
-        images = torch.cat([torch.stack(policy.sample(rows[i : i + 50], 1, SAMPLING["unet"], seed=SEED + i).completions)
-                            for i in range(0, n, 50)])  # fmt: skip
+        images = drawn(trained, [with_picture(t, v) for t, v in zip(asked, vectors, strict=True)], SAMPLING["unet"])
         said = gold.gold(prompts=asked, completions=images, person=list(people.identity)).aspects
         valid = said["valid"].bool()
         found |= {f"{name}/identity where valid": float(said["identity"][valid].mean()),
@@ -130,27 +183,26 @@ def of_adapter(*, n: int = 100) -> dict[str, float]:
     return found
 
 
-def grid(kind: Any, rows: int = 4, columns: int = 10) -> Float[Tensor, "3 h w"]:
+def grid(kind: Kind, sampling: Denoising, rows: int = 4, columns: int = 10) -> Float[Tensor, "3 h w"]:
     """Samples of random prompts."""
-    policy = DiffusionPolicy(pipeline(kind), kind)
-    drawn = policy.sample(prompts(rows * columns, SEED + 5), 1, SAMPLING[kind], seed=SEED).completions
-    return torch.cat([torch.cat(drawn[r * columns : (r + 1) * columns], -1) for r in range(rows)], 1)
+    images = drawn(policy(kind), prompts(rows * columns, SEED + 5), sampling)
+    return torch.cat([torch.cat(list(images[r * columns : (r + 1) * columns]), -1) for r in range(rows)], 1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
-    vae = pipeline().vae
+    vae = policy().pipeline.vae
     found: dict[str, Any] = {"gold": of_gold(vae)}
     error = {t: found["gold"][f"reconstructions/error of {t}"] for t in IDENTITY}
     write_json(WEIGHTS / "gold.json", {"residual_99": found["gold"]["residual_99"], "error": error})
     gold.figures.cache_clear()
-    found["proxies"] = of_proxies(vae)
-    for kind, part in (("unet", "unet"), ("flow", "flow"), ("consistency", "consistency")):
-        if (WEIGHTS / part).is_dir():
-            found[kind] = of_generator(kind)
-            save_picture(grid(kind), args.out / f"portraits-{kind}.png")
+    found |= {"portraits": of_portraits(vae), "proxies": of_proxies(vae), "agreement": of_agreement()}
+    for name, (kind, sampling) in DRAWN.items():
+        found[name] = of_generator(kind, sampling)
+        if name == kind:
+            save_picture(grid(kind, sampling), args.out / f"portraits-{kind}.png")
     found["adapter"] = of_adapter()
     write_json(args.out / "portraits.json", found)
 

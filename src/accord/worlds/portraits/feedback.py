@@ -3,10 +3,10 @@
 from typing import Any
 
 from accord.worlds.annotators import Annotator, Gold, Population
-from accord.worlds.portraits.gold import ASPECTS, gold
+from accord.worlds.portraits.gold import gold
 from accord.worlds.portraits.proxies import stacked
 
-WEIGHTS = {a: 12 * w for a, w in ASPECTS.items() if a != "identity"}
+WEIGHTS = {"prompt": 4.0, "structure": 4.0}
 """Log-odds that a whole aspect is worth to the mean person; no comparison here wants a particular person."""
 
 

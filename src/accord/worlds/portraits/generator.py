@@ -8,12 +8,19 @@ from diffusers import SD3Transformer2DModel, StableDiffusionPipeline
 
 from accord.errors import ModelError
 from accord.policies.adapters import Lora
-from accord.policies.diffusion import DiffusionPolicy
+from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.worlds.portraits.model import WEIGHTS
 from accord.worlds.portraits.proxies import PortraitFaces
 from accord.worlds.portraits.twins import flow_pipeline, lcm_scheduler
 
 Kind = Literal["unet", "flow", "consistency"]
+
+SAMPLING: dict[Kind, Denoising] = {
+    "unet": Denoising(steps=8, guidance=1.0, eta=1.0),
+    "flow": Denoising(steps=20, guidance=2.0, eta=1.0),
+    "consistency": Denoising(steps=4, guidance=1.0, eta=0.0),
+}
+"""How each of them is drawn from."""
 
 
 def pipeline(kind: Kind = "unet", weights: Path = WEIGHTS) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -33,19 +34,40 @@ class Layer:
 
 @dataclass(frozen=True)
 class Picture:
-    """What a scene looks like and what is known about it.
+    """What a scene looks like and what is known about it: layers on a ground, back to front, each computed when it is asked for.
 
     Attributes:
-        image: in [0, 1].
-        masks: for each part the share of a pixel that shows it; with "background" they sum to 1.
-        depth: index of the layer one sees, 0 for the background to 1 for the front.
         landmarks: x and y in pixels, of `LANDMARKS`.
     """
 
-    image: Float[Tensor, "n 3 h w"]
-    masks: dict[str, Float[Tensor, "n h w"]]
-    depth: Float[Tensor, "n h w"]
+    ground: Float[Tensor, "n 3 h w"]
+    layers: Sequence[Layer]
     landmarks: Float[Tensor, "n 6 2"]
+
+    @cached_property
+    def image(self) -> Float[Tensor, "n 3 h w"]:
+        """In [0, 1]."""
+        image = self.ground
+        for layer in self.layers:
+            image = mix(image, layer.colour, layer.alpha[:, None])
+        return image
+
+    @cached_property
+    def masks(self) -> dict[str, Float[Tensor, "n h w"]]:
+        """For each part the share of a pixel that shows it; with "background" they sum to 1."""
+        masks = {"background": torch.ones_like(self.ground[:, 0])}
+        for layer in self.layers:
+            masks = {part: mask * (1 - layer.alpha) for part, mask in masks.items()}
+            masks[layer.part] = masks.get(layer.part, 0.0) + layer.alpha
+        return masks
+
+    @cached_property
+    def depth(self) -> Float[Tensor, "n h w"]:
+        """Index of the layer one sees, 0 for the background to 1 for the front."""
+        depth = torch.zeros_like(self.ground[:, 0])
+        for i, layer in enumerate(self.layers):
+            depth = mix(depth, torch.tensor((i + 1) / len(self.layers), device=depth.device), layer.alpha)
+        return depth
 
 
 def render(people: People, *, size: int = SIZE, place: tuple[float, float, float] = (0.0, -0.02, 1.28)) -> Picture:
@@ -56,23 +78,9 @@ def render(people: People, *, size: int = SIZE, place: tuple[float, float, float
     """
     canvas = Canvas.blank(len(people), size, people.identity.device)
     layers = person(people, canvas.placed(*place))
-    image, masks, depth = compose(backdrop(people, canvas), layers)
     points = landmarks(people) * place[2] + torch.tensor(place[:2], device=people.identity.device)
     pixels = torch.stack([(points[..., 0] + 1) * size / 2, (1 - points[..., 1]) * size / 2], -1)
-    return Picture(image, masks, depth, pixels)
-
-
-def compose(ground: Float[Tensor, "n 3 h w"], layers: Sequence[Layer]) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Lay layers over a ground, back to front: the image, the share of each part, the depth."""
-    image = ground
-    masks = {"background": torch.ones_like(ground[:, 0])}
-    depth = torch.zeros_like(ground[:, 0])
-    for i, layer in enumerate(layers):
-        image = mix(image, layer.colour, layer.alpha[:, None])
-        masks = {part: mask * (1 - layer.alpha) for part, mask in masks.items()}
-        masks[layer.part] = masks.get(layer.part, torch.zeros_like(depth)) + layer.alpha
-        depth = depth * (1 - layer.alpha) + layer.alpha * (i + 1) / len(layers)
-    return image, masks, depth
+    return Picture(backdrop(people, canvas), layers, pixels)
 
 
 def backdrop(people: People, canvas: Canvas) -> Float[Tensor, "n 3 h w"]:
