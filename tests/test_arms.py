@@ -14,10 +14,10 @@ from accord.algorithms import PPO
 from accord.engine import fit
 from accord.feedback import Comparison
 from accord.policies import LanguagePolicy, Sampling
-from accord.reproduce import claims, reproduce_one, systems
-from accord.reproduce.harness import run_arm, system
+from accord.reproduce import System, claims, reproduce_one, systems
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
-from accord.reproduce.luck import luck, twin
+from accord.reproduce.luck import luck
+from accord.reproduce.runs import measure
 from accord.reproduce.source import reached, source_hash
 from accord.rewards import BradleyTerry, length_penalty
 from accord.worlds import letters
@@ -63,28 +63,29 @@ def scir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_systems_table_has_the_arms_of_its_claim() -> None:
     for name in claims():
-        module = system(name)
-        assert list(module.ARMS) == list(module.CLAIM.arms)
-        lost = module.CLAIM.arms[0]
+        system = System.of(name)
+        table = importlib.import_module(system.module).ARMS
+        assert list(table) == list(system.stated.arms)
+        lost = system.stated.arms[0]
         with pytest.raises(ValueError, match=rf"differ in \['{lost}'\]"):
-            module.CLAIM.check({k: v for k, v in module.ARMS.items() if k != lost})
+            system.stated.check({k: v for k, v in table.items() if k != lost})
 
 
 def test_arms_are_kept_until_their_code_changes(scir: Any, tmp_path: Path) -> None:
     def ran(text: str) -> tuple[int, dict[str, Any]]:
         module = scir(text)
-        reproduce_one("scir", seeds=2, to=tmp_path / "scir.json")
+        reproduce_one(System.of("scir"), processes=1, to=tmp_path / "scir.json")
         return len(module.RAN), json.loads((tmp_path / "scir.json").read_text())
 
     count, first = ran(SYSTEM)
-    assert count == 3 * 2
+    assert count == 3 * 6
     assert first["source_hash"] == source_hash(f"{systems.__name__}.scir")
-    assert first["measures"]["new"]["gold"] == pytest.approx([0.9, 0.901])
+    assert first["measures"]["new"]["gold"] == pytest.approx([0.9 + i / 1000 for i in range(6)])
     count, again = ran(SYSTEM.replace("A system.", "The same system, told otherwise.") + "\n# and so on\n")
     assert count == 0
     assert again == first
     count, changed = ran(SYSTEM.replace("arm(0.5)", "arm(0.6)"))
-    assert count == 3 * 2
+    assert count == 3 * 6
     assert changed["claim_hash"] == first["claim_hash"]
     assert changed["source_hash"] != first["source_hash"]
 
@@ -149,7 +150,7 @@ def weights_after(seed: int) -> dict[str, float]:
     return {"gold": sum(float(p.double().sum()) for p in algorithm.parameters()), "drawn": drawn}
 
 
-def test_an_arm_comes_out_the_same_alone_and_after_others(tmp_path: Path) -> None:
+def test_an_arm_comes_out_the_same_alone_and_after_others() -> None:
     def other(seed: int) -> dict[str, float]:
         torch.manual_seed(5)
         reward = BradleyTerry.load(letters.WEIGHTS)
@@ -157,16 +158,14 @@ def test_an_arm_comes_out_the_same_alone_and_after_others(tmp_path: Path) -> Non
 
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    alone = run_arm(weights_after, 1, tmp_path / "alone.json")
+    alone = measure(weights_after, 1)
     assert torch.equal(torch.get_rng_state(), state)
-    run_arm(other, 1, tmp_path / "other.json")
+    measure(other, 1)
     torch.manual_seed(1)
-    after = run_arm(weights_after, 1, tmp_path / "after.json")
+    after = measure(weights_after, 1)
     assert after["measures"] == alone["measures"]
-    with twin(1):
-        other_luck = run_arm(weights_after, 1, tmp_path / "twin.json")
-    assert other_luck["measures"] != alone["measures"]
-    assert run_arm(weights_after, 2, tmp_path / "seed.json")["measures"] != alone["measures"]
+    assert measure(weights_after, 1, 1)["measures"] != alone["measures"], "a twin has other luck"
+    assert measure(weights_after, 2)["measures"] != alone["measures"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from accord.errors import ConfigError
 
@@ -46,8 +46,9 @@ class Method:
     def reproduction(self) -> Verdict | None:
         """The verdict of its committed reproduction, None where there is none (or it is of the time before these verdicts)."""
         path = results_folder() / f"{self.name}.json"
-        verdict = json.loads(path.read_text())["verdict"] if path.is_file() else None
-        return verdict if verdict in get_args(Verdict) else None
+        result = json.loads(path.read_text()) if path.is_file() else {}
+        verdict: Verdict | None = result["verdict"] if "obstacles" in result else None
+        return verdict
 
     def load(self) -> Any:
         """The class or function that it is, imported now; raises ConfigError for a system that isn't here yet."""

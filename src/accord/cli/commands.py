@@ -30,7 +30,7 @@ COMMANDS: dict[str, Any] = {
     },
     "personalize": "accord.cli.personalize:personalize",
     "sample": "accord.cli.sample:sample",
-    "reproduce": "accord.cli.show:reproduce",
+    "reproduce": "accord.cli.reproduce:reproduce",
     "methods": "accord.cli.show:methods",
     "report": "accord.cli.show:report",
     "recipes": {

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.errors import RunError
+
+
+def cache_folder() -> Path:
+    """Where accord keeps what is costly to make again: $ACCORD_CACHE, or accord/ in the user's cache."""
+    base = os.environ.get("ACCORD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "accord"
+    return Path(base)
 
 
 class Blobs:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from accord.engine.seeds import seeded
+from accord.engine.store import cache_folder
 from accord.errors import ModelError
 from accord.policies.adapters import adapter_of
 from accord.policies.attention import NAME, TESTED
@@ -21,12 +22,6 @@ from accord.policies.tokenise import Tokeniser
 
 UNREADABLE = (OSError, ValueError, KeyError, ImportError, AttributeError, SafetensorError)
 """What transformers and peft raise over a folder that isn't what they look for, or is broken."""
-
-
-def cache_folder() -> Path:
-    """Where accord keeps what is costly to make again: $ACCORD_CACHE, or accord/ in the user's cache."""
-    base = os.environ.get("ACCORD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "accord"
-    return Path(base)
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, auto_class: Any = AutoModelForCausalLM, seed: int = 0,

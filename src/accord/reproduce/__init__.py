@@ -6,9 +6,10 @@ from accord.lazy import lazy
 
 if TYPE_CHECKING:
     from accord.reproduce.claim import Claim, Primary
-    from accord.reproduce.harness import Result, claims, reproduce_one
+    from accord.reproduce.harness import System, claims, reproduce_one
+    from accord.reproduce.result import Result
     from accord.reproduce.verdict import Interval, judge, paired_interval
 else:
     lazy(__name__)
 
-__all__ = ["Claim", "Interval", "Primary", "Result", "claims", "judge", "paired_interval", "reproduce_one"]
+__all__ = ["Claim", "Interval", "Primary", "Result", "System", "claims", "judge", "paired_interval", "reproduce_one"]

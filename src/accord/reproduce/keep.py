@@ -12,8 +12,8 @@ from torch import Tensor
 
 from accord.engine.run import load_tensors, new_folder, save_tensors, write_text
 from accord.engine.seeds import seeded
+from accord.engine.store import cache_folder
 from accord.feedback import Comparison
-from accord.policies.loading import cache_folder
 from accord.policies.meter import metered
 from accord.reproduce.course import course
 from accord.reproduce.source import source_hash

@@ -122,10 +122,10 @@ def oracle(seed: int) -> Measures:
     return on_policy(rloo(), gold, seed, steps=60, lr=5e-4)
 
 
-RULER: dict[str, Arm] = {"base": base, "oracle": oracle}
-"""What an effect in this world is measured by; see `accord.reproduce.ruler`."""
-
-
 def null(seed: int) -> Measures:
     """A run of a method in this world, by whose twins the harness is tested."""
     return on_policy(rloo(), proxy(seed, flaw=()), seed, steps=16, lr=2e-4, schedule="cosine", warmup=0.1)
+
+
+ARMS: dict[str, Arm] = {"base": base, "oracle": oracle, "null": null}
+"""Of the world itself: its ruler, and a run of a method by whose twins the harness is tested (`reproduce/{ruler,errors}.py`)."""

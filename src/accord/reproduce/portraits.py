@@ -230,14 +230,11 @@ def subject(seed: int, pictures: int) -> tuple[Tensor, Tensor, People]:
     return one.identity[0], render(many).image, many
 
 
-RULER: dict[str, Arm] = {"base": arm(n=192), "oracle": arm(oracle, n=192, tries=4)}
-"""What an effect in this world is measured by; see `accord.reproduce.ruler`."""
-
-
-def _draft(trained: DiffusionPolicy, seed: int) -> None:
+def drafted(trained: DiffusionPolicy, seed: int) -> None:
+    """Taught by a method of this world that is quick and calm."""
     algorithm = DRaFT(trained, Tasteful(PromptReader(), seed), k=1, sampling=SAMPLING, recompute=False)
     train(algorithm, asked(300, seed), seed, steps=40, batch_size=8, lr=3e-4, schedule="cosine", warmup=0.1)
 
 
-null: Arm = arm(_draft, n=192)
-"""A run of a method in this world, by whose twins the harness is tested."""
+ARMS: dict[str, Arm] = {"base": arm(n=192), "oracle": arm(oracle, n=192, tries=4), "null": arm(drafted, n=192)}
+"""Of the world itself: its ruler, and a run of a method by whose twins the harness is tested (`reproduce/{ruler,errors}.py`)."""

@@ -1,15 +1,64 @@
 """The ruler of a world: its untrained base, its oracle, and delta, the smallest difference worth having."""
 
 import json
+import statistics
+from importlib.util import find_spec
+from typing import Any
 
 from accord.catalogue import results_folder
+from accord.engine.run import write_json
 from accord.errors import ConfigError
+from accord.reproduce.runs import Say, jobs_of, run_all
+
+SEEDS = range(400, 412)
+SHARE = 0.2
+"""Of the headroom between base and oracle that a difference must have to be worth anything."""
+
+
+def bench(world: str) -> str:
+    """The module that has a world's own arms (base, oracle, null) and what its reproductions share.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    name = f"accord.reproduce.{world}"
+    if find_spec(name) is None:
+        raise ConfigError(f"no world called {world!r}; the worlds of reproductions are letters and portraits")
+    return name
+
+
+def rulers() -> dict[str, Any]:
+    """The committed rulers, by world."""
+    path = results_folder() / "rulers.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
 
 
 def delta_of(world: str) -> float:
     """The committed delta of a world; raises ConfigError where it has none."""
-    path = results_folder() / "rulers.json"
-    rulers = json.loads(path.read_text()) if path.is_file() else {}
-    if world not in rulers:
-        raise ConfigError(f"{path} has no ruler of {world}: measure it by accord reproduce --ruler {world}")
-    return float(rulers[world]["delta"])
+    if world not in (found := rulers()):
+        raise ConfigError(f"{world} has no ruler in {results_folder() / 'rulers.json'}: measure it by accord reproduce --ruler {world}")  # fmt: skip
+    return float(found[world]["delta"])
+
+
+def measure_ruler(world: str, *, processes: int = 2, say: Say = lambda text: None) -> dict[str, Any]:
+    """Measure base and oracle on the ruler's seeds and commit delta, a fifth of the headroom; returns the ruler.
+
+    Raises:
+        ConfigError: there is no headroom to speak of.
+    """
+    jobs = jobs_of(bench(world), ("base", "oracle"), SEEDS)
+    run_all(jobs, processes=processes, say=say)
+    gold = {arm: [j.found["measures"]["gold"] for j in jobs if j.arm == arm] for arm in ("base", "oracle")}
+    headroom = statistics.fmean(gold["oracle"]) - statistics.fmean(gold["base"])
+    if headroom < 0.05:
+        raise ConfigError(f"{world}: the oracle is only {headroom:+.3f} above the base: nothing can be measured there")
+    found = {
+        "delta": round(SHARE * headroom, 3),
+        "headroom": headroom,
+        "seeds": list(SEEDS),
+        **gold,
+        "source": jobs[0].source,
+    }
+    write_json(results_folder() / "rulers.json", {**rulers(), world: found})
+    return found

@@ -13,9 +13,9 @@ from pathlib import Path
 from torch import Tensor
 
 from accord.engine import fit
+from accord.engine.store import cache_folder
 from accord.evaluation import best_of_n_curve
 from accord.policies import LanguagePolicy, Rollouts
-from accord.policies.loading import cache_folder
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import FLAW, held_out, quality, rloo, verdicts

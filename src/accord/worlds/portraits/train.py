@@ -13,9 +13,9 @@ from transformers import CLIPTextModel
 from accord.algorithms import Supervised
 from accord.engine import derive, fit, generator
 from accord.engine.run import load_tensors, save_tensors
+from accord.engine.store import cache_folder
 from accord.feedback import Example, with_picture
 from accord.policies.diffusion import DiffusionPolicy
-from accord.policies.loading import cache_folder
 from accord.worlds.portraits.generator import adapted, pipeline
 from accord.worlds.portraits.lessons import Album, AngularMargin, Lesson, Read, attributes, looks, parameters
 from accord.worlds.portraits.model import (

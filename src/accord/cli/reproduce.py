@@ -1,0 +1,163 @@
+"""accord reproduce."""
+
+import contextlib
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from accord.catalogue import find
+from accord.cli.data import quiet_diffusers, say
+from accord.errors import ConfigError, ModelError
+
+
+def reproduce(name: str | None = None, all: bool = False, plan: bool = False, twins: int = 1, arms: str | None = None,
+              seeds: str | None = None, processes: int = 2, json: str | None = None, list: bool = False,
+              ruler: str | None = None, null: str | None = None) -> None:  # fmt: skip
+    """Measure a published system's claim against its control, by a world's gold.
+
+    Whatever is finished is kept: a command that was stopped goes on where it was, and one beside another helps it.
+
+    Args:
+        name: of the system.
+        all: every system that has a reproduction.
+        plan: run its treatments and controls on tuning seeds (from 1000) and write down how many seeds the claim needs.
+        twins: with --plan, runs of each arm and seed that differ in randomness alone; 3 shows how much of the scatter is luck.
+        arms: run only these, separated by commas, and print their gold.
+        seeds: run only these: 400-405, or 1000,1003.
+        processes: runs at a time, one thread each.
+        json: file for the result; reproductions/NAME.json without.
+        list: show how far each system is, and which results are stale.
+        ruler: measure base and oracle of a world (letters, portraits) and write down its delta.
+        null: measure how often the harness errs in a world.
+    """
+    asked = {"--list": list, "--ruler": ruler, "--null": null, "--all": all, "a name": name}
+    given = [k for k, v in asked.items() if v]
+    if len(given) != 1:
+        raise ConfigError(f"give one of {', '.join(asked)}" + (f", not {' and '.join(given)}" if given else ""))
+    if processes < 1 or twins < 1:
+        raise ConfigError(f"processes and twins must be at least 1, but are {processes} and {twins}")
+    if (json and given != ["a name"]) or (json and (plan or arms or seeds)):
+        raise ConfigError("--json names the file of one system's whole result: use it with a name alone")
+    with contextlib.suppress(ModelError):  # systems on text do without diffusers
+        quiet_diffusers()
+    if list:
+        _list()
+    elif ruler:
+        _ruler(ruler, processes)
+    elif null:
+        _null(null, processes)
+    else:
+        found = _systems(name)
+        if not (arms or seeds):
+            _ = [system.delta for system in found]  # a world without a ruler is told before the first one runs
+        for system in found:
+            if plan:
+                _plan(system, twins, processes)
+            elif arms or seeds:
+                _part(system, arms, seeds, processes)
+            else:
+                _whole(system, processes, json)
+
+
+def _systems(name: str | None) -> Sequence[Any]:
+    """That one, or all."""
+    from accord.reproduce import System, claims
+
+    names = claims() if name is None else [find(name).name]
+    if missing := [n for n in names if n not in claims()]:
+        raise ConfigError(f"{missing[0]} has no reproduction yet; these have one: {', '.join(claims())}")
+    return [System.of(n) for n in names]
+
+
+def _whole(system: Any, processes: int, json: str | None) -> None:
+    from accord.reproduce import reproduce_one
+
+    result = reproduce_one(system, processes=processes, to=Path(json) if json else None, say=say)
+    low, high = result.interval
+    print(f"{result.name}: {result.verdict} (effect {result.effect:+.4g}, 95 % interval {low:+.4g} to {high:+.4g})")
+    for name, p in result.primaries.items():
+        print(f"  {name}: {p['mean']:+.4f} [{p['low']:+.4f}, {p['high']:+.4f}], {p['outcome']}, {p['came']}")
+    for obstacle in result.obstacles:
+        print(f"  open, as {obstacle}")
+
+
+def _part(system: Any, arms: str | None, seeds: str | None, processes: int) -> None:
+    from accord.reproduce.runs import run_all
+
+    jobs = system.jobs(numbers(seeds) if seeds else None, arms.split(",") if arms else None)
+    run_all(jobs, processes=processes, say=lambda text: say(f"{system.stated.name} {text}"))
+    for arm in dict.fromkeys(j.arm for j in jobs):
+        gold = [j.found["measures"]["gold"] for j in jobs if j.arm == arm]
+        spread = f" (sd {statistics.stdev(gold):.4f} over {len(gold)} seeds)" if len(gold) > 1 else ""
+        print(f"{arm}: gold {statistics.fmean(gold):.4f}{spread}")
+
+
+def _plan(system: Any, twins: int, processes: int) -> None:
+    from accord.reproduce.claim import FEWEST, MOST
+    from accord.reproduce.plan import make_plan
+
+    plan = make_plan(system, twins=twins, processes=processes, say=say)
+    show = Console(width=None if Console().is_terminal else 160)
+    table = Table("primary", "mean", "sd", "by luck", *(f"±, {n}" for n in range(FEWEST, MOST + 1, 3)), "delta/2", "seeds", box=None)  # fmt: skip
+    for name, row in plan["primaries"].items():
+        halves = [f"{row['half'][str(n)]:.3f}" for n in range(FEWEST, MOST + 1, 3)]
+        seeds = str(row["seeds"]) if row["decides"] else f"> {MOST}: too restless"
+        table.add_row(name, f"{row['mean']:+.3f}", f"{row['sd']:.3f}", _number(row["twins"]), *halves, f"{row['delta'] / 2:.3f}", seeds)  # fmt: skip
+    show.print(table)
+    signs = Table("arm", "gold", "change", "of its peak", "run to run", "broke", "seconds", box=None)
+    for arm, row in plan["arms"].items():
+        signs.add_row(arm, *(_number(row[k]) for k in ("gold", "change", "of peak", "twins")), f"{row['broke']} of {row['runs']}", f"{row['seconds']:.0f}")  # fmt: skip
+    show.print(signs)
+    for warning in plan["warnings"]:
+        print(f"not calm yet: {warning}")
+    cost = plan["minutes"]
+    print(f"{plan['seeds']} seeds: {cost['compared']:.0f} minutes on two processes, and {cost['others']:.0f} for the arms that nothing compares")  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _list() -> None:
+    from accord.reproduce import System, claims
+    from accord.reproduce.harness import stale
+
+    table = Table("name", "world", "seeds", "verdict", "", box=None)
+    for name in claims():
+        claim = System.of(name).claim
+        verdict = find(name).reproduction
+        table.add_row(
+            name, claim.world, str(claim.seeds), verdict or "", f"stale: {why}" if (why := stale(name)) else ""
+        )
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def _ruler(world: str, processes: int) -> None:
+    from accord.reproduce.ruler import measure_ruler
+
+    found = measure_ruler(world, processes=processes, say=say)
+    base, oracle = (statistics.fmean(found[arm]) for arm in ("base", "oracle"))
+    print(f"{world}: base {base:.3f}, oracle {oracle:.3f}, delta {found['delta']}")
+
+
+def _null(world: str, processes: int) -> None:
+    from accord.reproduce.errors import measure_errors
+
+    row = measure_errors(world, processes=processes, say=say)
+    print(f"{world}: {row['rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}] of comparisons of {row['seeds']} seeds come out better or worse, "
+          f"by chance; run-to-run sd {row['run_to_run']:.4f}")  # fmt: skip
+
+
+def numbers(text: str) -> Sequence[int]:
+    """400-402,410 as numbers; raises ConfigError."""
+    found: Sequence[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+            raise ConfigError(f"--seeds wants numbers like 400-405 or 1000,1003, not {text!r}")
+        found = [*found, *range(int(first), int(last or first) + 1)]
+    return found

@@ -1,0 +1,168 @@
+"""Plans keep what they promise, and the harness's own error rate is what it is."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from accord.errors import ConfigError
+from accord.reproduce import Primary, System
+from accord.reproduce import harness as harness_
+from accord.reproduce import plan as plan_
+from accord.reproduce import ruler as ruler_
+from accord.reproduce.claim import FEWEST, MOST
+from accord.reproduce.errors import error_rate, rate
+from accord.reproduce.plan import Spread, make_plan
+from accord.reproduce.ruler import delta_of, measure_ruler
+
+PILOTS = 1500
+
+
+def drawn(g: np.random.Generator, seeds: int, twins: int, between: float, within: float) -> np.ndarray:
+    """Differences [pilots, seeds, twins] with these standard deviations between seeds and between twins."""
+    shape = (PILOTS, seeds)
+    return between * g.standard_normal((*shape, 1)) + within * g.standard_normal((*shape, twins))
+
+
+@pytest.mark.parametrize("twins", [1, 3])
+@pytest.mark.parametrize("n", [FEWEST, 15, MOST])
+def test_the_expected_width_is_what_so_many_seeds_have_in_the_mean(n: int, twins: int) -> None:
+    g = np.random.default_rng(n)
+    promised = np.mean([Spread.of(d).half(n) for d in drawn(g, 6, twins, 0.03, 0.04)])
+    run = drawn(g, n, 1, 0.03, 0.04)[..., 0]
+    widths = stats.t.ppf(0.975, n - 1) * run.std(1, ddof=1) / n**0.5
+    assert promised == pytest.approx(widths.mean(), rel=0.04)
+
+
+def test_the_planned_seeds_are_the_fewest_that_reach_half_a_delta() -> None:
+    g = np.random.default_rng(0)
+    for d in drawn(g, 6, 1, 0.02, 0.03)[:200]:
+        spread = Spread.of(d)
+        n = spread.seeds(0.1)
+        assert spread.half(n) <= 0.05 or n == MOST
+        assert n == FEWEST or spread.half(n - 1) > 0.05
+    assert Spread.of(np.zeros((6, 1))).seeds(0.1) == FEWEST
+    # With the true spread known, claims so planned come out decided, whatever the truth is.
+    spread = Spread(0.0, 0.05, None)
+    n = spread.seeds(0.1)
+    half = stats.t.ppf(0.975, n - 1) / n**0.5
+    for truth in (0.0, 0.1):
+        runs = truth + 0.05 * g.standard_normal((PILOTS, n))
+        mean, width = runs.mean(1), half * runs.std(1, ddof=1)
+        decided = (mean - width > 0) | (mean + width < 0) | ((mean - width > -0.1) & (mean + width < 0.1))
+        assert decided.mean() > 0.9
+
+
+def test_what_lies_between_twins_is_told_from_what_lies_between_seeds() -> None:
+    found = [Spread.of(d) for d in drawn(np.random.default_rng(1), 6, 3, 0.05, 0.02)]
+    assert np.sqrt(np.mean([s.twins**2 for s in found])) == pytest.approx(0.02, rel=0.05)
+    assert Spread.of(np.ones((6, 1))).twins is None
+
+
+def test_comparisons_of_twins_err_in_five_of_a_hundred() -> None:
+    g = np.random.default_rng(2)
+    rates = [rate(0.02 * g.standard_normal(40), FEWEST, g) for _ in range(60)]
+    assert np.mean(rates) == pytest.approx(0.05, abs=0.006)
+    one = error_rate(0.02 * g.standard_normal(40))
+    assert one["low"] <= one["rate"] <= one["high"] < 0.12
+    assert one["run_to_run"] == pytest.approx(0.02 / 2**0.5, rel=0.4)
+    # Where luck has long tails, as where runs collapse, t intervals are too wide: the rate tells.
+    assert np.mean([rate(g.standard_cauchy(40), FEWEST, g) for _ in range(20)]) < 0.035
+
+
+TOY = """
+from accord.engine.seeds import generator
+from accord.reproduce import Claim, Primary
+from accord.reproduce.course import note
+from accord.reproduce.luck import luck
+import torch
+
+
+def arm(name, gain, spread):
+    def run(seed):
+        common = 0.05 * float(torch.randn((), generator=generator(seed)))
+        own = spread * float(torch.randn((), generator=generator(luck(seed), purpose=name)))
+        for step, share in enumerate((0.0, 1.4 if name == "new" else 1.0, 1.0)):
+            note(step, {"reward/gold": 0.5 + common + share * (gain + own)})
+        return {"gold": 0.5 + common + gain + own}
+
+    return run
+
+
+CLAIM = Claim("raft", "toy", "new is better", (Primary("new", "old"),), ("old", "new", "more"), ("old", "new"))
+ARMS = {"base": arm("base", 0, 0), "oracle": arm("oracle", 0.4, 0.01), "old": arm("old", 0.1, 0.04),
+        "new": arm("new", 0.22, 0.04), "more": arm("more", 0.1, 0.03)}
+ARMS = {k: v for k, v in ARMS.items() if (k in CLAIM.arms) == (__name__ == "toy_system")}
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    """A system, and a world of its own, whose results lie in a folder of their own."""
+    for name in ("toy_system", "toy_world"):
+        (tmp_path / f"{name}.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
+    for module in (harness_, plan_, ruler_):
+        monkeypatch.setattr(module, "results_folder", lambda: tmp_path)
+    for module in (harness_, ruler_):
+        monkeypatch.setattr(module, "bench", lambda world: f"{world}_world")
+    return System.read("toy_system")
+
+
+def test_a_world_is_measured_once_a_claim_is_planned_and_then_it_is_run(toy: System, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="accord reproduce --ruler toy"):
+        _ = toy.delta
+    said: list[str] = []
+    found = measure_ruler("toy", processes=1, say=said.append)
+    assert found["delta"] == pytest.approx(0.08, abs=0.003)
+    assert len(said) == 24
+    assert delta_of("toy") == toy.delta == measure_ruler("toy", processes=1, say=said.append)["delta"]
+    assert len(said) == 24, "kept for all who ask"
+
+    stated = toy.claim
+    plan = make_plan(toy, twins=3, processes=1)
+    row = plan["primaries"][stated.primaries[0].name]
+    assert row["decides"]
+    assert row["half"][str(plan["seeds"])] <= delta_of("toy") / 2
+    assert FEWEST < plan["seeds"] == row["seeds"] == toy.claim.seeds
+    assert (toy.claim.hash == stated.hash) is False
+    assert toy.claim == replace(stated, seeds=plan["seeds"])
+    assert plan["arms"]["old"]["twins"] == pytest.approx(0.04, rel=0.5)
+    assert any("new ends at" in w for w in plan["warnings"]), "gold falls from its peak"
+    assert any("twins of old" in w for w in plan["warnings"]) == (plan["arms"]["old"]["twins"] > delta_of("toy") / 3)
+    assert set(plan["minutes"]) == {"compared", "others"}
+
+    result = harness_.reproduce_one(toy, processes=1)
+    assert len(result.measures["new"]["gold"]) == plan["seeds"]
+    assert len(result.measures["more"]["gold"]) == FEWEST
+    assert result.verdict == "holds"
+    lines = [json.loads(line) for line in (tmp_path / "courses" / "raft.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 * plan["seeds"] + FEWEST
+    assert lines[0]["course"][0]["step"] == 0
+    with pytest.raises(ConfigError, match="made after looking"):
+        make_plan(toy, processes=1)
+
+
+def test_a_plan_of_another_claim_does_not_count(toy: System, tmp_path: Path) -> None:
+    plans = {"raft": {"claim": toy.stated.hash, "seeds": 9}}
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    assert toy.claim.seeds == 9
+    other = replace(toy, stated=replace(toy.stated, statement="new is much better"))
+    assert other.claim.seeds == FEWEST
+    assert replace(toy, stated=replace(toy.stated, seeds=12)).claim.seeds == 12
+
+
+def test_a_part_is_run_by_names_of_arms_and_numbers_of_seeds(toy: System) -> None:
+    part = toy.jobs([1000, 1001], ["new"])
+    assert [(j.arm, j.seed) for j in part] == [("new", 1000), ("new", 1001)]
+    with pytest.raises(ConfigError, match="no arm 'nwe'"):
+        toy.jobs(arms=["nwe"])
+    hacked = replace(
+        toy, stated=replace(toy.stated, collapses="old", primaries=(Primary("new", "old"), Primary("more", "base")))
+    )
+    arms = {(j.module, j.arm) for j in hacked.jobs()}
+    assert arms == {("toy_system", "old"), ("toy_system", "new"), ("toy_system", "more"), ("toy_world", "base")}
