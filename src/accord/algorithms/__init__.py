@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.ipo import IPO
     from accord.algorithms.preference.kto import KTO
     from accord.algorithms.preference.lambda_harmonic_rpo import RewardPreference, SubjectPair, subject_pairs
+    from accord.algorithms.preference.modpo import MODPO
     from accord.algorithms.preference.orpo import ORPO
     from accord.algorithms.preference.rpo import RPO
     from accord.algorithms.preference.simpo import SimPO
@@ -45,6 +46,7 @@ __all__ = [
     "GRPO",
     "IPO",
     "KTO",
+    "MODPO",
     "ORPO",
     "PPO",
     "PRDP",

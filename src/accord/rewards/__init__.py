@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from accord.rewards.classifier import BradleyTerry
     from accord.rewards.combine import Ensemble, combine
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
+    from accord.rewards.implicit import ImplicitReward
     from accord.rewards.reward import Reward, score
     from accord.rewards.scores import Scores, Span
     from accord.rewards.shaping import (
@@ -30,6 +31,7 @@ __all__ = [
     "Cached",
     "EncoderReward",
     "Ensemble",
+    "ImplicitReward",
     "References",
     "Reward",
     "Scores",
