@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.orpo import ORPO
     from accord.algorithms.preference.rpo import RPO
     from accord.algorithms.preference.simpo import SimPO
+    from accord.algorithms.preference.t_reg import TREG
     from accord.algorithms.preference.trainer import Preference
     from accord.algorithms.reference import Reference
     from accord.algorithms.rollout.credit import Credit, Term
@@ -54,6 +55,7 @@ __all__ = [
     "RLCM",
     "RLOO",
     "RPO",
+    "TREG",
     "AlignProp",
     "BestOfGroup",
     "Credit",

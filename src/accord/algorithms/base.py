@@ -34,7 +34,7 @@ class Given(Batch):
     draw: Any = None
     reference: Float[Tensor, "g k"] | None = None
     by_step: Float[Tensor, "g k t"] | None = None
-    options: dict[str, Float[Tensor, "g"]] = field(default_factory=dict)
+    options: dict[str, Float[Tensor, "g *k"]] = field(default_factory=dict)
 
 
 class PolicyAlgorithm(Learner):
@@ -104,7 +104,11 @@ class PolicyAlgorithm(Learner):
         found = self.policy.likelihood(given.groups, given.draw)
         if given.reference is None:
             return found
-        steps = None if given.by_step is None else given.by_step.flatten(0, 1)
+        steps = None
+        if (
+            given.by_step is not None and found.per_step is not None
+        ):  # of some rows, whose longest may not be among them
+            steps = given.by_step.flatten(0, 1)[:, : found.per_step.shape[-1]]
         return found.with_reference(given.reference.flatten(), steps)
 
     def group(self, row: Any) -> Group:

@@ -11,7 +11,7 @@ from accord.losses.policy_gradient import (
     kl_estimate,
     score_function,
 )
-from accord.losses.preference import dpo, ipo, kto, orpo, rpo, sft, simpo
+from accord.losses.preference import dpo, ipo, kto, orpo, rpo, sft, simpo, t_reg
 from accord.losses.reward import bradley_terry, plackett_luce, regression
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "sft",
     "simpo",
     "step_preference",
+    "t_reg",
 ]

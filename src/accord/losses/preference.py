@@ -75,6 +75,30 @@ def rpo(c: LogProbs, r: LogProbs, beta: Number = 0.1, eta: Number = 0.005, *, av
     return dpo(c, r, beta, label_smoothing, target=target, margin=margin, weight=weight) - weight * sft_term
 
 
+def t_reg(c: LogProbs, r: LogProbs, beta: Number = 0.1, alpha: Number = 0.25, *, rewards: Float[Tensor, "n 2 t"] | None = None,
+          target: Number = 1.0, margin: Number = 0.0, weight: Number = 1.0) -> Float[Tensor, "n"]:  # fmt: skip
+    """``DPO - alpha w beta sum_t rhat_t log pi(y_t)`` over both answers (Zhou et al. 2024, arXiv 2412.02685), w = |p - s(d - m)| the
+    weight of the pair in DPO's gradient, a constant: tokens of c weigh 1 + alpha rhat in it, tokens of r 1 - alpha rhat.
+
+    Args:
+        rewards: rhat of the tokens of c and of r, constants in [-1/2, 1/2]; none: DPO.
+        alpha: at least 0; above 2 a token's direction may turn round.
+    """
+    _within("alpha", alpha, 0.0, closed=True)
+    plain = dpo(c, r, beta, target=target, margin=margin, weight=weight)
+    if rewards is None:
+        return plain
+    if c.per_step is None or r.per_step is None:
+        raise ConfigError("T-REG weighs tokens, but was given no log-probs of steps")
+    steps = c.per_step.shape[-1]
+    if rewards.shape[-1] < steps:
+        raise ConfigError(f"rewards of {rewards.shape[-1]} tokens can't weigh an answer of {steps}: give one for each")
+    # There may be more: these may be some rows of a batch, whose longest is not among them
+    agreed = (rewards[..., :steps].detach() * torch.stack([c.per_step, r.per_step], 1)).sum((1, 2))
+    unsettled = (target - torch.sigmoid(beta * (c.ratio - r.ratio) - margin)).detach().abs()
+    return plain - weight * alpha * unsettled * beta * agreed
+
+
 def kto(x: LogProbs, desirable: Bool[Tensor, "n"], kl: Float[Tensor, ""], beta: Number = 0.1, desirable_weight: Number = 1.0,
         undesirable_weight: Number = 1.0, *, weight: Number = 1.0) -> Float[Tensor, "n"]:  # fmt: skip
     """``w_d (1 - s(beta (h - z)))`` if desirable else ``w_u (1 - s(beta (z - h)))`` (Ethayarajh et al. 2024, 2402.01306).

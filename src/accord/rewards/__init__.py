@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from accord.rewards.cache import Cached
     from accord.rewards.classifier import BradleyTerry
     from accord.rewards.combine import Ensemble, combine
+    from accord.rewards.contrast import ContrastivePrompt
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.reward import Reward, score
@@ -29,6 +30,7 @@ else:
 __all__ = [
     "BradleyTerry",
     "Cached",
+    "ContrastivePrompt",
     "EncoderReward",
     "Ensemble",
     "ImplicitReward",
