@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.t_reg import TREG
     from accord.algorithms.preference.trainer import Preference
     from accord.algorithms.reference import Reference
+    from accord.algorithms.rollout.copo import COPO
     from accord.algorithms.rollout.credit import Credit, Term
     from accord.algorithms.rollout.d3po import D3PO, StepPreference
     from accord.algorithms.rollout.ddpo import DDPO, PerPrompt
@@ -41,6 +42,7 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "COPO",
     "D3PO",
     "DDPO",
     "DPO",

@@ -15,12 +15,17 @@ def score_function(logprobs: Float[Tensor, "n t"], advantage: Float[Tensor, "n t
 
 
 def clipped_surrogate(logprobs: Float[Tensor, "n t"], old: Float[Tensor, "n t"], advantage: Float[Tensor, "n t"],
-                      clip_low: float = 0.2, clip_high: float = 0.2) -> Float[Tensor, "n t"]:  # fmt: skip
-    """``max(-A rho, -A clip(rho, 1 - low, 1 + high))``, rho = pi/pi_old (PPO, Schulman et al. 2017, arXiv 1707.06347)."""
+                      clip_low: float = 0.2, clip_high: float = 0.2, dual: float = float("inf")) -> Float[Tensor, "n t"]:  # fmt: skip
+    """``max(-A rho, -A clip(rho, 1 - low, 1 + high))``, rho = pi/pi_old (PPO, Schulman et al. 2017, arXiv 1707.06347).
+
+    Args:
+        dual: where A < 0 the loss is at most ``-A dual`` (dual clip, Ye et al. 2020, arXiv 1912.09729), > 1.
+    """
     # Beyond e^20 the clip decides anyway, and exp would overflow to a NaN gradient.
     rho = torch.exp((logprobs - old.detach()).clamp(-20, 20))
     a = advantage.detach()
-    return torch.maximum(-a * rho, -a * rho.clamp(1 - clip_low, 1 + clip_high))
+    loss = torch.maximum(-a * rho, -a * rho.clamp(1 - clip_low, 1 + clip_high))
+    return loss if dual == float("inf") else torch.where(a < 0, torch.minimum(loss, -a * dual), loss)
 
 
 def clipped_value_loss(values: Float[Tensor, "n t"], old: Float[Tensor, "n t"], returns: Float[Tensor, "n t"],

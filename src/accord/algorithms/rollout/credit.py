@@ -68,8 +68,9 @@ def imitate(logprobs: Tensor, rollouts: Rollouts, advantage: Tensor) -> Tensor:
     return losses.score_function(logprobs, advantage)
 
 
-def clipped(logprobs: Tensor, rollouts: Rollouts, advantage: Tensor, low: float = 0.2, high: float = 0.2) -> Tensor:
-    return losses.clipped_surrogate(logprobs, rollouts.logprobs, advantage, low, high)
+def clipped(logprobs: Tensor, rollouts: Rollouts, advantage: Tensor, low: float = 0.2, high: float = 0.2,
+            dual: float = float("inf")) -> Tensor:  # fmt: skip
+    return losses.clipped_surrogate(logprobs, rollouts.logprobs, advantage, low, high, dual)
 
 
 def kl_to(logprobs: Tensor, rollouts: Rollouts, reference: Tensor, kind: KLEstimator = "k3") -> Tensor:
