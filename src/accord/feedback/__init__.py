@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from accord.lazy import lazy
 
 if TYPE_CHECKING:
+    from accord.feedback.goals import asked_for, reward_augmented
     from accord.feedback.messages import (
         Message,
         Prompt,
@@ -47,6 +48,7 @@ __all__ = [
     "Record",
     "Task",
     "as_conversation",
+    "asked_for",
     "columns_of",
     "comparisons_of",
     "is_picture",
@@ -55,6 +57,7 @@ __all__ = [
     "prompt_key",
     "prompt_of",
     "read",
+    "reward_augmented",
     "rows_of",
     "stream",
     "text_of",

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from accord.rewards.combine import Ensemble, combine
     from accord.rewards.contrast import ContrastivePrompt
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
+    from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.reward import Reward, score
+    from accord.rewards.routing import routed
     from accord.rewards.scores import Scores, Span
     from accord.rewards.shaping import (
         References,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         shaped,
         standardise,
     )
+    from accord.rewards.tool_calls import ToolCalls
     from accord.rewards.trl import from_trl, to_trl
     from accord.rewards.verifiable import exact_answer, json_call, length_penalty, matches, numeric_answer
 else:
@@ -33,12 +36,14 @@ __all__ = [
     "ContrastivePrompt",
     "EncoderReward",
     "Ensemble",
+    "Hybrid",
     "ImplicitReward",
     "References",
     "Reward",
     "Scores",
     "SentenceEncoder",
     "Span",
+    "ToolCalls",
     "clip",
     "combine",
     "exact_answer",
@@ -50,8 +55,10 @@ __all__ = [
     "minmax",
     "numeric_answer",
     "par",
+    "routed",
     "score",
     "shaped",
+    "shortfall",
     "standardise",
     "to_trl",
 ]
