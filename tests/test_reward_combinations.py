@@ -138,7 +138,9 @@ def test_a_combination_keeps_all_that_its_rewards_say() -> None:
     assert {k: v.tolist() for k, v in said.aspects.items()} == {
         "a": [0, 1, 2], "b": [0, 2, 4], "a/half": [0, 0.5, 1], "b/half": [0, 1, 2]}  # fmt: skip
     assert said.text == ["read 0", "read 1", "read 2"]  # one of them alone has it
-    assert said.spans == said.parts["b"].spans
+    assert said.parts["b"].spans is not None
+    pieces = [[Span(0, 1, float(i)), *own] for i, own in enumerate(said.parts["b"].spans)]
+    assert said.spans == pieces, "the other one's is the whole text"
     assert said.answer is None  # whose? each part's is in the parts
     outer = call(combine({"both": Ensemble([judged(1.0, "parsed"), judged(3.0)]), "c": fixed([0, 0, 0])}), 3)
     assert outer.parsed is not None

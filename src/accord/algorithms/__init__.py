@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from accord.algorithms.rollout.credit import Credit, Term
     from accord.algorithms.rollout.d3po import D3PO, StepPreference
     from accord.algorithms.rollout.ddpo import DDPO, PerPrompt
+    from accord.algorithms.rollout.fine_grained_rlhf import DenseGAE, FineGrainedRLHF
     from accord.algorithms.rollout.grpo import GRPO, GroupRelative
     from accord.algorithms.rollout.ppo import PPO, TokenGAE
     from accord.algorithms.rollout.prdp import PRDP, RewardDifference
@@ -62,7 +63,9 @@ __all__ = [
     "BestOfGroup",
     "Credit",
     "DRaFT",
+    "DenseGAE",
     "DiffusionDPO",
+    "FineGrainedRLHF",
     "GroupRelative",
     "IDAligner",
     "InPO",

@@ -122,6 +122,16 @@ class LanguagePolicy(Trunk):
         out[torch.tensor(order, device=out.device), : steps.shape[1]] = steps
         return out.masked_fill(~rollouts.mask.to(out.device), 0.0)
 
+    def steps_of(self, rollouts: Rollouts, spans: Sequence[Sequence[tuple[int, int, float]]]) -> Float[Tensor, "n t"]:
+        """Values of pieces of each completion (first character, the one after the last, value), each at the token that ends it."""
+        out = torch.zeros(rollouts.mask.shape)
+        for i, (ids, pieces) in enumerate(zip(rollouts.actions.completion_ids, spans, strict=True)):
+            written = [len(self.tokeniser.decode(ids[: j + 1])) for j in range(len(ids))] if pieces else []
+            for _, stop, value in pieces:
+                at = next((j for j, n in enumerate(written) if n >= stop), len(ids) - 1)
+                out[i, at] += value
+        return out
+
     def draw(self, groups: Sequence[Group], seed: int | Seeds) -> None:
         """Nothing: this likelihood is exact."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
+    from accord.rewards.pieces import PrefixDifferences, clauses, sentences, whole
     from accord.rewards.reward import Reward, score
     from accord.rewards.routing import routed
     from accord.rewards.scores import Scores, Span
@@ -38,12 +39,14 @@ __all__ = [
     "Ensemble",
     "Hybrid",
     "ImplicitReward",
+    "PrefixDifferences",
     "References",
     "Reward",
     "Scores",
     "SentenceEncoder",
     "Span",
     "ToolCalls",
+    "clauses",
     "clip",
     "combine",
     "exact_answer",
@@ -57,8 +60,10 @@ __all__ = [
     "par",
     "routed",
     "score",
+    "sentences",
     "shaped",
     "shortfall",
     "standardise",
     "to_trl",
+    "whole",
 ]

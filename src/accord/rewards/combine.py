@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from accord.errors import ConfigError, RewardError
 from accord.rewards.reward import Reward, load_state_of, score, state_of
-from accord.rewards.scores import Scores
+from accord.rewards.scores import Scores, Span
 from accord.rewards.shaping import References
 
 _WEIGHTED = ("sum", "logsigmoid-sum", "harmonic")
@@ -66,11 +66,23 @@ class Combined:
             values = (table * weights).masked_fill(~valid, 0.0).sum(-1)
         else:
             values = _FOLDS[self.how](table, valid, self.k)
+        more = _known_to_one(said)
+        if self.how == "sum" and any(s.spans is not None for s in said.values()):
+            more["spans"] = self._pieces(said, completions)
         aspects = {n: s.values for n, s in said.items()}
         aspects |= {f"{n}/{aspect}": v for n, s in said.items() for aspect, v in s.aspects.items()}
-        return Scores(
-            values.masked_fill(~valid.any(-1), 0.0), valid.any(-1), aspects, parts=said, **_known_to_one(said)
-        )
+        return Scores(values.masked_fill(~valid.any(-1), 0.0), valid.any(-1), aspects, parts=said, **more)
+
+    def _pieces(self, said: Mapping[str, Scores], completions: Any) -> list[list[Span]]:
+        """The pieces of all rewards with their weights; a reward of the whole text is one of the whole text."""
+        found: list[list[Span]] = [[] for _ in completions]
+        for name, s in said.items():
+            w = self.weights.get(name, 1.0)
+            for i, text in enumerate(completions):
+                if bool(s.valid[i]):
+                    own = [Span(0, len(text), float(s.values[i]))] if s.spans is None else s.spans[i]
+                    found[i] += [Span(a, b, w * v) for a, b, v in own]
+        return found
 
     def _centres(self, prompts: Sequence[Any], table: Tensor) -> Tensor:
         zero = torch.zeros(len(prompts), device=table.device)

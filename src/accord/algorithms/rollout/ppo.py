@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Unpack
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from accord import losses
@@ -23,6 +24,7 @@ class TokenGAE:
     Attributes:
         whiten: advantages to mean 0, variance 1 over the batch.
         value_weight: of the critic's loss.
+        standardise: divide what the steps are paid by its standard deviation over the batch; its mean stays.
     """
 
     kl: float = 0.05
@@ -32,6 +34,7 @@ class TokenGAE:
     gamma: float = 1.0
     lam: float = 0.95
     whiten: bool = True
+    standardise: bool = False
     needs_critic = True
 
     def __post_init__(self) -> None:
@@ -41,11 +44,12 @@ class TokenGAE:
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         assert rollouts.values is not None
         mask = rollouts.mask & scores.valid[:, None]
-        rewards = -self.kl * log_ratio(rollouts) if self.kl else torch.zeros_like(rollouts.logprobs)
-        steps = torch.arange(mask.shape[1], device=mask.device)
-        last = (mask * (steps + 1)).amax(-1) - 1
-        has = last >= 0
-        rewards[has, last[has]] += scores.values[has]
+        rewards = self.earned(scores, mask)
+        if self.kl:
+            rewards = rewards - self.kl * log_ratio(rollouts)
+        if self.standardise:
+            spread = losses.masked_mean((rewards - losses.masked_mean(rewards, mask)).square(), mask).sqrt()
+            rewards = rewards / spread.clamp(min=1e-8)
         advantage, returns = losses.gae(rewards.masked_fill(~mask, 0.0), rollouts.values, mask, self.gamma, self.lam)
         if self.whiten:
             advantage = losses.masked_whiten(advantage, mask)
@@ -55,6 +59,15 @@ class TokenGAE:
             Term(partial(clipped, low=self.clip, high=self.clip), advantage, weight),
             Term(partial(value_error, clip=self.value_clip), returns, self.value_weight * weight, of="values"),
         ]
+
+    def earned(self, scores: Scores, mask: Bool[Tensor, "n t"]) -> Float[Tensor, "n t"]:
+        """What each step is paid: an episode's reward at its last one."""
+        rewards = torch.zeros(mask.shape, device=mask.device)
+        steps = torch.arange(mask.shape[1], device=mask.device)
+        last = (mask * (steps + 1)).amax(-1) - 1
+        has = last >= 0
+        rewards[has, last[has]] = scores.values[has]
+        return rewards
 
 
 def value_error(values: Tensor, rollouts: Rollouts, returns: Tensor, clip: float = 0.2) -> Tensor:

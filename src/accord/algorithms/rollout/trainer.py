@@ -186,6 +186,8 @@ class Rollout(PolicyAlgorithm):
     def _score(self, rollouts: Rollouts) -> Scores:
         said = score_drawn(self.reward, rollouts, self.policy, batch_size=self.score_batch_size).to(torch.device("cpu"))
         said = said.detach()
+        if said.spans is not None and said.steps is None and hasattr(self.policy, "steps_of"):
+            said = replace(said, steps=self.policy.steps_of(rollouts, said.spans))
         if self.unfinished == "keep":
             return said
         if self.unfinished == "drop":
