@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from accord.lazy import lazy
 
 if TYPE_CHECKING:
+    from accord.rewards.asking import Endpoint, PolicyJudge
     from accord.rewards.cache import Cached
     from accord.rewards.classifier import BradleyTerry
     from accord.rewards.combine import Ensemble, combine
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
+    from accord.rewards.judge import Judge, PairJudge, Tournament
     from accord.rewards.pieces import PrefixDifferences, clauses, sentences, whole
     from accord.rewards.reward import Reward, score
     from accord.rewards.routing import routed
@@ -36,9 +38,13 @@ __all__ = [
     "Cached",
     "ContrastivePrompt",
     "EncoderReward",
+    "Endpoint",
     "Ensemble",
     "Hybrid",
     "ImplicitReward",
+    "Judge",
+    "PairJudge",
+    "PolicyJudge",
     "PrefixDifferences",
     "References",
     "Reward",
@@ -46,6 +52,7 @@ __all__ = [
     "SentenceEncoder",
     "Span",
     "ToolCalls",
+    "Tournament",
     "clauses",
     "clip",
     "combine",
