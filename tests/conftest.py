@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 with install_import_hook("accord.losses", "beartype.beartype"):
@@ -23,6 +24,8 @@ from accord.policies.tokenise import Tokeniser
 from accord.worlds import letters
 
 torch.set_num_threads(1)
+settings.register_profile("accord", deadline=None)  # a busy machine is no fault
+settings.load_profile("accord")
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 

@@ -37,13 +37,17 @@ if TYPE_CHECKING:
     from accord.algorithms.rollout.rlcm import RLCM
     from accord.algorithms.rollout.rloo import RLOO, LeaveOneOut
     from accord.algorithms.rollout.trainer import Rollout
-    from accord.algorithms.rounds.trainer import Round, rounds
+    from accord.algorithms.rounds.cream import CREAM
+    from accord.algorithms.rounds.self_rewarding import SelfRewarding
+    from accord.algorithms.rounds.temporal_self_rewarding import TemporalSelfRewarding
+    from accord.algorithms.rounds.trainer import Round, RoundMethod, rounds
     from accord.algorithms.supervised import Supervised
 else:
     lazy(__name__)
 
 __all__ = [
     "COPO",
+    "CREAM",
     "D3PO",
     "DDPO",
     "DPO",
@@ -81,11 +85,14 @@ __all__ = [
     "RewardPreference",
     "Rollout",
     "Round",
+    "RoundMethod",
+    "SelfRewarding",
     "SimPO",
     "StepPreference",
     "Stream",
     "SubjectPair",
     "Supervised",
+    "TemporalSelfRewarding",
     "Term",
     "TokenGAE",
     "options_of",

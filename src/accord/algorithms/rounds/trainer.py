@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +14,9 @@ from accord.engine.checkpoint import latest
 from accord.engine.fit import Resume
 from accord.engine.origin import differences, options_of
 from accord.engine.weights import put_final
-from accord.errors import ConfigError, RunError
-from accord.policies.capabilities import Freezes
+from accord.errors import ConfigError, FeedbackError, RunError, wanted
+from accord.feedback import Record, rows_of
+from accord.policies.capabilities import Freezes, check
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,44 @@ class Round:
         number: counted from 0. seed: of this round.
         policy: as the last round left it.
         snapshots: the policy frozen before each round so far; the first is the start, the last is now.
+        training: how the round will be trained.
     """
 
     number: int
     seed: int
     policy: Freezes
     snapshots: tuple[Any, ...]
+    training: Training = Training()
 
 
 Build = Callable[[Round], tuple[Algorithm, Sequence[Any]]]
+
+
+class RoundMethod:
+    """A method of rounds: of its policy as it is, and of a part of the data, it makes what the next round learns, and from what.
+
+    Attributes:
+        rows: the records that it begins with.
+    """
+
+    rows: tuple[type, ...] = (Record, str, list)
+
+    def __init__(self, policy: Freezes, rounds: int) -> None:
+        wanted(rounds >= 1, f"{type(self).__name__} wants rounds >= 1", rounds)
+        check(policy, signature(type(self)).parameters["policy"].annotation, type(self).__name__)
+        self.policy, self.rounds = policy, rounds
+
+    def build(self, now: Round, rows: Sequence[Any]) -> tuple[Algorithm, Sequence[Any]]:
+        """What learns in this round, and from which rows."""
+        raise NotImplementedError
+
+    def fit(self, rows: Any, training: Training | None = None, **options: Any) -> list[Run]:
+        """Run all rounds, each on a part of the rows that is its own; options as for `rounds`."""
+        given = rows_of(rows)
+        if len(given) < self.rounds:
+            raise FeedbackError(f"{self.rounds} rounds want as many records at least, but there are {len(given)}")
+        return rounds(self.rounds, self.policy, lambda now: self.build(now, given[now.number :: self.rounds]),
+                      training or Training(), **options)  # fmt: skip
 
 
 def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out: str | Path | None = None,
@@ -63,7 +94,7 @@ def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out
             put_final(path, {"policy": cast(nn.Module, policy)})
             runs.append(run)
             continue
-        algorithm, data = build(Round(number, seed, policy, tuple(snapshots)))
+        algorithm, data = build(Round(number, seed, policy, tuple(snapshots), options))
         runs.append(fit(algorithm, data, options, out=folder, resume=folder is not None and resume, evaluate=evaluate))
     return runs
 
