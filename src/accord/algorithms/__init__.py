@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.modpo import MODPO
     from accord.algorithms.preference.orpo import ORPO
     from accord.algorithms.preference.rpo import RPO
+    from accord.algorithms.preference.scir import SCIR
     from accord.algorithms.preference.simpo import SimPO
     from accord.algorithms.preference.t_reg import TREG
     from accord.algorithms.preference.trainer import Preference
     from accord.algorithms.reference import Reference
+    from accord.algorithms.rollout.amft import AMFT, Balance
     from accord.algorithms.rollout.copo import COPO
     from accord.algorithms.rollout.credit import Credit, Term
     from accord.algorithms.rollout.d3po import D3PO, StepPreference
     from accord.algorithms.rollout.ddpo import DDPO, PerPrompt
+    from accord.algorithms.rollout.dr_irl import DRIRL, DifficultyScaled
     from accord.algorithms.rollout.fine_grained_rlhf import DenseGAE, FineGrainedRLHF
     from accord.algorithms.rollout.grpo import GRPO, GroupRelative
     from accord.algorithms.rollout.ppo import PPO, TokenGAE
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from accord.algorithms.rollout.rloo import RLOO, LeaveOneOut
     from accord.algorithms.rollout.trainer import Rollout
     from accord.algorithms.rounds.cream import CREAM
+    from accord.algorithms.rounds.dpa import DPA, directed
+    from accord.algorithms.rounds.irl import irl_pairs, ml_irl
     from accord.algorithms.rounds.self_rewarding import SelfRewarding
     from accord.algorithms.rounds.temporal_self_rewarding import TemporalSelfRewarding
     from accord.algorithms.rounds.trainer import Round, RoundMethod, rounds
@@ -46,11 +51,14 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "AMFT",
     "COPO",
     "CREAM",
     "D3PO",
     "DDPO",
+    "DPA",
     "DPO",
+    "DRIRL",
     "GRPO",
     "IPO",
     "KTO",
@@ -62,12 +70,15 @@ __all__ = [
     "RLCM",
     "RLOO",
     "RPO",
+    "SCIR",
     "TREG",
     "AlignProp",
+    "Balance",
     "BestOfGroup",
     "Credit",
     "DRaFT",
     "DenseGAE",
+    "DifficultyScaled",
     "DiffusionDPO",
     "FineGrainedRLHF",
     "GroupRelative",
@@ -95,6 +106,9 @@ __all__ = [
     "TemporalSelfRewarding",
     "Term",
     "TokenGAE",
+    "directed",
+    "irl_pairs",
+    "ml_irl",
     "options_of",
     "rounds",
     "subject_pairs",

@@ -94,17 +94,18 @@ class Joint(Learner):
         parts = {}
         for i, (name, stream) in enumerate(self.streams.items()):
             own = step if i == 0 else replace(step, seed=derive(step.seed, i, purpose="stream"), metrics={})
-            parts[name] = stream.algorithm.experience(self._rows(stream, batch, own), own)
+            n = len(next(iter(parts.values()))) if parts else len(batch)  # the first may make several rows of one
+            parts[name] = stream.algorithm.experience(self._rows(stream, batch, own, n), own)
             if own is not step:
                 step.metrics |= {f"{name}/{k}": v for k, v in own.metrics.items()}
         if len({len(p) for p in parts.values()}) > 1:
             raise ConfigError(f"streams give different numbers of rows: { {n: len(p) for n, p in parts.items()} }")
         return Pieces(parts)
 
-    def _rows(self, stream: Stream, batch: Rows, step: Step) -> Rows:
+    def _rows(self, stream: Stream, batch: Rows, step: Step, n: int) -> Rows:
         if stream.data is None:
             return batch
-        own, n = stream.data, len(batch)
+        own = stream.data
         drawn = of_rows(
             lambda k, g: torch.randint(len(own), (k,), generator=g), step.seeds(n, purpose="rows"), n, "rows"
         )

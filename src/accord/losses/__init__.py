@@ -1,5 +1,6 @@
 """Pure functions: tensors in, one loss for each sample out. Nothing here knows a model or a modality."""
 
+from accord.losses.consistency import inconsistency
 from accord.losses.differences import better_and_worse, reward_difference, step_preference
 from accord.losses.logprobs import LogProbs
 from accord.losses.masked import masked_mean, masked_sum, masked_whiten
@@ -22,6 +23,7 @@ __all__ = [
     "clipped_value_loss",
     "dpo",
     "gae",
+    "inconsistency",
     "ipo",
     "kl_estimate",
     "kto",

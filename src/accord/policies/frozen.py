@@ -42,6 +42,14 @@ class FrozenPolicy:
             for n, p in live.items():
                 p.data = own[n]
 
+    @torch.no_grad()
+    def put_back(self, policy: nn.Module) -> None:
+        """Make the policy that was frozen what it was then."""
+        then = self._weights or dict(self._policy.named_parameters())
+        for n, p in policy.named_parameters():
+            if n in then:
+                p.copy_(then[n])
+
     def _apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follow the policy to a device or precision; see `Aside`."""
         if self._weights:

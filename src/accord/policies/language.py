@@ -26,6 +26,7 @@ from accord.policies.placement import Device, Dtype, device_of, dtype_of
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
 from accord.policies.trunk import Trunk, spread
+from accord.policies.turns import Environment, converse
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,25 @@ class LanguagePolicy(Trunk):
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling = Sampling(), *, seed: int | Seeds = 0,
-               context: dict[str, list[Any]] | None = None) -> Rollouts:  # fmt: skip
+               context: dict[str, list[Any]] | None = None, env: Environment | None = None, begun: Sequence[str] | None = None,
+               turns: int = 8) -> Rollouts:  # fmt: skip
         """Draw n completions of each prompt; a row's draws depend on (seed, row) alone, not on its neighbours.
 
         Args:
             context: columns aligned with the prompts, repeated for their completions.
+            env: answers a turn that ended, and the policy goes on; `sampling` is that of each turn. turns: of the policy at most.
+            begun: how the completions of each prompt begin. What is begun and what the environment says stands in the
+                completions, outside their masks.
 
         Returns:
             Rollouts of len(prompts) * n episodes, those of one prompt together.
         """
         if not prompts:
             raise ConfigError("sample() wants at least one prompt")
+        if env is not None or begun is not None:
+            return converse(
+                self, prompts, n, sampling, seed=seed, context=context or {}, env=env, begun=begun, turns=turns
+            )
         prompt_ids = [self.prompt_ids(p) for p in prompts]
         drawn = generate(self.core, prompt_ids, n, sampling, seed=seed, eos=self.tokeniser.ends, pad=self.tokeniser.pad,
                          decode=self.tokeniser.decode, context=self.context, way=self.sampling_way)  # fmt: skip

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from accord.rewards.cache import Cached
     from accord.rewards.classifier import BradleyTerry
     from accord.rewards.combine import Ensemble, combine
+    from accord.rewards.consistency import AnswerConsistency
     from accord.rewards.contrast import ContrastivePrompt
+    from accord.rewards.demonstrations import BesideDemonstrations
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
@@ -34,6 +36,8 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "AnswerConsistency",
+    "BesideDemonstrations",
     "BradleyTerry",
     "Cached",
     "ContrastivePrompt",

@@ -1,6 +1,8 @@
 """Rounds: build feedback with the policies there are by now, fit, repeat."""
 
+import contextlib
 import json
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -9,13 +11,15 @@ from typing import Any, cast
 
 from torch import nn
 
-from accord.engine import Algorithm, Run, Training, derive, fit
+from accord.engine import Algorithm, Run, Training, derive, fit, on_main, wait_for_all
 from accord.engine.checkpoint import latest
 from accord.engine.fit import Resume
 from accord.engine.origin import differences, options_of
+from accord.engine.run import write_text
 from accord.engine.weights import put_final
 from accord.errors import ConfigError, FeedbackError, RunError, wanted
 from accord.feedback import Record, rows_of
+from accord.feedback.records import AnyRecord
 from accord.policies.capabilities import Freezes, check
 
 
@@ -27,7 +31,7 @@ class Round:
         number: counted from 0. seed: of this round.
         policy: as the last round left it.
         snapshots: the policy frozen before each round so far; the first is the start, the last is now.
-        training: how the round will be trained.
+        training: how the round will be trained. earlier: what each round before learned from.
     """
 
     number: int
@@ -35,6 +39,7 @@ class Round:
     policy: Freezes
     snapshots: tuple[Any, ...]
     training: Training = Training()
+    earlier: tuple[Sequence[Any], ...] = ()
 
 
 Build = Callable[[Round], tuple[Algorithm, Sequence[Any]]]
@@ -84,6 +89,7 @@ def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out
         raise ConfigError(f"rounds: count must be at least 1, but is {count}")
     runs: list[Run] = []
     snapshots: list[Any] = []
+    earlier: list[Sequence[Any]] = []
     for number in range(count):
         snapshots.append(policy.freeze("now"))
         folder = None if out is None else Path(out) / f"round-{number}"
@@ -93,10 +99,34 @@ def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out
             run, path = done
             put_final(path, {"policy": cast(nn.Module, policy)})
             runs.append(run)
+            earlier.append(_read_rows(_rows_of(folder)))
             continue
-        algorithm, data = build(Round(number, seed, policy, tuple(snapshots), options))
+        algorithm, data = build(Round(number, seed, policy, tuple(snapshots), options, tuple(earlier)))
+        earlier.append(data)
+        if folder is not None:
+            _write_rows(_rows_of(folder), data)
         runs.append(fit(algorithm, data, options, out=folder, resume=folder is not None and resume, evaluate=evaluate))
     return runs
+
+
+def _rows_of(folder: Path) -> Path:
+    """Beside a round's folder, which is the run's own."""
+    return folder.with_name(f"{folder.name}-rows.jsonl")
+
+
+def _write_rows(path: Path, rows: Sequence[Any]) -> None:
+    """What a round learns from, for people to read and for later rounds that build on it; where all of it is text."""
+    if all(isinstance(r, Record) for r in rows) and on_main():
+        with contextlib.suppress(ValueError, TypeError):
+            said = [{"kind": type(r).__name__, "record": r.model_dump(exclude_defaults=True)} for r in rows]
+            write_text(path, "".join(f"{json.dumps(row)}\n" for row in said))
+    wait_for_all()
+
+
+def _read_rows(path: Path) -> list[Any]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    kinds = {k.__name__: k for k in typing.get_args(AnyRecord)}
+    return [kinds[r["kind"]].model_validate(r["record"]) for r in rows]
 
 
 def _finished(folder: Path, options: Training, *, anyway: bool) -> tuple[Run, Path] | None:
