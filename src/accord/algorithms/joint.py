@@ -91,7 +91,7 @@ class Joint(Learner):
         return {"algorithm": stream.algorithm.settings(), "weight": stream.weight, "data": own}
 
     def experience(self, batch: Rows, step: Step) -> Pieces:
-        parts = {}
+        parts: dict[str, Any] = {}
         for i, (name, stream) in enumerate(self.streams.items()):
             own = step if i == 0 else replace(step, seed=derive(step.seed, i, purpose="stream"), metrics={})
             n = len(next(iter(parts.values()))) if parts else len(batch)  # the first may make several rows of one

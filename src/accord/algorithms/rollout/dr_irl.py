@@ -65,7 +65,6 @@ class DifficultyScaled:
 
     def _of_kind(self, kind: str, far: Float[Tensor, "m"], gap: Float[Tensor, "m"]) -> Float[Tensor, "m"]:
         spread = float(gap.std(correction=0))
-        old = self.levels.get(kind, [float(far.mean()), float(gap.mean()), spread])
         now = [
             self.memory * o + (1 - self.memory) * float(x)
             for o, x in zip(old, (far.mean(), gap.mean(), spread), strict=True)
