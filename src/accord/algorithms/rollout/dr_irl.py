@@ -65,10 +65,8 @@ class DifficultyScaled:
 
     def _of_kind(self, kind: str, far: Float[Tensor, "m"], gap: Float[Tensor, "m"]) -> Float[Tensor, "m"]:
         spread = float(gap.std(correction=0))
-        now = [
-            self.memory * o + (1 - self.memory) * float(x)
-            for o, x in zip(old, (far.mean(), gap.mean(), spread), strict=True)
-        ]
+        seen = [float(far.mean()), float(gap.mean()), spread]
+        now = [self.memory * o + (1 - self.memory) * x for o, x in zip(self.levels.get(kind, seen), seen, strict=True)]
         self.levels[kind] = now
         unit = max(now[2], 1e-6)
         keep = (gap - gap.mean()).square().argsort()[: len(gap) - int(self.outliers * len(gap))]
