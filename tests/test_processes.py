@@ -21,11 +21,11 @@ from line import Picky, train, weights
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
-def launch(script: Sequence[str], seconds: float) -> str:
-    """What a script says on two processes; one that hangs is killed."""
+def launch(script: Sequence[str], seconds: float, **settings: str) -> str:
+    """What a script says on two processes, under accelerate's settings; one that hangs is killed."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script]
     both = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env={**os.environ, "ACCELERATE_USE_CPU": "true"}, start_new_session=True)  # fmt: skip
+                            env={**os.environ, "ACCELERATE_USE_CPU": "true", **settings}, start_new_session=True)  # fmt: skip
     try:
         said, _ = both.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -68,6 +68,10 @@ class Rows(list[Any]):
         return Rows(self[i] for i in rows)
 
 
+# Hooks that put sharded weights together for the backward pass look for tensors in what a module returns.
+torch.utils._pytree.register_dataclass(Loss)
+
+
 @dataclass
 class Step:
     """Where in a run an algorithm is asked for experience.

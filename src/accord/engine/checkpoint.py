@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from accord.engine.run import load_tensors, new_folder, read_json, save_tensors, write_json
+from accord.engine.sharding import gathered, share_of
 from accord.errors import RunError
 
 
@@ -17,19 +18,22 @@ def trained(module: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in module.named_parameters() if p.requires_grad}
 
 
-def save(folder: Path, step: int, models: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer],
-         extra: dict[str, dict[str, Tensor]], *, keep: int, best: bool = False) -> Path:  # fmt: skip
+def files(models: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer],
+          extra: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    """The tensors of each file of a checkpoint. All processes must ask; the first one gets them."""
+    found = {f"{n}.safetensors": {**trained(m), **dict(m.named_buffers())} for n, m in models.items()}
+    found |= {f"{n}.optimizer.safetensors": _flatten(o) for n, o in optimizers.items()}
+    found |= {f"{n}.extra.safetensors": tensors for n, tensors in extra.items() if tensors}
+    return {name: gathered(tensors) for name, tensors in found.items()}
+
+
+def save(folder: Path, step: int, files: dict[str, dict[str, Tensor]], *, keep: int, best: bool = False) -> Path:
     """Write checkpoints/step-N (or checkpoints/best) whole, then drop all but the last `keep`."""
     path = folder / "checkpoints" / ("best" if best else f"step-{step:06d}")
     with new_folder(path) as part:
-        for name, model in models.items():
-            save_tensors(part / f"{name}.safetensors", {**trained(model), **dict(model.named_buffers())})
-        for name, optimizer in optimizers.items():
-            save_tensors(part / f"{name}.optimizer.safetensors", _flatten(optimizer))
-        for name, tensors in extra.items():
-            if tensors:
-                save_tensors(part / f"{name}.extra.safetensors", tensors)
-        write_json(part / "state.json", {"step": step, "files": sorted(p.name for p in part.glob("*.safetensors"))})
+        for name, tensors in files.items():
+            save_tensors(part / name, tensors)
+        write_json(part / "state.json", {"step": step, "files": sorted(files)})
     if not best:
         for old in _complete(folder)[:-keep]:
             shutil.rmtree(old)
@@ -88,7 +92,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         )
     with torch.no_grad():
         for key, tensor in own.items():
-            tensor.copy_(saved[key])
+            tensor.copy_(share_of(saved[key], tensor))
 
 
 def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -106,4 +110,4 @@ def _unflatten(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> Non
     for p, slots in optimizer.state.items():
         for key, value in slots.items():
             if value.shape == p.shape:
-                slots[key] = torch.empty_like(p, dtype=value.dtype).copy_(value)
+                slots[key] = torch.empty_like(p, dtype=value.dtype).copy_(share_of(value, p))

@@ -15,10 +15,11 @@ from accord.engine.dealing import batch, deal
 from accord.engine.leaving import CtrlC, leave_group_at_exit
 from accord.engine.memory import keep_freed_memory
 from accord.engine.origin import compare, origin, weights_of
-from accord.engine.processes import agree, alone, failing_together, gather, group
+from accord.engine.processes import agree, alone, failing_together, gather, group, wait_for_all
 from accord.engine.progress import Progress
 from accord.engine.run import Recorder, Run
 from accord.engine.seeds import generator, seed_everything, undisturbed
+from accord.engine.sharding import asked_for
 from accord.engine.training import Training
 from accord.engine.update import Update, check_models
 from accord.engine.weights import Average, Best
@@ -60,6 +61,7 @@ def fit(algorithm: Algorithm, data: Sequence[Any] | str | Path, training: Traini
         raise ConfigError("resume needs the run's folder: give out=")
     if chosen.select is not None and evaluate is None:
         raise ConfigError(f"select={chosen.select!r} wants measures to choose by: give evaluate=")
+    asked_for()
     check_models(algorithm.trainables, chosen)
     rows = rows_of(data)
     if not len(rows):
@@ -74,6 +76,7 @@ class _Loop:
     def __init__(self, algorithm: Algorithm, data: Sequence[Any], options: Training, out: str | Path | None,
                  resume: Resume, evaluate: Evaluation | None, info: dict[str, Any]) -> None:  # fmt: skip
         self.algorithm, self.data, self.o, self.evaluate, self.info = algorithm, data, options, evaluate, info
+        self.name = type(algorithm).__name__
         group()
         try:
             self.accelerator = Accelerator(log_with=list(options.trackers) or None, project_dir=out)
@@ -106,27 +109,36 @@ class _Loop:
                 self.origin = origin(self.algorithm, self.data, self.o, self.steps, self.ranks)
             if resume and self.folder is not None and (found := checkpoint.latest(self.folder)):
                 self.origin, self.changes = compare(self.record.run, self.origin, found.name, anyway=resume == "anyway")
-        agree(data=self.origin.get("data"), steps=self.steps, folder=out)
+        agree(data=self.origin.get("data"), weights=self.origin.get("model"), steps=self.steps, folder=out)
 
     def run(self) -> Run:
         self._describe("running")
         try:
             self._train()
+        except Interrupted:
+            self._end("interrupted")
+            raise
         except BaseException as error:
             with contextlib.suppress(RunError):  # what went wrong first is what matters
-                self._describe("interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
+                self._describe("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        self._describe("finished")
+        self._end("finished")
         if self.o.trackers:
             self.accelerator.end_training()
         return self.record.run
+
+    def _end(self, status: str) -> None:
+        """Of all processes together: what the first one writes is there when any goes on."""
+        self._describe(status)
+        wait_for_all()
 
     def _train(self) -> None:
         show = self.o.progress and self.accelerator.is_main_process
         with CtrlC() as stop, Progress(self.steps, self.done, enabled=show) as bar:
             if self.done == 0:
                 self._evaluate()
-            while self.done < self.steps:
+            stopped = False
+            while self.done < self.steps and not stopped:
                 started = time.perf_counter()
                 metrics = self._step(self.done)
                 self.done += 1
@@ -141,13 +153,15 @@ class _Loop:
                 if last or stopped or (self.o.checkpoint_every and self.done % self.o.checkpoint_every == 0):
                     self.update.check_weights(self.done)
                     self._save()
-                if stopped and not last:
-                    where = f"; checkpoint in {self.folder}, go on with --resume" if self.folder else ""
-                    raise Interrupted(f"stopped after step {self.done} of {self.steps}{where}")
-        if self.average:
+        cut = stopped and self.done < self.steps
+        if self.average and not cut:
             self.average.swap()
-        if self.best:
+        if self.best and not cut:
             self.best.put()
+        self.update.close()
+        if cut:
+            where = f"; checkpoint in {self.folder}, go on with --resume" if self.folder else ""
+            raise Interrupted(f"stopped after step {self.done} of {self.steps}{where}")
 
     def _step(self, number: int) -> dict[str, float]:
         o = self.o
@@ -155,7 +169,7 @@ class _Loop:
         seed_everything(o.seed, number, self.rank, purpose="global")
         step = Step(number, o.seed, self.rank, self.ranks, gather)
         mine = batch(len(self.data), o.batch_size, number, o.seed, self.rank, self.ranks)
-        with failing_together(), torch.no_grad():
+        with self.update.whole(), failing_together(), torch.no_grad():
             experience = self.algorithm.experience(Rows(self.data[i] for i in mine), step)
         sizes = gather(len(experience))
         if 0 in sizes:
@@ -184,7 +198,7 @@ class _Loop:
             return
         seed_everything(self.o.seed, self.done, purpose="evaluation")
         with self.average.in_use() if self.average else contextlib.nullcontext():
-            with failing_together():
+            with self.update.whole(), failing_together():
                 mine = self._measure(self.evaluate) if self.accelerator.is_main_process else {}
             measures = gather(mine)[0]
             with failing_together():
@@ -206,13 +220,15 @@ class _Loop:
         return found
 
     def _save(self, *, best: bool = False) -> None:
-        if self.folder is None or not self.accelerator.is_main_process:
+        if self.folder is None:
             return
         extra = {"algorithm": self.algorithm.state(), "ema": self.average.state() if self.average else {}}
         if self.best:
             extra["best"] = self.best.state()
-        with failing_together():
-            checkpoint.save(self.folder, self.done, self.models, self.update.raw(), extra, keep=self.o.keep, best=best)
+        files = checkpoint.files(self.models, self.update.raw(), extra)
+        if self.accelerator.is_main_process:
+            with failing_together():
+                checkpoint.save(self.folder, self.done, files, keep=self.o.keep, best=best)
 
     def _restore(self, resume: bool) -> int:
         """Put the last checkpoint back, if there is one to go on from; the steps that are done."""
@@ -243,7 +259,7 @@ class _Loop:
 
     def _describe(self, status: str) -> None:
         o = self.o
-        about = {**self.info, "algorithm": type(self.algorithm).__name__, "training": vars(o), "rows": len(self.data)}
+        about = {**self.info, "algorithm": self.name, "training": vars(o), "rows": len(self.data)}
         if self.folder is not None:
             ended = {} if status == "running" else {"ended": weights_of(self.models)}
             about |= {"began": self.origin, **ended} | ({"changes": self.changes} if self.changes else {})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from accord.engine.run import Run
 from accord.engine.settings import described, settings_of
+from accord.engine.sharding import here
 from accord.engine.training import Training
 from accord.errors import RunError
 
@@ -107,8 +108,7 @@ def _take(h: Any, value: Any) -> None:
     h.update(f"<{type(value).__name__}>".encode())
     if isinstance(value, Tensor):
         h.update(f"{tuple(value.shape)}{value.dtype}".encode())
-        local = getattr(value.detach(), "to_local", value.detach)()
-        flat = local.reshape(-1)
+        flat = here(value).reshape(-1)
         h.update(flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].cpu().contiguous().view(torch.uint8).numpy().tobytes())
     elif isinstance(value, BaseModel):
         _take(h, dict(value))

@@ -1,6 +1,7 @@
 """The processes of a run: what all of them have, and none that waits for one that has failed."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -22,6 +23,8 @@ def group() -> PartialState:
     """What accelerate knows of the processes; the first to ask forms the group, on CPUs too."""
     if PartialState._shared_state:
         return PartialState()
+    # Of models that FSDP is to shard, transformers would load the first process's alone. Here each has what samples.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 

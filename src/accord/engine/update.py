@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from accord.engine import checkpoint
+from accord.engine import checkpoint, sharding
 from accord.engine.algorithm import Loss, Mean, add
 from accord.engine.dealing import Piece
 from accord.engine.processes import gather
@@ -31,21 +31,32 @@ class Update:
     def __init__(self, algorithm: Any, options: Training, accelerator: Accelerator, updates: int, folder: Path | None) -> None:  # fmt: skip
         self.o, self.accelerator, self.updates, self.folder = options, accelerator, updates, folder
         self.models: dict[str, nn.Module] = algorithm.trainables
-        made = {name: self._optimizer(name, model) for name, model in self.models.items()}
-        wrapped = accelerator.prepare(algorithm, *made.values())
-        self.wrapped, self.prepared = wrapped[0], wrapped[1:]
+        plugin = sharding.asked_for() if accelerator.num_processes > 1 else None
+        self.shards = plugin and sharding.Shards(algorithm, plugin, accelerator.device)
+        made = [self._optimizer(name, model) for name, model in self.models.items()]
+        both = (algorithm, *made) if self.shards else accelerator.prepare(algorithm, *made)
+        self.wrapped, self.prepared = both[0], both[1:]
+
+    def whole(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the algorithm has its whole weights, wherever they are kept. All processes must come here."""
+        return self.shards.whole() if self.shards else contextlib.nullcontext()
+
+    def close(self) -> None:
+        """Leave the algorithm as it was given, but trained. All processes must come here."""
+        if self.shards:
+            self.shards.join()
 
     def __call__(self, experience: Any, pieces: Sequence[Piece], update: int) -> dict[str, Mean]:
         """Step number `update` of the run, on these pieces of an experience."""
         metrics, weight = self._backward(experience, pieces, update)
-        # DDP averages over ranks; a mean over the global batch wants their sum over its whole weight.
+        # DDP and FSDP average over ranks; a mean over the global batch wants their sum over its whole weight.
         self._scale(self.accelerator.num_processes / weight if weight else 0.0)
         factor = self.o.lr_factor(update, self.updates)
         for (name, model), optimizer in zip(self.models.items(), self.prepared, strict=True):
             norm = self.accelerator.clip_grad_norm_(
                 list(checkpoint.trained(model).values()), self.o.max_grad_norm or float("inf")
             )
-            if not math.isfinite(size := float(norm)):
+            if not math.isfinite(size := float(sharding.whole(norm))):
                 rows = [i for p in pieces for i in p.rows]
                 raise self._failed(f"gradient of {name}", size, experience.select(rows), update)
             metrics["grad_norm" if len(self.models) == 1 else f"grad_norm/{name}"] = Mean(size, 1.0)
@@ -59,7 +70,8 @@ class Update:
         """Raise NumericsError where a weight that trains is no number any more (a step may be too large for it, however sound
         its gradient)."""
         for name, model in self.models.items():
-            if not all(bool(torch.isfinite(p).all()) for p in checkpoint.trained(model).values()):
+            sound = all(bool(sharding.here(p).isfinite().all()) for p in checkpoint.trained(model).values())
+            if not all(gather(sound)):
                 raise NumericsError(
                     f"weights of {name} became NaN or infinite by step {steps}: lower lr ({self.o.lr:g})"
                 )
@@ -76,7 +88,9 @@ class Update:
         for i, piece in enumerate(pieces):
             rows = experience.select(piece.rows)
             last = i + 1 == len(pieces)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+            # Shares add up their gradients at once: whole ones would take the room that sharing saves.
+            at_once = last or self.shards
+            with contextlib.nullcontext() if at_once else self.accelerator.no_sync(self.wrapped):
                 loss: Loss = self.wrapped(rows)
                 value = float(loss.sum.detach())
                 if not math.isfinite(value) and failed is None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from accord.engine import checkpoint
 from accord.engine.run import load_tensors
+from accord.engine.sharding import share_of
 from accord.errors import ConfigError
 
 
@@ -68,7 +69,7 @@ class Average:
         return dict(self.shadow)
 
     def load(self, state: dict[str, Tensor]) -> None:
-        self.shadow = {k: state[k].to(p.device) for k, p in self.live.items()}
+        self.shadow = {k: share_of(state[k], p) for k, p in self.live.items()}
 
 
 class Best:
@@ -111,4 +112,4 @@ class Best:
 
     def load(self, state: dict[str, Tensor]) -> None:
         self.value = float(state["value"])
-        self.weights = {k: state[k].to(p.device) for k, p in self.live.items() if k in state}
+        self.weights = {k: share_of(state[k], p) for k, p in self.live.items() if k in state}
