@@ -108,15 +108,20 @@ def test_the_first_process_writes_and_the_others_wait(seen: list[dict]) -> None:
     assert [mine["read"] for mine in seen] == ["whole", "whole"]
 
 
-@pytest.mark.parametrize("kind", ["dpo", "ppo", "backprop"])
-def test_two_processes_take_the_step_of_one(kind: str, tmp_path: Path) -> None:
-    """Ragged rows; PPO trains two models, backprop passes through one several times. The only difference left is the order of summation."""
-    script = [str(SCRIPTS / "two_processes.py"), kind]
-    alone = subprocess.run(
-        [sys.executable, *script, str(tmp_path / "one")], capture_output=True, text=True, timeout=240
-    )
+@pytest.fixture(scope="module")
+def once_and_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What one process trained, and two."""
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    script = str(SCRIPTS / "two_processes.py")
+    alone = subprocess.run([sys.executable, script, str(one)], capture_output=True, text=True, timeout=300)
     assert alone.returncode == 0, alone.stderr[-2000:]
-    assert "processes 2" in launch([*script, str(tmp_path / "two")], seconds=280)
-    a, b = load_file(tmp_path / "one"), load_file(tmp_path / "two")
+    assert "processes 2" in launch([script, str(two)], seconds=400)
+    return one, two
+
+
+@pytest.mark.parametrize("kind", ["dpo", "ppo", "backprop"])
+def test_two_processes_take_the_step_of_one(kind: str, once_and_twice: tuple[Path, Path]) -> None:
+    """Ragged rows; PPO trains two models, backprop passes through one several times. The only difference left is the order of summation."""
+    a, b = (load_file(folder / kind) for folder in once_and_twice)
     assert a.keys() == b.keys()
     assert max(float((a[k] - b[k]).abs().max()) for k in a) < 2e-4  # of a step of 2e-3
