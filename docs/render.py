@@ -1,18 +1,18 @@
-"""Write docs/reproductions.md, docs/real-data.md, docs/portraits.md and docs/compatibility.md from the committed results."""
+"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, compatibility."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 from compatibility import compatibility
-
-from accord.catalogue import results_folder, systems
+from hacking import alarms
+from verdicts import reproductions
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     reproductions()
+    alarms()
     real_data()
     portraits()
     compatibility()
@@ -87,54 +87,6 @@ def interval(row: dict[str, float]) -> str:
 
 def share(row: dict[str, float], name: str) -> str:
     return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
-
-
-def source(result: dict[str, Any]) -> str:
-    """Which code a result was measured on, as far as it says."""
-    told = result.get("source_hash")
-    return f"claim `{result['claim_hash']}`, source {f'`{told}`' if told else 'not noted (the result is older than its hash)'}"
-
-
-def reproductions() -> None:
-    """One section a result: verdict, what it rests on, figure."""
-    lines = [
-        "# Reproductions", "",
-        "Made by `make docs` from `reproductions/*.json`. A verdict is computed by `accord.reproduce.verdict`: *holds* if the 95 % "
-        "interval (paired t over seeds) of every primary lies above its margin, *fails* if the main one's lies wholly below, "
-        "else *mixed*. A result carries the hash of its claim, and that of the code and weights which its arms ran through: where these change, "
-        "`accord reproduce` makes the arms again. Analyses are in [reproduction-notes.md](reproduction-notes.md).", "",
-        "| no | system | verdict | effect on gold | 95 % interval | headroom | minutes, cores shared |", "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    sections: list[str] = []
-    for m in systems():
-        path = results_folder() / f"{m.name}.json"
-        if not path.is_file():
-            if m.entry:
-                lines.append(f"| {m.number:02} | {m.name} | not run yet | | | | |")
-            continue
-        r = json.loads(path.read_text())
-        lines.append(
-            f"| {m.number:02} | [{m.name}](#{m.name}) | **{r['verdict']}** | {r['effect']:+.3f} | {r['ci'][0]:+.3f} to {r['ci'][1]:+.3f} "
-            f"| {r['headroom']:.3f} | {r['seconds'] / 60:.0f} |"
-        )
-        sections += [
-            "",
-            f"## {m.name}",
-            "",
-            f"{r['claim']['statement']}",
-            "",
-            *[f"- {x}" for x in r["reasons"]],
-            f"- {source(r)}",
-            "",
-        ]
-        sections += ["| arm | gold by seed | mean | compute |", "|---|---|---|---|"]
-        for arm in r["arms"]:
-            gold = r["gold"][arm]
-            sections.append(
-                f"| {arm} | {' '.join(f'{g:.3f}' for g in gold)} | {sum(gold) / len(gold):.3f} | {r['compute'][arm]:.0f} |"
-            )
-        sections += ["", f"![{m.name}](../reproductions/{m.name}.svg)"]
-    (HERE / "reproductions.md").write_text("\n".join([*lines, *sections, ""]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from accord.cli import main
+from accord.cli.reproduce import numbers
 from accord.errors import ConfigError
 from accord.reproduce import Primary, System
 from accord.reproduce import harness as harness_
@@ -166,3 +168,28 @@ def test_a_part_is_run_by_names_of_arms_and_numbers_of_seeds(toy: System) -> Non
     )
     arms = {(j.module, j.arm) for j in hacked.jobs()}
     assert arms == {("toy_system", "old"), ("toy_system", "new"), ("toy_system", "more"), ("toy_world", "base")}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give one of"),
+        (["raft", "--all"], "not --all and a name"),
+        (["raft", "--plan", "--json", "r.json"], "--json names the file"),
+        (["raft", "--seeds", "405-400"], "--seeds wants numbers like 400-405"),
+        (["raft", "--arms", "raft,rafft"], "no arm 'rafft'"),
+        (["--ruler", "lettres"], "no world called 'lettres'"),
+        (["raft", "--processes", "0"], "at least 1"),
+    ],
+)
+def test_a_call_that_can_not_be_meant_is_refused_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", *words]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_seeds_are_given_as_numbers_and_ranges() -> None:
+    assert list(numbers("400-402,410")) == [400, 401, 402, 410]

@@ -1,16 +1,29 @@
-"""The figure of a result: gold of each arm, and curves where it has some."""
+"""The figure of a result: gold of each arm at the end and on the way, and curves where it has some."""
 
 import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from accord.reproduce.claim import Claim
+from accord.reproduce.course import Row
 from accord.reproduce.result import Result
 
+Courses = Mapping[str, Sequence[Sequence[Row]]]
+"""arm -> the course of each of its runs."""
 
-def figure(result: Result, claim: Claim) -> Figure:
-    """Gold of each arm, a dot a seed, lines between paired seeds."""
-    curves, arms = _curves(result), list(result.measures)
+
+def save(drawn: Figure, path: Path) -> None:
+    """As SVG, the same bytes for the same figure."""
+    with rc_context({"svg.hashsalt": "accord"}):
+        drawn.savefig(path, format="svg", metadata={"Date": None})
+
+
+def figure(result: Result, claim: Claim, courses: Courses) -> Figure:
+    """Gold of each arm, a dot a seed, lines between paired seeds; below, means over seeds of what has a course."""
+    curves, arms = {**_on_the_way(courses), **_curves(result)}, list(result.measures)
     width = max(1.1 * len(arms) + 1.5, 3.0 * len(curves))
     figure = Figure(figsize=(width, 6.0 if curves else 3.0), layout="constrained")
     grid = figure.add_gridspec(2 if curves else 1, max(1, len(curves)))
@@ -59,4 +72,19 @@ def _curves(result: Result) -> dict[str, dict[str, list[tuple[float, float]]]]:
             what, at, x = name.partition("@")
             if at:
                 found.setdefault(what, {}).setdefault(arm, []).append((float(x), statistics.fmean(values)))
+    return found
+
+
+def _on_the_way(courses: Courses) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Gold and proxy by step, where at least one arm trained with either in sight."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name in ("gold", "proxy"):
+        for arm, runs in courses.items():
+            seen: dict[float, list[float]] = {}
+            for row in (row for run in runs for row in run if f"reward/{name}" in row):
+                seen.setdefault(row["step"], []).append(row[f"reward/{name}"])
+            if seen:
+                found.setdefault(f"{name} on the way", {})[arm] = [
+                    (x, statistics.fmean(y)) for x, y in sorted(seen.items())
+                ]
     return found

@@ -13,7 +13,7 @@ from accord.engine.run import write_json, write_text
 from accord.errors import ConfigError
 from accord.reproduce import systems
 from accord.reproduce.claim import Claim
-from accord.reproduce.figure import figure
+from accord.reproduce.figure import figure, save
 from accord.reproduce.result import Result
 from accord.reproduce.ruler import bench, delta_of
 from accord.reproduce.runs import Job, Say, arms_of, jobs_of, run_all
@@ -105,7 +105,8 @@ def reproduce_one(
     result = Result.of(claim, jobs, delta)
     path = to or results_folder() / f"{claim.name}.json"
     write_json(path, asdict(result))
-    figure(result, claim).savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    courses = {arm: [j.found["course"] for j in jobs if j.arm == arm] for arm in result.measures}
+    save(figure(result, claim, courses), path.with_suffix(".svg"))
     rows = [{"arm": j.arm, "seed": j.seed, "course": j.found["course"]} for j in jobs if j.found["course"]]
     write_text(path.parent / "courses" / f"{path.stem}.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
     return result
