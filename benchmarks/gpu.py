@@ -7,7 +7,10 @@ behind a copy of its prompt, which is how other trainers compute.
 
 import gc
 import json
+import os
+import re
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -193,6 +196,18 @@ def grpo(packs: bool) -> tuple[Any, Any, dict[str, Any]]:
     return algorithm, prompts, {"batch_size": 4}
 
 
+def parity() -> dict[str, Any]:
+    """How many of the tests pass that hold every algorithm's first step, every reward and search on this GPU against the CPU's."""
+    tests = Path(__file__).parents[1] / "tests" / "test_devices.py"
+    said = subprocess.run([sys.executable, "-m", "pytest", "-q", "-o", "addopts=", str(tests)], capture_output=True, text=True,
+                          env={**os.environ, "ACCORD_DEVICE": "cuda:0"})  # fmt: skip
+    last = said.stdout.strip().splitlines()[-1]
+    count = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", last)}
+    if "passed" not in count:
+        raise RuntimeError(last)
+    return {"passed": count["passed"], "failed": count.get("failed", 0) + count.get("error", 0)}
+
+
 WORKS: dict[str, Callable[[], dict[str, Any]]] = {
     "dpo": lambda: steps(lambda: (DPO(policy()), pairs("ragged"), {"batch_size": 16})),
     "dpo, padded rows": lambda: steps(lambda: (DPO(policy(False)), pairs("ragged"), {"batch_size": 16})),
@@ -203,6 +218,7 @@ WORKS: dict[str, Callable[[], dict[str, Any]]] = {
     "alignprop": lambda: steps(lambda: (AlignProp(unet(), brightness, truncation="last:2", sampling=Denoising(10, 5.0, 0.0)),
                                         ["a cat"] * 8, {"batch_size": 2})),
     "attention": attention,
+    "parity": parity,
 }  # fmt: skip
 
 

@@ -182,6 +182,12 @@ def gpu_lines() -> list[str]:
         if way != "tokens":
             cells = [f"{v[way]:.2f}" if isinstance(v[way], float) else str(v[way]) for v in kinds.values()]
             lines.append(f"| {way} | {' | '.join(cells)} |")
+    if "passed" in (parity := found.get("parity", {})):
+        whole = parity["passed"] + parity["failed"]
+        lines += [
+            "",
+            f"First steps of every algorithm, rewards and searches on it equal the CPU's in {parity['passed']} of {whole} tests.",
+        ]
     return lines
 
 
