@@ -1,6 +1,7 @@
 """Plans keep what they promise, and the harness's own error rate is what it is."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,35 @@ def test_a_world_is_measured_once_a_claim_is_planned_and_then_it_is_run(toy: Sys
     assert lines[0]["course"][0]["step"] == 0
     with pytest.raises(ConfigError, match="made after looking"):
         make_plan(toy, processes=1)
+
+
+def test_a_result_of_other_code_is_this_codes_where_every_arm_measures_the_very_same(
+    toy: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="no result of the claim as it stands"):
+        harness_.confirm(toy, processes=1)
+    (tmp_path / "rulers.json").write_text(json.dumps({"toy": {"delta": 0.08}}))
+    harness_.reproduce_one(toy, processes=1)
+    kept = json.loads((tmp_path / "raft.json").read_text())
+    source = (tmp_path / "toy_system.py").read_text()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def of(text: str) -> list[str]:
+        (tmp_path / "toy_system.py").write_text(text)
+        sys.modules.pop("toy_system", None)
+        return harness_.confirm(toy, processes=1)
+
+    assert of(source) == []
+    assert json.loads((tmp_path / "raft.json").read_text()) == kept, "nothing to confirm"
+    assert of(source.replace("own = spread", "unused = 1\n        own = spread")) == []
+    found = json.loads((tmp_path / "raft.json").read_text())
+    assert found["confirmed"] == [kept["source_hash"]]
+    assert found["source_hash"] == toy.source != kept["source_hash"]
+    assert {**found, "confirmed": [], "source_hash": ""} == {**kept, "source_hash": ""}
+    odd = of(source.replace('arm("new", 0.22', 'arm("new", 0.22000001'))
+    assert len(odd) == 1
+    assert odd[0].startswith("new measures gold")
+    assert json.loads((tmp_path / "raft.json").read_text()) == found, "what differs stays stale"
 
 
 def test_a_plan_of_another_claim_does_not_count(toy: System, tmp_path: Path) -> None:

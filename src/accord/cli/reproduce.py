@@ -14,8 +14,8 @@ from accord.cli.data import quiet_diffusers, say
 from accord.errors import ConfigError, ModelError
 
 
-def reproduce(name: str | None = None, all: bool = False, plan: bool = False, twins: int = 1, arms: str | None = None,
-              seeds: str | None = None, processes: int = 2, json: str | None = None, list: bool = False,
+def reproduce(name: str | None = None, all: bool = False, plan: bool = False, confirm: bool = False, twins: int = 1,
+              arms: str | None = None, seeds: str | None = None, processes: int = 2, json: str | None = None, list: bool = False,
               ruler: str | None = None, null: str | None = None) -> None:  # fmt: skip
     """Measure a published system's claim against its control, by a world's gold.
 
@@ -25,6 +25,8 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, tw
         name: of the system.
         all: every system that has a reproduction.
         plan: run its treatments and controls on tuning seeds (from 1000) and write down how many seeds the claim needs.
+        confirm: run the first seed of every arm again; where all measure the same to the last bit as when the result was made by
+            other code, it is no longer stale.
         twins: with --plan, runs of each arm and seed that differ in randomness alone; 3 shows how much of the scatter is luck.
         arms: run only these, separated by commas, and print their gold.
         seeds: run only these: 400-405, or 1000,1003.
@@ -40,6 +42,8 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, tw
         raise ConfigError(f"give one of {', '.join(asked)}" + (f", not {' and '.join(given)}" if given else ""))
     if processes < 1 or twins < 1:
         raise ConfigError(f"processes and twins must be at least 1, but are {processes} and {twins}")
+    if confirm and (plan or arms or seeds or json or given[0] not in ("a name", "--all")):
+        raise ConfigError("--confirm looks at whole results: use it with a name, or --all, alone")
     if (json and given != ["a name"]) or (json and (plan or arms or seeds)):
         raise ConfigError("--json names the file of one system's whole result: use it with a name alone")
     with contextlib.suppress(ModelError):  # systems on text do without diffusers
@@ -55,7 +59,9 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, tw
         if not (arms or seeds):
             _ = [system.delta for system in found]  # a world without a ruler is told before the first one runs
         for system in found:
-            if plan:
+            if confirm:
+                _confirm(system, processes)
+            elif plan:
                 _plan(system, twins, processes)
             elif arms or seeds:
                 _part(system, arms, seeds, processes)
@@ -83,6 +89,13 @@ def _whole(system: Any, processes: int, json: str | None) -> None:
         print(f"  {name}: {p['mean']:+.4f} [{p['low']:+.4f}, {p['high']:+.4f}], {p['outcome']}, {p['came']}")
     for obstacle in result.obstacles:
         print(f"  open, as {obstacle}")
+
+
+def _confirm(system: Any, processes: int) -> None:
+    from accord.reproduce.harness import confirm
+
+    odd = confirm(system, processes=processes, say=say)
+    print(f"{system.stated.name}: {'confirmed' if not odd else 'stale, as by this code ' + '; '.join(odd[:3])}")
 
 
 def _part(system: Any, arms: str | None, seeds: str | None, processes: int) -> None:

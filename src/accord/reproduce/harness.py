@@ -121,3 +121,31 @@ def stale(name: str) -> str | None:
     if result["claim_hash"] != system.claim.hash:
         return "of another claim"
     return None if result.get("source_hash") == system.source else "of other code"
+
+
+def confirm(system: System, *, processes: int = 2, say: Say = lambda text: None) -> list[str]:
+    """Whether a result that other code made is this code's too: every arm runs again with the claim's first seed, and where all
+    of them measure the very same, to the last bit, the result says so from then on.
+
+    Returns:
+        What differs; nothing where it is confirmed.
+
+    Raises:
+        ConfigError: there is no result, or it is of another claim: run it.
+    """
+    claim = system.claim
+    path = results_folder() / f"{claim.name}.json"
+    result = json.loads(path.read_text()) if path.is_file() else None
+    if result is None or result["claim_hash"] != claim.hash:
+        raise ConfigError(f"{claim.name} has no result of the claim as it stands: run accord reproduce {claim.name}")
+    if result["source_hash"] == system.source:
+        return []
+    jobs = system.jobs([claim.first_seed], list(result["measures"]))
+    run_all(jobs, processes=processes, say=lambda text: say(f"{claim.name} {text}"))
+    then = {arm: {m: values[0] for m, values in row.items()} for arm, row in result["measures"].items()}
+    odd = [f"{j.arm} measures {m} {j.found['measures'].get(m)}, not {value}"
+           for j in jobs for m, value in then[j.arm].items() if j.found["measures"].get(m) != value]  # fmt: skip
+    if not odd:
+        earlier = [*result.get("confirmed", []), result["source_hash"]]
+        write_json(path, {**result, "source_hash": system.source, "confirmed": earlier})
+    return odd

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from accord.catalogue import find
@@ -19,6 +19,7 @@ class Result:
     Attributes:
         measures: arm -> measure -> a value for each seed; arms that no primary compares have the first few seeds only.
         delta: the world's. effect, interval: of the main primary.
+        confirmed: source hashes of earlier code, the first being that of the runs; see `accord.reproduce.harness.confirm`.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Result:
     obstacles: list[str]
     seconds: float
     versions: dict[str, str]
+    confirmed: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, claim: Claim, jobs: Sequence[Job], delta: float | None) -> "Result":
