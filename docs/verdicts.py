@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from accord.catalogue import Method, results_folder, systems
-from accord.reproduce.errors import errors
+from accord.reproduce.committed import committed
 from accord.reproduce.figure import save
 from accord.reproduce.harness import stale
-from accord.reproduce.ruler import rulers
 
 HERE = Path(__file__).parent
 COLOURS = {"holds": "#2a7f62", "in part": "#8fbf7f", "fails": "#c0492f", "open": "#9aa5ad"}
@@ -148,9 +147,9 @@ def table(found: list[tuple[Method, dict[str, Any]]], old: dict[str, str]) -> li
 
 def worlds() -> list[str]:
     """The rulers, and how often the harness errs with them."""
-    wrong = errors()
+    wrong = committed("errors")
     lines = ["## The worlds that they are measured in", ""]
-    if not (known := rulers()):
+    if not (known := committed("rulers")):
         return [*lines, "Their rulers have yet to be measured (`accord reproduce --ruler letters`).", ""]
     lines += [
         "Delta is fixed once for a world. Twins, two runs of one method that differ in randomness alone, drawn into comparisons of six seeds, should come out better "

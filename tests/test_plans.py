@@ -1,5 +1,6 @@
 """Plans keep what they promise, and the harness's own error rate is what it is."""
 
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from accord.cli import main
 from accord.cli.reproduce import numbers
 from accord.errors import ConfigError
 from accord.reproduce import Primary, System
+from accord.reproduce import committed as committed_
 from accord.reproduce import harness as harness_
 from accord.reproduce import plan as plan_
 from accord.reproduce import ruler as ruler_
@@ -109,7 +111,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
         (tmp_path / f"{name}.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
-    for module in (harness_, plan_, ruler_):
+    for module in (harness_, plan_, committed_):
         monkeypatch.setattr(module, "results_folder", lambda: tmp_path)
     for module in (harness_, ruler_):
         monkeypatch.setattr(module, "bench", lambda world: f"{world}_world")
@@ -138,6 +140,11 @@ def test_a_world_is_measured_once_a_claim_is_planned_and_then_it_is_run(toy: Sys
     assert any("new ends at" in w for w in plan["warnings"]), "gold falls from its peak"
     assert any("twins of old" in w for w in plan["warnings"]) == (plan["arms"]["old"]["twins"] > delta_of("toy") / 3)
     assert set(plan["minutes"]) == {"compared", "others"}
+    dear = replace(
+        toy, stated=replace(stated, primaries=(Primary("new", "old"), Primary("more", "new")), collapses="more")
+    )
+    assert any("more was to fall below the base" in w for w in make_plan(dear, processes=1)["warnings"])
+    make_plan(toy, twins=3, processes=1)
 
     result = harness_.reproduce_one(toy, processes=1)
     assert len(result.measures["new"]["gold"]) == plan["seeds"]
@@ -198,6 +205,40 @@ def test_a_part_is_run_by_names_of_arms_and_numbers_of_seeds(toy: System) -> Non
     )
     arms = {(j.module, j.arm) for j in hacked.jobs()}
     assert arms == {("toy_system", "old"), ("toy_system", "new"), ("toy_system", "more"), ("toy_world", "base")}
+
+
+def test_the_page_says_of_a_result_what_it_is_and_is_the_same_each_time(
+    toy: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure_ruler("toy", processes=1)
+    result = harness_.reproduce_one(toy, processes=1)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "docs")
+    page = importlib.import_module("verdicts")
+    monkeypatch.setattr(page, "HERE", tmp_path)
+    monkeypatch.setattr(page, "results_folder", lambda: tmp_path)
+    (tmp_path / "reproduction-notes.md").write_text(
+        "# Notes\n\n## 19 RAFT: fails\n\nBecause.\n\n## 21 Another\n\nNo.\n"
+    )
+
+    def said(stale: str | None) -> tuple[str, bytes]:
+        monkeypatch.setattr(page, "stale", lambda name: stale)
+        page.reproductions()
+        return (tmp_path / "reproductions.md").read_text(), (tmp_path / "forest.svg").read_bytes()
+
+    fresh = said(None)
+    assert fresh == said(None)
+    text = fresh[0].partition("## raft")[2].partition("## ")[0]
+    assert f"**{result.verdict.capitalize()}.**" in text
+    assert "new is better" in text
+    assert "Because." in text
+    assert "No." not in text
+    assert f"1 {result.verdict}" in fresh[0]
+    main = next(iter(result.primaries.values()))
+    assert f"{main['mean']:+.3f} [{main['low']:+.3f}, {main['high']:+.3f}]" in text
+    old = said("of other code")
+    assert "(stale)" in old[0]
+    assert "Stale" not in fresh[0]
+    assert old[1] != fresh[1], "drawn hollow"
 
 
 @pytest.mark.parametrize(

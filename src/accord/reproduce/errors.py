@@ -1,6 +1,5 @@
 """How often the harness itself errs: twins of one method, drawn into comparisons, should seldom come out better or worse."""
 
-import json
 import math
 from typing import Any
 
@@ -8,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from accord.catalogue import results_folder
-from accord.engine.run import write_json
 from accord.reproduce.claim import FEWEST
+from accord.reproduce.committed import commit
 from accord.reproduce.ruler import bench
 from accord.reproduce.runs import Say, jobs_of, run_all
 
@@ -48,12 +46,5 @@ def measure_errors(world: str, *, processes: int = 2, say: Say = lambda text: No
     run_all(jobs, processes=processes, say=say)
     gold = np.array([j.found["measures"]["gold"] for j in jobs]).reshape(-1, 2)
     row = {**error_rate(gold[:, 0] - gold[:, 1]), "source": jobs[0].source, "gold": gold.tolist()}
-    write_json(results_folder() / "errors.json", {**errors(), world: row})
+    commit("errors", world, row)
     return row
-
-
-def errors() -> dict[str, Any]:
-    """The committed rates, by world."""
-    path = results_folder() / "errors.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found

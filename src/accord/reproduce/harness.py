@@ -13,6 +13,7 @@ from accord.engine.run import write_json, write_text
 from accord.errors import ConfigError
 from accord.reproduce import systems
 from accord.reproduce.claim import Claim
+from accord.reproduce.committed import committed
 from accord.reproduce.figure import figure, save
 from accord.reproduce.result import Result
 from accord.reproduce.ruler import bench, delta_of
@@ -88,8 +89,7 @@ def claims() -> list[str]:
 
 def planned(claim: Claim) -> Claim:
     """The claim with the number of seeds that its plan asks for, if it has one; see `accord.reproduce.plan`."""
-    path = results_folder() / "plans.json"
-    plan = (json.loads(path.read_text()) if path.is_file() else {}).get(claim.name, {})
+    plan = committed("plans").get(claim.name, {})
     return replace(claim, seeds=max(claim.seeds, plan["seeds"])) if plan.get("claim") == claim.hash else claim
 
 

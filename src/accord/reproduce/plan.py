@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from accord.catalogue import results_folder
-from accord.engine.run import write_json
 from accord.errors import ConfigError
-from accord.reproduce.claim import FEWEST, MOST, Primary
+from accord.reproduce.claim import FEWEST, MOST, Claim, Primary
+from accord.reproduce.committed import commit
 from accord.reproduce.harness import System
 from accord.reproduce.runs import Job, Say, run_all
+from accord.reproduce.verdict import judge
 
 FIRST_SEED, SEEDS = 1000, 6
 PROCESSES = 2
@@ -68,7 +69,7 @@ def _shrinks(n: float) -> float:
 def make_plan(
     system: System, *, twins: int = 1, processes: int = PROCESSES, say: Say = lambda text: None
 ) -> dict[str, Any]:
-    """Run treatments and controls on tuning seeds, and commit to reproductions/plans.json how many seeds the claim takes.
+    """Run what the claim compares on tuning seeds, and put into reproductions/plans.json how many seeds it takes.
 
     Args:
         twins: runs of each arm and seed; with 3 one sees how much of the scatter is luck.
@@ -78,7 +79,7 @@ def make_plan(
     """
     claim, delta = system.stated, system.delta
     _unseen(system)
-    arms = sorted({a for p in claim.primaries for a in (p.treatment, p.control)})
+    arms = sorted(claim.compared)
     numbers = range(FIRST_SEED, FIRST_SEED + SEEDS)
     jobs = system.jobs(numbers, arms, twins=range(twins))
     run_all(jobs, processes=processes, say=lambda text: say(f"{claim.name} plan {text}"))
@@ -87,10 +88,8 @@ def make_plan(
     seeds = max(claim.seeds, *(row["seeds"] for row in primaries.values()))
     signs = {arm: _signs(found) for arm, found in runs.items()}
     plan = {"claim": claim.hash, "source": system.source, "seeds": seeds, "primaries": primaries,
-            "arms": signs, "warnings": _warnings(primaries, signs, delta), "minutes": _minutes(system, runs, seeds)}  # fmt: skip
-    path = results_folder() / "plans.json"
-    plans = json.loads(path.read_text()) if path.is_file() else {}
-    write_json(path, {**plans, claim.name: plan})
+            "arms": signs, "warnings": [*_obstacles(claim, runs, delta), *_warnings(primaries, signs, delta)], "minutes": _minutes(system, runs, seeds)}  # fmt: skip
+    commit("plans", claim.name, plan)
     return plan
 
 
@@ -120,6 +119,14 @@ def _signs(runs: Sequence[Job]) -> dict[str, float | None]:
         "runs": len(runs),
         "seconds": statistics.fmean(j.found["seconds"] for j in runs),
     }
+
+
+def _obstacles(claim: Claim, runs: dict[str, list[Job]], delta: float | None) -> list[str]:
+    """What would leave the claim open, were these its seeds."""
+    first = {arm: [j.found for j in found if j.twin == 0] for arm, found in runs.items()}
+    table = {arm: {m: [r["measures"][m] for r in found] for m in found[0]["measures"]} for arm, found in first.items()}
+    compute = {arm: statistics.fmean(r["compute"] for r in found) for arm, found in first.items()}
+    return judge(replace(claim, seeds=FEWEST), table, compute, delta).obstacles
 
 
 def _warnings(primaries: dict[str, Any], signs: dict[str, Any], delta: float | None) -> list[str]:

@@ -1,13 +1,12 @@
 """The ruler of a world: its untrained base, its oracle, and delta, the smallest difference worth having."""
 
-import json
 import statistics
 from importlib.util import find_spec
 from typing import Any
 
 from accord.catalogue import results_folder
-from accord.engine.run import write_json
 from accord.errors import ConfigError
+from accord.reproduce.committed import commit, committed
 from accord.reproduce.runs import Say, jobs_of, run_all
 
 SEEDS = range(400, 412)
@@ -27,16 +26,9 @@ def bench(world: str) -> str:
     return name
 
 
-def rulers() -> dict[str, Any]:
-    """The committed rulers, by world."""
-    path = results_folder() / "rulers.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
-
-
 def delta_of(world: str) -> float:
     """The committed delta of a world; raises ConfigError where it has none."""
-    if world not in (found := rulers()):
+    if world not in (found := committed("rulers")):
         raise ConfigError(f"{world} has no ruler in {results_folder() / 'rulers.json'}: measure it by accord reproduce --ruler {world}")  # fmt: skip
     return float(found[world]["delta"])
 
@@ -60,5 +52,5 @@ def measure_ruler(world: str, *, processes: int = 2, say: Say = lambda text: Non
         **gold,
         "source": jobs[0].source,
     }
-    write_json(results_folder() / "rulers.json", {**rulers(), world: found})
+    commit("rulers", world, found)
     return found
