@@ -29,7 +29,8 @@ conformance: $(VENV)/dev.done  ## the whole matrix of tests/conformance, and doc
 bench: $(VENV)/bench.done $(VENV)-peer/done  ## side by side with TRL; half an hour on an idle machine
 	ACCORD_PEER=$(VENV)-peer/bin/python $(BIN)/python benchmarks/run.py
 
-reproduce: $(VENV)/demo.done  ## every reproduction; hours
+reproduce: $(VENV)/demo.done  ## the rulers of the worlds, how often the harness errs, and every reproduction; hours
+	for world in letters portraits; do $(BIN)/accord reproduce --ruler $$world && $(BIN)/accord reproduce --null $$world || exit 1; done
 	$(BIN)/accord reproduce --all
 	$(BIN)/python docs/render.py
 

@@ -127,6 +127,8 @@ def test_a_world_is_measured_once_a_claim_is_planned_and_then_it_is_run(toy: Sys
     assert len(said) == 24
     assert delta_of("toy") == toy.delta == measure_ruler("toy", processes=1, say=said.append)["delta"]
     assert len(said) == 24, "kept for all who ask"
+    committed_.commit("rulers", "toy", {**found, "delta": 0.08})
+    assert measure_ruler("toy", processes=1)["delta"] == 0.08, "fixed once"
 
     stated = toy.claim
     plan = make_plan(toy, twins=3, processes=1)

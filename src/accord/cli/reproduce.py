@@ -2,7 +2,8 @@
 
 import contextlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from accord.catalogue import find
 from accord.cli.data import quiet_diffusers, say
-from accord.errors import ConfigError, ModelError
+from accord.errors import AccordError, ConfigError, ModelError, RunError
 
 
 def reproduce(name: str | None = None, all: bool = False, plan: bool = False, confirm: bool = False, twins: int = 1,
@@ -55,18 +56,32 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, co
     elif null:
         _null(null, processes)
     else:
-        found = _systems(name)
+        found, failed = _systems(name), []
         if not (arms or seeds):
             _ = [system.delta for system in found]  # a world without a ruler is told before the first one runs
         for system in found:
+            do: Callable[[], None] = partial(_whole, system, processes, json)
             if confirm:
-                _confirm(system, processes)
+                do = partial(_confirm, system, processes)
             elif plan:
-                _plan(system, twins, processes)
+                do = partial(_plan, system, twins, processes)
             elif arms or seeds:
-                _part(system, arms, seeds, processes)
-            else:
-                _whole(system, processes, json)
+                do = partial(_part, system, arms, seeds, processes)
+            failed += [] if _went(do, system.stated.name, alone=len(found) == 1) else [system.stated.name]
+        if failed:
+            raise RunError(f"{len(failed)} of {len(found)} could not be finished ({', '.join(failed)}): see above")
+
+
+def _went(do: Callable[[], None], name: str, *, alone: bool) -> bool:
+    """Whether it could be done; of several systems, one that fails is told and doesn't stop the others."""
+    try:
+        do()
+    except AccordError as error:
+        if alone:
+            raise
+        say(f"{name}: {error}")
+        return False
+    return True
 
 
 def _systems(name: str | None) -> Sequence[Any]:
@@ -150,11 +165,13 @@ def _list() -> None:
 
 
 def _ruler(world: str, processes: int) -> None:
-    from accord.reproduce.ruler import measure_ruler
+    from accord.reproduce.ruler import SHARE, measure_ruler
 
     found = measure_ruler(world, processes=processes, say=say)
     base, oracle = (statistics.fmean(found[arm]) for arm in ("base", "oracle"))
     print(f"{world}: base {base:.3f}, oracle {oracle:.3f}, delta {found['delta']}")
+    if abs(found["delta"] / (SHARE * found["headroom"]) - 1) > 0.1:
+        print(f"it was fixed when the headroom was another; for a world made anew take its row out of rulers.json first ({found['headroom'] * SHARE:.3f} now)")  # fmt: skip
 
 
 def _null(world: str, processes: int) -> None:

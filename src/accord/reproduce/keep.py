@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import TypeVar
 
 from torch import Tensor
@@ -33,8 +34,11 @@ def kept(
 
     Args:
         name: what it is, with every setting that it depends on.
+        make: a function, whose module leads to all code that it runs through.
         save: writes it into an empty folder. load: reads it from there.
     """
+    if not isinstance(make, FunctionType):
+        raise TypeError(f"kept wants a function, whose module it can hash, not a {type(make).__name__}")
     key = hashlib.sha256(f"{name} {seed} {_source(make.__module__)}".encode()).hexdigest()[:16]
     folder = cache_folder() / "reproduce" / "shared" / f"{seed}-{key}"
     if not folder.is_dir():

@@ -36,6 +36,9 @@ def delta_of(world: str) -> float:
 def measure_ruler(world: str, *, processes: int = 2, say: Say = lambda text: None) -> dict[str, Any]:
     """Measure base and oracle on the ruler's seeds and commit delta, a fifth of the headroom; returns the ruler.
 
+    Delta is fixed once: where the world has one it stays, whatever is measured now, since claims were planned by it. A world
+    that was made anew begins without its row in rulers.json.
+
     Raises:
         ConfigError: there is no headroom to speak of.
     """
@@ -46,7 +49,7 @@ def measure_ruler(world: str, *, processes: int = 2, say: Say = lambda text: Non
     if headroom < 0.05:
         raise ConfigError(f"{world}: the oracle is only {headroom:+.3f} above the base: nothing can be measured there")
     found = {
-        "delta": round(SHARE * headroom, 3),
+        "delta": committed("rulers").get(world, {}).get("delta", round(SHARE * headroom, 3)),
         "headroom": headroom,
         "seeds": list(SEEDS),
         **gold,

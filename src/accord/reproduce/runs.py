@@ -107,7 +107,7 @@ def measure(arm: Arm, seed: int, number: int = 0) -> dict[str, Any]:
     torch.set_num_threads(1)  # more threads add in another order, and training makes another run of it
     try:
         with twin(number), metered() as meter, course() as rows, seeded(luck(seed), purpose="arm"):
-            measures = arm(seed)
+            measures = {name: float(value) for name, value in arm(seed).items()}
     finally:
         torch.set_num_threads(threads)
     seconds = time.perf_counter() - started
