@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from accord.errors import RunError
+from accord.reproduce.keep import alone_or_not
 from accord.reproduce.runs import Job, jobs_of, run_all
 
 TOY = """
@@ -105,18 +106,26 @@ def test_a_killed_command_and_one_beside_it_lose_only_what_was_going_on(
 
 
 def test_workers_end_with_the_command_that_started_them(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOY_SLEEP", "0.5")
+    monkeypatch.setenv("TOY_SLEEP", "600")
     command = subprocess.Popen([sys.executable, "-c", HELPER.format(2)])
     until(lambda: begun(toy).total() >= 2)
+
+    def held() -> list[Job]:
+        found = []
+        for job in jobs():
+            with alone_or_not(job.path) as mine:
+                found += [] if mine else [job]
+        return found
+
+    assert len(held()) == 2
     command.kill()
     command.wait()
-    time.sleep(1.5)
-    stopped = begun(toy).total()
-    assert stopped < ALL.total()
+    until(lambda: not held())
+    assert not any(job.done for job in jobs())
     monkeypatch.setenv("TOY_SLEEP", "0")
     run_all(jobs(), processes=1)
     assert all(job.done for job in jobs())
-    assert begun(toy).total() <= ALL.total() + 2, "each of two workers was at one"
+    assert begun(toy).total() == ALL.total() + 2, "what the two were at"
 
 
 def test_a_run_that_dies_is_told_and_the_others_are_kept(toy: Path) -> None:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ def run_all(jobs: Sequence[Job], *, processes: int = 2, say: Say = lambda text: 
     if processes == 1:
         work(missing, 0, 1, news.tell)
         return
-    workers = [get_context("spawn").Process(target=_worker, args=(missing, i, processes, os.getpid()), daemon=True) for i in range(news.processes)]  # fmt: skip
+    workers = [get_context("spawn").Process(target=_worker, args=(missing, i, processes), daemon=True) for i in range(news.processes)]  # fmt: skip
     for worker in workers:
         worker.start()
     try:
@@ -163,13 +164,22 @@ def work(jobs: Sequence[Job], number: int = 0, of: int = 1, tell: Callable[[], N
             time.sleep(1)
 
 
-def _worker(jobs: Sequence[Job], number: int, of: int, parent: int) -> None:
+def _worker(jobs: Sequence[Job], number: int, of: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
     try:
-        work(jobs, number, of, lambda: None if os.getppid() == parent else sys.exit())
+        work(jobs, number, of)
     except AccordError as error:
         print(f"accord: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def _end_with_parent() -> None:
+    """At once, in the midst of a run, however the parent ended: what is finished is on disk."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class _News:
