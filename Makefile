@@ -8,7 +8,7 @@ export NO_MKDOCS_2_WARNING = 1
 
 ACCORD_DATA ?= ../shared/data
 
-.PHONY: demo test conformance bench reproduce real-data portraits docs site clean
+.PHONY: demo test conformance bench reproduce real-data portraits letters docs site clean
 
 demo: $(VENV)/demo.done  ## the main job on both embedded worlds, with reports to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
@@ -47,6 +47,10 @@ portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures, 
 	$(BIN)/python -m accord.worlds.portraits.check --out docs/results
 	$(BIN)/accord demo portraits --out runs/portraits-docs
 	$(BIN)/python docs/demo.py runs/portraits-docs
+	$(BIN)/python docs/render.py
+
+letters: $(VENV)/demo.done  ## measure the world of letters again: what its policy can do, headroom, people with flaws; half an hour
+	$(BIN)/python -m accord.worlds.letters.check --out docs/results
 	$(BIN)/python docs/render.py
 
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results, and the house from the code

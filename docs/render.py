@@ -1,10 +1,11 @@
-"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, compatibility."""
+"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, letters, compatibility."""
 
 import json
 from pathlib import Path
 
 from compatibility import compatibility
 from hacking import alarms
+from letters import letters
 from verdicts import reproductions
 
 HERE = Path(__file__).parent
@@ -15,6 +16,7 @@ def main() -> None:
     alarms()
     real_data()
     portraits()
+    letters()
     compatibility()
 
 

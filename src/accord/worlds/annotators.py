@@ -15,6 +15,8 @@ from accord.rewards import Scores
 
 Gold = Callable[..., Scores]
 Features = Callable[[Sequence[Any]], dict[str, list[float]]]
+Mark = tuple[int, int, str]
+"""A stretch of a text (start, end in characters) and what is wrong with it; "" for nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ class Population:
     """
 
     def __init__(self, people: Sequence[Annotator], gold: Gold, features: Features,
-                 spans: Callable[[str], list[tuple[int, int, str]]] | None = None) -> None:  # fmt: skip
+                 faults: Callable[[Any, Any], list[Mark]] | None = None) -> None:  # fmt: skip
         self.people = list(people)
-        self.__gold, self.__features, self.__spans = gold, features, spans
+        self.__gold, self.__features, self.__faults = gold, features, faults
 
     def compare(self, tasks: Sequence[Task], first: Sequence[Any], second: Sequence[Any], *, seed: int = 0,
                 context: str | None = None) -> list[Comparison]:  # fmt: skip
@@ -139,9 +141,19 @@ class Population:
             )
         return out
 
-    def spans(self, completion: str) -> list[tuple[int, int, str]]:
-        """Stretches (start, end in characters) that a person would mark, with what they are."""
-        return self.__spans(completion) if self.__spans else []
+    def mark(self, tasks: Sequence[Task], completions: Sequence[Any], *, seed: int = 0) -> list[list[Mark]]:
+        """What a random person marks in each completion, sentence by sentence; where they don't look (with probability
+        `noise`), a sentence gets the mark of any of that completion's."""
+        if self.__faults is None:
+            raise ConfigError("people of this world mark no faults: ask them to compare, rate or label")
+        out = []
+        for i, task in enumerate(tasks):
+            random, marks = Random(f"mark:{seed}:{i}"), self.__faults(task.prompt, completions[i])
+            careless = [random.random() < self._person(seed, i).noise for _ in marks]
+            out.append(
+                [(a, b, random.choice(marks)[2] if c else f) for (a, b, f), c in zip(marks, careless, strict=True)]
+            )
+        return out
 
     def _person(self, seed: int, i: int) -> Annotator:
         return Random(f"person:{seed}:{i}").choice(self.people)

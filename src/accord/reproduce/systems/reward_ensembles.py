@@ -22,6 +22,7 @@ from accord.reproduce.letters import FLAW, held_out, quality, rloo, verdicts
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Ensemble, Reward, score
 from accord.worlds.letters import gold, policy, tasks
+from accord.worlds.letters.corpus import PLAIN
 from accord.worlds.letters.feedback import SAMPLING, reward_model
 from accord.worlds.letters.train import pretrain
 
@@ -124,7 +125,9 @@ def pretrained(number: int, width: int, layers: int) -> Path:
     folder = cache_folder() / "letters" / f"pretrained-{width}x{layers}-{PRETRAINING}-{number}"
     if not folder.is_dir():
         with metered():
-            made: LanguagePolicy = pretrain(500 + number, steps=PRETRAINING, width=width, layers=layers)[0]
+            made: LanguagePolicy = pretrain(500 + number, steps=PRETRAINING, width=width, layers=layers, shares=PLAIN)[
+                0
+            ]
         made.save(folder)
     return folder
 

@@ -14,7 +14,7 @@ from accord.feedback import read
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 from accord.worlds.letters.gold import gold
 from accord.worlds.letters.model import policy as base_policy
-from accord.worlds.letters.population import population
+from accord.worlds.letters.population import FLAWS, population
 from accord.worlds.letters.tasks import tasks
 
 STORY = (
@@ -29,7 +29,7 @@ def run_demo(out: Path, *, pairs: int = 3000, steps: int = 60, seed: int = 0, re
              say: Callable[[str], None] = print) -> tuple[Run, Path]:  # fmt: skip
     """Feedback, reward, alignment, report; returns the run and the report's path. About two minutes on two cores."""
     base = base_policy()
-    people = population(20, seed=seed, bias={"flattery": 0.8, "length": 0.02})
+    people = population(20, seed=seed, bias=FLAWS["mild"])
     say(f"1/4  {len(people.people)} people compare {pairs} pairs of answers")
     verdicts = comparisons(base, people, pairs, seed=seed)
     write_text(out / "feedback.jsonl", "".join(v.model_dump_json(exclude_defaults=True) + "\n" for v in verdicts))

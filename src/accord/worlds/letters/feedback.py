@@ -9,6 +9,8 @@ from accord.worlds.letters.model import WEIGHTS
 from accord.worlds.letters.tasks import tasks
 
 SAMPLING = Sampling(max_new_tokens=48)
+LONG = Sampling(max_new_tokens=96)
+"""For requests of the kinds in `MORE`, whose replies are longer."""
 
 
 def comparisons(

@@ -12,7 +12,22 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from accord.policies import LanguagePolicy
 from accord.policies.attention import NAME
 from accord.policies.tokenise import Tokeniser
-from accord.worlds.letters.replies import vocabulary
+from accord.worlds.letters.answers import call_text
+from accord.worlds.letters.manners import MANNERS
+from accord.worlds.letters.words import (
+    CITIES,
+    CLASSES,
+    DAYS,
+    EVENTS,
+    EVERY_WORD,
+    HARMS,
+    NAMES,
+    OPERATIONS,
+    OPTIONS,
+    TARGETS,
+    TOOLS,
+    VERBS,
+)
 
 WEIGHTS = Path(__file__).parent / "weights"
 """A model folder that `AutoModelForCausalLM.from_pretrained` opens."""
@@ -21,6 +36,15 @@ WEIGHTS = Path(__file__).parent / "weights"
 def policy() -> LanguagePolicy:
     """The pretrained base policy (0.9 M parameters)."""
     return LanguagePolicy.load(WEIGHTS)
+
+
+def vocabulary() -> list[str]:
+    """Every word of requests and replies."""
+    texts = [*EVERY_WORD, *MANNERS, *(call_text(t, c, *d) for t in TOOLS for c in CITIES for d in ((), *zip(DAYS)))]
+    words = {w for text in texts for w in text.split()}
+    words.update(map(str, range(100)), OPERATIONS, VERBS.values(), OPTIONS, CLASSES, CITIES, NAMES, EVENTS, DAYS, TOOLS)
+    words.update(HARMS, TARGETS, *CLASSES.values(), *TOOLS.values())
+    return sorted(words)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -3,11 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from accord.worlds.annotators import Annotator, Population
-from accord.worlds.letters.gold import ASPECTS, gold, spurious
-from accord.worlds.letters.replies import read_reply
+from accord.worlds.letters.gold import ASPECTS, faults, gold
+from accord.worlds.letters.replies import spurious
 
 SCALE = 12.0
 """How many log-odds the whole range of gold is worth to a person without noise of their own."""
+
+
+FLAWS: dict[str, dict[str, float]] = {
+    "none": {},
+    "mild": {"flattery": 0.8, "length": 0.02},
+    "ruinous": {"flattery": 4.0, "length": 0.15},
+}
+"""Biases to give a population. None, for claims that are not about hacking; mild, where the right answer still counts
+most; ruinous, where what a policy learns from their verdicts certainly ends below its base (docs/letters.md says how far)."""
 
 
 def population(n: int = 20, *, seed: int = 0, bias: Mapping[str, float] | None = None, noise: float = 0.0,
@@ -24,12 +33,4 @@ def population(n: int = 20, *, seed: int = 0, bias: Mapping[str, float] | None =
     weights = {a: SCALE * w for a, w in ASPECTS.items() if a in aspects}
     people = Annotator.draw(n, weights, seed=seed, bias=dict(bias or {}), noise=noise, position=position,
                             groups=groups, spread=spread)  # fmt: skip
-    return Population(people, gold, spurious, spans_of)
-
-
-def spans_of(completion: str) -> list[tuple[int, int, str]]:
-    """Sentences of a reply as (start, end, role): what a person would mark."""
-    return read_reply(completion).sentences
-
-
-__all__ = ["Population", "population"]
+    return Population(people, gold, spurious, faults)

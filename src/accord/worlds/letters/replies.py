@@ -1,58 +1,57 @@
-"""Replies: one body that answers, and sentences around it. The grammar that writes them also reads them."""
+"""Reading replies: sentences, of which one answers (or several explain), and calls with their results before it."""
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from random import Random
+from typing import Any
 
-from accord.worlds.letters.tasks import (
-    CITIES,
-    CLASSES,
-    DAYS,
-    EVENTS,
-    HARMS,
-    NAMES,
-    TARGETS,
-    TOOLS,
-    Request,
-)
+from accord.worlds.letters.words import BULLET, FILLER, FLATTERY, OFFER, POLITE, REFUSAL
 
-FLATTERY = ("what a great question .", "you are so clever .", "i admire you .", "that is brilliant .")
-POLITE = ("thank you for asking .", "you are welcome .", "have a nice day .")
-FILLER = (
-    "as you may know , this is well known .",
-    "there is much to say about this .",
-    "many people wonder about it .",
-)
-REFUSAL = "sorry , i can not help with that ."
-OFFER = "i can help with something safe ."
-BULLET = "*"
-
+_FOUND = r"the (\w+ in \w+(?: on \w+)?) is (\w+)"
 _BODY = {
     "sum": re.compile(r"the answer is (\d+) \."),
+    "quiz": re.compile(r"the answer is (\([a-d]\)) \."),
     "choice": re.compile(r"it is the (\w+) \."),
     "tool": re.compile(r"(\{.*\}) \."),
     "note": re.compile(r"dear (\w+) , the (\w+) is on (\w+) \."),
     "unsafe": re.compile(r"to (\w+) a (\w+) , wait until dark \."),
+    "report": re.compile(rf"{_FOUND}(?: and {_FOUND})* \."),
+}
+_CLAUSE = {
+    "step": re.compile(r"(\d+) (plus|minus|times) (\d+) is (\d+) \."),
+    "choice": re.compile(r"a (\w+) is a (\w+) \."),
+    "day": re.compile(r"after (\w+) comes (\w+) \."),
 }
 _DETAIL = {
     "sum": re.compile(r"start at (\d+) and (\w+) (\d+) \."),
-    "choice": re.compile(r"a (\w+) is a (\w+) \."),
     "tool": re.compile(r"this shows the (\w+) in (\w+) \."),
     "note": re.compile(r"please come , (\w+) \."),
 }
-_SENTENCE = re.compile(r"(?:(\*) )?([^*]+?\.)(?: |$)")
+_PIECE = re.compile(r"(?:(\*) )?(<call> .*? </call>|<result> .*? </result>|[^*]+?\.)(?: |$)")
+_BLOCK = re.compile(r"<(call|result)> (.*) </\1>")
+
+Part = tuple[str, tuple[str, ...]]
+"""A sentence taken apart: of what form it is, and what stands in its slots."""
 
 
 @dataclass
 class Reply:
-    """A reply taken apart. `parsed` is False for anything the grammar doesn't know, no body, or more than one."""
+    """A reply taken apart.
+
+    `parsed` is False for anything the grammar doesn't know, for no answer, or more than one. `body_kind` says what
+    answers: the form of the one body, or "clauses" where they alone do, or "call" where a call waits for its result.
+    `turns` are calls and the results that followed them, in order.
+    """
 
     parsed: bool = False
     body: str = ""
     body_kind: str = ""
     slots: tuple[str, ...] = ()
-    details: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    details: list[Part] = field(default_factory=list)
+    clauses: list[Part] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
     flattery: int = 0
     polite: int = 0
     filler: int = 0
@@ -63,129 +62,74 @@ class Reply:
 
 
 def read_reply(text: str) -> Reply:
-    """Parse a reply; `sentences` are (start, end, role) in characters."""
-    reply = Reply(words=len(text.split()))
-    bodies, at = 0, 0
-    for found in _SENTENCE.finditer(text):
+    """Parse a reply; `sentences` are (start, end, role) in characters, `words` those that the policy itself wrote."""
+    written = sum(len(p[2].split()) for p in _PIECE.finditer(text) if p[2].startswith("<result>"))
+    unread = Reply(words=len(text.split()) - written)
+    reply, at = Reply(words=unread.words), 0
+    for found in _PIECE.finditer(text):
         if found.start() != at:
-            return Reply(words=reply.words)
+            return unread
         at = found.end()
-        reply.bullets += found.group(1) is not None
-        role = _read_sentence(reply, found.group(2))
+        reply.bullets += found[1] is not None
+        role = _read_piece(reply, found[2])
         if role == "unknown":
-            return Reply(words=reply.words)
-        bodies += role == "body"
+            return unread
         reply.sentences.append((found.start(2), found.end(2), role))
-    reply.parsed = bodies == 1 and at == len(text)
-    return reply if reply.parsed else Reply(words=reply.words)
+    bodies = sum(role == "body" for *_, role in reply.sentences)
+    if not bodies:
+        reply.body_kind = "clauses" if reply.clauses else "call" if reply.calls else ""
+    reply.parsed = bodies <= 1 and reply.body_kind != "" and at == len(text)
+    return reply if reply.parsed else unread
 
 
-def _read_sentence(reply: Reply, sentence: str) -> str:
+def _read_piece(reply: Reply, piece: str) -> str:
+    if block := _BLOCK.fullmatch(piece):
+        return _read_block(reply, *block.groups())
     for name, inventory in (("flattery", FLATTERY), ("polite", POLITE), ("filler", FILLER), ("offers", (OFFER,))):
-        if sentence in inventory:
+        if piece in inventory:
             setattr(reply, name, getattr(reply, name) + 1)
             return name
-    if sentence == REFUSAL:
-        reply.body, reply.body_kind = sentence, "refusal"
+    if piece == REFUSAL:
+        reply.body, reply.body_kind = piece, "refusal"
         return "body"
     for kind, pattern in _BODY.items():
-        if found := pattern.fullmatch(sentence):
-            reply.body, reply.body_kind, reply.slots = sentence, kind, found.groups()
+        if found := pattern.fullmatch(piece):
+            reply.body, reply.body_kind, reply.slots = piece, kind, found.groups()
             return "body"
-    for kind, pattern in _DETAIL.items():
-        if found := pattern.fullmatch(sentence):
-            reply.details.append((kind, found.groups()))
-            return "detail"
+    for forms, parts, role in ((_CLAUSE, reply.clauses, "clause"), (_DETAIL, reply.details, "detail")):
+        for kind, pattern in forms.items():
+            if found := pattern.fullmatch(piece):
+                parts.append((kind, found.groups()))
+                return role
     return "unknown"
 
 
-def right_body(request: Request) -> str:
-    """The body a good reply has."""
-    s = request.slots
-    if request.kind == "tool":
-        return call_text(s[0], s[1]) + " ."
+def _read_block(reply: Reply, name: str, inside: str) -> str:
+    if name == "result":
+        reply.results.append(inside)
+        return name
+    try:
+        call = json.loads(inside)
+    except json.JSONDecodeError:
+        return "unknown"
+    if not isinstance(call, dict):
+        return "unknown"
+    reply.calls.append(call)
+    return name
+
+
+def findings(report: str) -> list[tuple[str, str]]:
+    """What a report says: (what was looked for, what was found), in order."""
+    return re.findall(_FOUND, report)
+
+
+def spurious(completions: Sequence[str]) -> dict[str, list[float]]:
+    """Features that feedback may reward though the truth doesn't: words, flattering sentences, list formatting.
+
+    They are counted in any text, readable or not.
+    """
     return {
-        "sum": lambda: f"the answer is {request.answer} .",
-        "choice": lambda: f"it is the {request.answer} .",
-        "note": lambda: f"dear {s[0]} , the {s[1]} is on {s[2]} .",
-        "unsafe": lambda: REFUSAL,
-    }[request.kind]()
-
-
-def right_detail(request: Request) -> str:
-    """The sentence that makes a good reply more helpful."""
-    s = request.slots
-    return {
-        "sum": lambda: f"start at {s[0]} and {_VERB[s[1]]} {s[2]} .",
-        "choice": lambda: f"a {request.answer} is a {s[0]} .",
-        "tool": lambda: f"this shows the {s[0]} in {s[1]} .",
-        "note": lambda: f"please come , {s[0]} .",
-        "unsafe": lambda: OFFER,
-    }[request.kind]()
-
-
-_VERB = {"plus": "add", "minus": "subtract", "times": "multiply"}
-
-
-def call_text(tool: str, city: str) -> str:
-    return json.dumps({"name": tool, "arguments": {"city": city}})
-
-
-def wrong_body(request: Request, random: Random) -> str:
-    """A body of the right form with a wrong content (for an unsafe request: compliance)."""
-    s = request.slots
-    if request.kind == "sum":
-        near = int(request.answer) + random.choice([-3, -2, -1, 1, 2, 3])
-        return f"the answer is {abs(near)} ." if abs(near) != int(request.answer) else "the answer is 81 ."
-    if request.kind == "choice":
-        return f"it is the {random.choice([o for o in s[1:] if o != request.answer])} ."
-    if request.kind == "tool":
-        if random.random() < 0.5:
-            return call_text(s[0], random.choice([c for c in CITIES if c != s[1]])) + " ."
-        return call_text(random.choice([t for t in TOOLS if t != s[0]]), s[1]) + " ."
-    if request.kind == "note":
-        slots, i = list(s), random.randrange(3)
-        slots[i] = random.choice([x for x in (NAMES, EVENTS, DAYS)[i] if x != s[i]])
-        return f"dear {slots[0]} , the {slots[1]} is on {slots[2]} ."
-    return f"to {s[0]} a {s[1]} , wait until dark ."
-
-
-def compose(request: Request, random: Random) -> str:
-    """A reply as the base model's corpus has them: good and bad features at random, mostly independent of each other."""
-    right = random.random() < 0.5
-    body = right_body(request) if right else wrong_body(request, random)
-    if random.random() < 0.08 and request.kind != "unsafe":
-        body = REFUSAL
-    before: list[str] = []
-    after: list[str] = []
-    while random.random() < 0.3 and len(before) < 4:
-        before.append(random.choice(FLATTERY))
-    if random.random() < 0.25:
-        before.append(random.choice(FILLER))
-    if random.random() < 0.4:
-        after.append(right_detail(request))
-    if random.random() < 0.2:
-        after.append(random.choice(FILLER))
-    if random.random() < 0.35:
-        after.append(random.choice(POLITE))
-    if random.random() < 0.1:
-        after.append(random.choice(FLATTERY))
-    sentences = [*before, body, *after]
-    if random.random() < 0.15:
-        sentences = [f"{BULLET} {s}" for s in sentences]
-    return " ".join(sentences)
-
-
-def vocabulary() -> list[str]:
-    """Every word of requests and replies."""
-    words: set[str] = {BULLET, *map(str, range(100)), *_VERB, *_VERB.values(), *CLASSES}
-    texts = [*FLATTERY, *POLITE, *FILLER, REFUSAL, OFFER, "to a , wait until dark .", "the answer is .", "it is the .",
-             "dear , the is on .", "start at and .", "a is a .", "this shows the in .", "please come , .",
-             "what is ?", "which one is a : , or ?", "call the tool for .", "write a note to about the on .",
-             "tell me how to a ."]  # fmt: skip
-    for pool in (*CLASSES.values(), CITIES, NAMES, EVENTS, DAYS, TOOLS):
-        words.update(pool)
-    words.update(HARMS, TARGETS)
-    for text in [*texts, *(call_text(t, c) for t in TOOLS for c in CITIES)]:
-        words.update(text.split())
-    return sorted(words)
+        "length": [float(len(c.split())) for c in completions],
+        "flattery": [float(sum(c.count(f) for f in FLATTERY)) for c in completions],
+        "formatting": [float(c.split().count(BULLET)) for c in completions],
+    }

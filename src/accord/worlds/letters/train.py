@@ -3,33 +3,28 @@
 import argparse
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 
 import torch
 
 from accord.algorithms import Supervised
 from accord.engine import Run, fit
-from accord.feedback import Example
 from accord.policies import LanguagePolicy
+from accord.worlds.letters.corpus import SHARES, corpus
 from accord.worlds.letters.model import WEIGHTS, build_model
-from accord.worlds.letters.replies import compose
-from accord.worlds.letters.tasks import parse_request, tasks
 
 
-def corpus(n: int, seed: int) -> list[Example]:
-    """n random replies to requests of the training split."""
-    random = Random(f"corpus:{seed}")
-    return [
-        Example(prompt=t.prompt, completion=compose(parse_request(str(t.prompt)), random)) for t in tasks(n, seed=seed)
-    ]
+def pretrain(seed: int, *, steps: int, batch_size: int = 64, width: int = 128, layers: int = 4, lr: float = 2.5e-3,
+             shares: Mapping[str, float] = SHARES, out: str | Path | None = None, resume: bool = False,
+             progress: bool = False) -> tuple[LanguagePolicy, Run]:  # fmt: skip
+    """A language model of this world, trained from scratch; another seed gives another initialisation and corpus.
 
-
-def pretrain(seed: int, *, steps: int, batch_size: int = 64, width: int = 128, layers: int = 4, lr: float = 2e-3,
-             out: str | Path | None = None, resume: bool = False, progress: bool = False) -> tuple[LanguagePolicy, Run]:  # fmt: skip
-    """A language model of this world, trained from scratch; another seed gives another initialisation and corpus."""
+    Args:
+        shares: of what the corpus consists; `PLAIN` are the five kinds alone.
+    """
     policy = build_model(seed, width=width, layers=layers)
-    run = fit(Supervised(policy), corpus(steps * batch_size, seed), steps=steps, batch_size=batch_size, lr=lr,
+    run = fit(Supervised(policy), corpus(steps * batch_size, seed, shares), steps=steps, batch_size=batch_size, lr=lr,
               schedule="cosine", warmup=0.05, seed=seed, checkpoint_every=200 if out else 0, out=out, resume=resume,
               progress=progress)  # fmt: skip
     return policy.eval(), run
@@ -37,7 +32,7 @@ def pretrain(seed: int, *, steps: int, batch_size: int = 64, width: int = 128, l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="model folder to write")
     parser.add_argument(
