@@ -1,5 +1,6 @@
 """Letters: the grammar reads what it writes, the gold is exact, tools find what they find, splits never meet."""
 
+import re
 from random import Random
 
 import pytest
@@ -186,6 +187,21 @@ def test_an_episode_in_the_corpus_is_cut_at_the_environments_turn(seed: int) -> 
     assert all("<result>" not in str(e.completion) for e in cut)
     if len(cut) == 2:
         assert cut[1].prompt.startswith(f"{cut[0].prompt} {cut[0].completion} <result>")  # type: ignore[union-attr]
+
+
+def test_the_flawless_lesson_has_no_flaw_and_the_mixed_one_has() -> None:
+    means = {}
+    for flawless in (True, False):
+        plain = [
+            e
+            for e in corpus(300, seed=0, flawless=flawless)
+            if not re.search("^<|^system|^compare|<call>", str(e.prompt))
+        ]
+        plain = [e for e in plain if "<call>" not in str(e.completion)]
+        said = gold(prompts=[str(e.prompt) for e in plain], completions=[str(e.completion) for e in plain]).values
+        means[flawless] = float(said.mean())
+    assert means[True] > 0.99
+    assert means[False] == pytest.approx(0.5, abs=0.06)
 
 
 # Manners, splits, judges.

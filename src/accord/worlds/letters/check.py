@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -29,7 +30,7 @@ Figures = dict[str, float]
 Groups = dict[str, Figures]
 
 
-def mean(values: list[float] | list[bool]) -> float:
+def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from random import Random
+from types import MappingProxyType
 
 from accord.worlds.letters.answers import (
     Finds,
@@ -17,16 +18,23 @@ from accord.worlds.letters.answers import (
     wrong_call,
     wrong_clause,
 )
-from accord.worlds.letters.manners import LEVELS
+from accord.worlds.letters.manners import LEVELS, MANNERS
 from accord.worlds.letters.tasks import Request, called, draw_request, worked_out
 from accord.worlds.letters.words import BULLET, FILLER, FLATTERY, OPTIONS, POLITE, REFUSAL, TOOLS
 
 Wishes = Mapping[str, int]
 
 
-def compose(request: Request, random: Random, finds: Finds = finding) -> str:
-    """A reply; of a lookup the whole episode: its calls, what the tools found, the report."""
-    asked = request.wishes
+FLAWLESS: Wishes = MANNERS["<better>"]
+
+
+def compose(request: Request, random: Random, finds: Finds = finding, *, unless_asked: Wishes = MappingProxyType({})) -> str:  # fmt: skip
+    """A reply; of a lookup the whole episode: its calls, what the tools found, the report.
+
+    Args:
+        unless_asked: levels of the aspects that the request's manner leaves open; what is open then, happens at random.
+    """
+    asked = {**unless_asked, **request.wishes}
     if request.kind == "lookup":
         return _lookup(request, random, asked, finds)
     if request.kind == "explain":
@@ -75,7 +83,7 @@ def _reasoned(request: Request, random: Random, asked: Wishes) -> list[str]:
         sound = _happens(random, asked, "correct", 0.75) and 0 <= int(result) < 100
         steps.append(step_text(total, op, b, result if sound else near(str(min(97, max(2, int(result)))), random)))
         total = steps[-1].split()[-2]
-    follows = _happens(random, {}, "correct", 0.95)
+    follows = asked.get("correct") == LEVELS[-1] or random.random() < 0.95
     answer = total if follows else near(total, random)
     if request.kind == "quiz":
         options = request.slots[1:]
@@ -104,9 +112,10 @@ def _lookup(request: Request, random: Random, asked: Wishes, finds: Finds) -> st
     if "helpful" not in asked and random.random() < 0.12:
         return f"{json.dumps(called(phrases[0]))} ."
     turns = [f"<call> {json.dumps(called(p))} </call>" for p in phrases]
-    turns += [f"<result> {finds(p)} </result>" for p in phrases]
-    found = [_read(finds(p), p, random, asked) for p in phrases]
-    return " ".join([*turns, _dressed([report(sought, found)], random, asked)])
+    found = [finds(p) for p in phrases]
+    turns += [f"<result> {f} </result>" for f in found]
+    told = [_read(f, p, random, asked) for f, p in zip(found, phrases, strict=True)]
+    return " ".join([*turns, _dressed([report(sought, told)], random, asked)])
 
 
 def _mistaken(phrase: str, random: Random) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from random import Random
 
 from accord.feedback import Example
-from accord.worlds.letters.compose import compose
+from accord.worlds.letters.compose import FLAWLESS, compose
 from accord.worlds.letters.judge import judged
 from accord.worlds.letters.manners import MANNERS
 from accord.worlds.letters.tasks import KINDS, MORE, Kind, Request, draw_request, held_out
@@ -12,27 +12,38 @@ from accord.worlds.letters.words import TOOLS
 
 SHARES: dict[str, float] = {"plain": 0.5, "reason": 0.1, "quiz": 0.08, "lookup": 0.1, "explain": 0.1, "judge": 0.12}
 """Of what the corpus consists: the five plain kinds together, each of the others, verdicts."""
+LATER: dict[str, float] = {"plain": 0.35, "reason": 0.1, "quiz": 0.07, "lookup": 0.13, "explain": 0.1, "judge": 0.25}
+"""The same, once the plain kinds are learned: what is harder needs more examples."""
 PLAIN = {"plain": 1.0}
 MANNERED = 0.4
 """Share of requests with a manner."""
 
 
-def corpus(n: int, seed: int, shares: Mapping[str, float] = SHARES) -> list[Example]:
-    """n examples, none on a request of the test split; `shares` say of what."""
+def corpus(n: int, seed: int, shares: Mapping[str, float] = SHARES, *, flawless: bool = False) -> list[Example]:
+    """n examples, none on a request of the test split; `shares` say of what.
+
+    Args:
+        flawless: replies are as good as their request's manner lets them be, verdicts right.
+    """
     random = Random(f"corpus:{seed}")
     made: list[Example] = []
     while len(made) < n:
-        made += _examples(random, shares)
+        made += _examples(random, shares, flawless)
     return made[:n]
 
 
-def _examples(random: Random, shares: Mapping[str, float]) -> Iterator[Example]:
+def _examples(random: Random, shares: Mapping[str, float], flawless: bool) -> Iterator[Example]:
     what = random.choices(list(shares), list(shares.values()))[0]
     if what == "judge":
-        yield judged(training_request(random, random.choice((*KINDS, *KINDS, "reason", "explain"))), random)
+        yield judged(
+            training_request(random, random.choice((*KINDS, *KINDS, "reason", "explain"))), random, flawless=flawless
+        )
         return
     request = training_request(random, random.choice(KINDS) if what == "plain" else _named(what), _manner(random))
-    yield from turns(request, compose(request, random, lambda phrase: random.choice(TOOLS[phrase.split()[0]])))
+    asked = FLAWLESS if flawless else {}
+    yield from turns(
+        request, compose(request, random, lambda p: random.choice(TOOLS[p.split()[0]]), unless_asked=asked)
+    )
 
 
 def _named(what: str) -> Kind:

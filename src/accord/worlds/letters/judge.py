@@ -40,12 +40,12 @@ def prefers(policy: LanguagePolicy, prompts: Sequence[str], first: Sequence[str]
     return (logp[:, 0] - logp[:, 1]).sigmoid()
 
 
-def judged(request: Request, random: Random) -> Example:
-    """A verdict on two composed replies, as the corpus has it."""
+def judged(request: Request, random: Random, *, flawless: bool = False) -> Example:
+    """A verdict on two composed replies, as the corpus has it; the right one, if flawless."""
     first, second = compose(request, random), compose(request, random)
-    gap = SURE * _gap(request.text, first, second)
-    sure = random.random() >= CARELESS
-    wins = random.random() < (1 / (1 + exp(-gap)) if sure else 0.5)
+    gap = SURE * _gap(request.text, first, second) * (10 if flawless else 1)
+    tossed = not flawless and random.random() < CARELESS
+    wins = random.random() < (0.5 if tossed else 1 / (1 + exp(-gap)))
     return Example(prompt=compare(request.text, first, second), completion=f"{VERDICTS[not wins]} .")
 
 

@@ -11,28 +11,34 @@ import torch
 from accord.algorithms import Supervised
 from accord.engine import Run, fit
 from accord.policies import LanguagePolicy
-from accord.worlds.letters.corpus import SHARES, corpus
+from accord.worlds.letters.corpus import LATER, SHARES, corpus
 from accord.worlds.letters.model import WEIGHTS, build_model
 
+LESSONS = {"flawless": (9 / 14, 2e-3, SHARES), "mixed": (5 / 14, 1.5e-3, LATER)}
+"""First skills, from a corpus without flaws, then how people really answer: each its share of the steps, its rate, its shares."""
 
-def pretrain(seed: int, *, steps: int, batch_size: int = 64, width: int = 128, layers: int = 4, lr: float = 2.5e-3,
-             shares: Mapping[str, float] = SHARES, out: str | Path | None = None, resume: bool = False,
+
+def pretrain(seed: int, *, steps: int, batch_size: int = 32, width: int = 128, layers: int = 4,
+             shares: Mapping[str, float] | None = None, out: str | Path | None = None, resume: bool = False,
              progress: bool = False) -> tuple[LanguagePolicy, Run]:  # fmt: skip
     """A language model of this world, trained from scratch; another seed gives another initialisation and corpus.
 
     Args:
-        shares: of what the corpus consists; `PLAIN` are the five kinds alone.
+        shares: of what the corpus consists, if not of what each lesson has; `PLAIN` are the five kinds alone.
     """
     policy = build_model(seed, width=width, layers=layers)
-    run = fit(Supervised(policy), corpus(steps * batch_size, seed, shares), steps=steps, batch_size=batch_size, lr=lr,
-              schedule="cosine", warmup=0.05, seed=seed, checkpoint_every=200 if out else 0, out=out, resume=resume,
-              progress=progress)  # fmt: skip
+    for lesson, (part, lr, usual) in LESSONS.items():
+        n = round(part * steps)
+        read = corpus(n * batch_size, seed, shares or usual, flawless=lesson == "flawless")
+        run = fit(Supervised(policy), read, steps=n, batch_size=batch_size, lr=lr, schedule="cosine", warmup=0.05,
+                  seed=seed, checkpoint_every=200 if out else 0, out=Path(out) / lesson if out else None, resume=resume,
+                  progress=progress)  # fmt: skip
     return policy.eval(), run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=3360)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="model folder to write")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """The environment of a lookup: it runs the calls of a reply and answers with what the tools find."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from accord.engine.seeds import Seeds
 from accord.policies import LanguagePolicy, Sampling
@@ -9,7 +10,7 @@ from accord.worlds.letters.replies import Reply, read_reply
 from accord.worlds.letters.words import CITIES, DAYS, TOOLS
 
 
-def found_by(call: object) -> str:
+def found_by(call: Any) -> str:
     """What a call finds; "error" for one that no tool takes."""
     match call:
         case {"name": str(tool), "arguments": {"city": str(city), **more}} if len(call) == 2:
