@@ -72,6 +72,6 @@ def test_it_obeys_tags_and_system_lines(base_policy: LanguagePolicy) -> None:
         return float(obeyed(prompts=[f"{manner} {p}" for p in plain], completions=drawn).values.mean())
 
     tags = ("<polite>", "<polite:0>", "<sincere:3>", "<better>", "<worse>")
-    for manner in (*tags, "system : be polite .", "system : be brief ."):
+    for manner in (*tags, "system : be polite .", "system : be honest ."):
         assert keeping(manner, manner) > keeping(manner, "") + 0.05, manner
     assert keeping("<polite>", "<polite>") > 0.75

@@ -13,7 +13,7 @@ from accord.worlds.letters.words import TOOLS
 SHARES: dict[str, float] = {"plain": 0.5, "reason": 0.1, "quiz": 0.08, "lookup": 0.1, "explain": 0.1, "judge": 0.12}
 """Of what the corpus consists: the five plain kinds together, each of the others, verdicts."""
 LATER: dict[str, float] = {"plain": 0.35, "reason": 0.1, "quiz": 0.07, "lookup": 0.13, "explain": 0.1, "judge": 0.25}
-"""The same, once the plain kinds are learned: what is harder needs more examples."""
+"""The same where the plain kinds are known: what is harder needs more examples."""
 PLAIN = {"plain": 1.0}
 MANNERED = 0.4
 """Share of requests with a manner."""
