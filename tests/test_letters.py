@@ -20,10 +20,10 @@ from accord.worlds.letters import (
     obeyed,
     parse_request,
     read_reply,
-    respond,
     spurious,
     tasks,
 )
+from accord.worlds.letters import turns as environment
 from accord.worlds.letters.answers import finding, right_body, right_detail, step_text, wrong_body
 from accord.worlds.letters.corpus import corpus, turns
 from accord.worlds.letters.gold import best_reply
@@ -40,6 +40,10 @@ plain = st.builds(lambda seed, kind: draw_request(Random(seed), kind), st.intege
 def worth(prompt: str, reply: str) -> dict[str, float]:
     said = gold(prompts=[prompt], completions=[reply])
     return {"gold": float(said.values), **{a: float(v) for a, v in said.aspects.items()}}
+
+
+def respond(said: str) -> str | None:
+    return environment.respond("", said, {})
 
 
 def episode(request: Request, reply: str) -> str:

@@ -3,7 +3,7 @@
 import torch
 
 from accord.policies import LanguagePolicy
-from accord.worlds.letters import KINDS, converse, gold, judge_tasks, obeyed, parse_request, prefers, read_reply, tasks
+from accord.worlds.letters import KINDS, gold, judge_tasks, obeyed, parse_request, prefers, read_reply, respond, tasks
 from accord.worlds.letters.answers import finding
 from accord.worlds.letters.check import led_to
 from accord.worlds.letters.feedback import LONG, SAMPLING
@@ -52,7 +52,7 @@ def test_steps_help_and_the_answer_follows_from_them(base_policy: LanguagePolicy
 
 def test_it_calls_tools_and_reads_what_they_find(base_policy: LanguagePolicy) -> None:
     asked = [str(t.prompt) for t in tasks(N, seed=5, split="test", kinds=("lookup",))]
-    episodes = [read_reply(e) for e in converse(base_policy, asked, LONG)]
+    episodes = [read_reply(e) for e in base_policy.sample(asked, 1, LONG, env=respond, turns=2).completions]
     assert sum(bool(e.results) for e in episodes) > 0.6 * N
     # It goes by what it is told, not by what it may remember: results that this world's tools would not give.
     phrase, results = "weather in oslo", ("rain", "snow", "fog", "sun")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accord.worlds.letters.population import FLAWS, Population, population
     from accord.worlds.letters.replies import read_reply, spurious
     from accord.worlds.letters.tasks import KINDS, MORE, Request, parse_request, tasks
-    from accord.worlds.letters.turns import converse, respond
+    from accord.worlds.letters.turns import respond
 else:
     lazy(__name__)
 
@@ -35,7 +35,6 @@ __all__ = [
     "build_tokenizer",
     "compare",
     "compose",
-    "converse",
     "faults",
     "gold",
     "judge_tasks",

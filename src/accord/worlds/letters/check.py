@@ -22,7 +22,7 @@ from accord.worlds.letters.manners import LEVELS, MANNERS
 from accord.worlds.letters.model import policy
 from accord.worlds.letters.replies import Reply, findings, read_reply
 from accord.worlds.letters.tasks import KINDS, MORE, Request, called, parse_request, tasks
-from accord.worlds.letters.turns import converse
+from accord.worlds.letters.turns import respond
 from accord.worlds.letters.words import ASPECTS, OPTIONS, TOOLS
 
 SEED, N = 31_337, 400
@@ -34,12 +34,17 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
+def episodes_of(base: LanguagePolicy, asked: Sequence[str]) -> list[str]:
+    """One reply to each request, over two turns where tools are called."""
+    return base.sample(asked, 1, LONG, seed=SEED, env=respond, turns=2).completions
+
+
 def of_kinds(base: LanguagePolicy) -> Figures:
     """Gold of one reply (a lookup: one episode) to each request, by kind, and what makes it up."""
     found: Figures = {}
     for name, kinds in (("the five kinds", KINDS), *((k, (k,)) for k in (*KINDS, *MORE))):
         asked = [str(t.prompt) for t in tasks(N, seed=SEED, split="test", kinds=kinds)]
-        said = gold(prompts=asked, completions=(replies := converse(base, asked, LONG, seed=SEED)))
+        said = gold(prompts=asked, completions=(replies := episodes_of(base, asked)))
         found |= {f"{name}/gold": float(said.values.mean()),
                   f"{name}/correct": float(said.aspects["correct"].mean()),
                   f"{name}/readable": mean([read_reply(r).parsed for r in replies])}  # fmt: skip
@@ -105,7 +110,7 @@ def of_lookups(base: LanguagePolicy) -> Figures:
     """Tools called and their results read, also results that this world's tools would not give."""
     asked = [str(t.prompt) for t in tasks(N, seed=SEED, split="test", kinds=("lookup",))]
     requests = [parse_request(p) for p in asked]
-    episodes = [read_reply(e) for e in converse(base, asked, LONG, seed=SEED)]
+    episodes = [read_reply(e) for e in episodes_of(base, asked)]
     random = Random(SEED)
     given = [[random.choice(TOOLS[p.split()[0]]) for p in q.slots] for q in requests]
     turns = [[*(f"<call> {json.dumps(called(p))} </call>" for p in q.slots), *(f"<result> {x} </result>" for x in g)]

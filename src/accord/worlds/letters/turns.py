@@ -1,10 +1,9 @@
 """The environment of a lookup: it runs the calls of a reply and answers with what the tools find."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from accord.engine.seeds import Seeds
-from accord.policies import LanguagePolicy, Sampling
+from accord.feedback import Prompt
 from accord.worlds.letters.answers import finding
 from accord.worlds.letters.replies import Reply, read_reply
 from accord.worlds.letters.words import CITIES, DAYS, TOOLS
@@ -20,9 +19,10 @@ def found_by(call: Any) -> str:
     return "error"
 
 
-def respond(completion: str) -> str | None:
-    """The environment's turn after a reply: a result for each of its calls; None where it made none or has reported."""
-    reply = read_reply(completion)
+def respond(prompt: Prompt, said: str, columns: Mapping[str, Any]) -> str | None:
+    """The environment's turn (`policy.sample(…, env=respond, turns=2)`): a result for each call; None where there was none,
+    or they have had theirs."""
+    reply = read_reply(said)
     if reply.body_kind != "call" or reply.results:
         return None
     return " ".join(f"<result> {found_by(c)} </result>" for c in reply.calls)
@@ -33,16 +33,3 @@ def honest(reply: Reply) -> bool:
     return reply.results == [found_by(c) for c in reply.calls][: len(reply.results)] and (
         not reply.results or len(reply.results) == len(reply.calls)
     )
-
-
-def converse(policy: LanguagePolicy, prompts: Sequence[str], sampling: Sampling, *, seed: int | Seeds = 0) -> list[str]:
-    """One episode a prompt: what the policy says and, where it calls tools, their results and what it says then."""
-    said = policy.sample(prompts, 1, sampling, seed=seed).completions
-    went_on = {i: f"{c} {more}" for i, c in enumerate(said) if (more := respond(c)) is not None}
-    if went_on:
-        asked = [f"{prompts[i]} {episode}" for i, episode in went_on.items()]
-        after = policy.sample(asked, 1, sampling, seed=seed).completions
-        said = said[:]
-        for (i, episode), last in zip(went_on.items(), after, strict=True):
-            said[i] = f"{episode} {last}"
-    return said
