@@ -32,7 +32,8 @@ def letters() -> None:
              "Means of the aspect that the manner is about, on the five kinds (safe: on what should be refused); tags ask for levels 0 to 3 "
              "of an aspect, `<aspect>` for the highest.", "", *manners(found["manners"])]  # fmt: skip
     for part, (title, says) in PARTS.items():
-        lines += [f"## {title}", "", says, "", *plain(found[part])]
+        if part in found:
+            lines += [f"## {title}", "", says, "", *plain(found[part])]
     (HERE / "letters.md").write_text("\n".join(lines))
 
 

@@ -30,7 +30,7 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 SMALL = {
-    "vocab_size": 300,
+    "vocab_size": 400,
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 3,
@@ -49,7 +49,7 @@ def tiny_config(architecture: str) -> transformers.PretrainedConfig:
     """A small config of a real architecture."""
     t = transformers
     if architecture == "gpt2":
-        return t.GPT2Config(vocab_size=300, n_embd=32, n_layer=3, n_head=4, n_positions=256, bos_token_id=1, eos_token_id=2,
+        return t.GPT2Config(vocab_size=400, n_embd=32, n_layer=3, n_head=4, n_positions=256, bos_token_id=1, eos_token_id=2,
                             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)  # fmt: skip
     if architecture == "gemma3":
         return t.Gemma3TextConfig(**SMALL, head_dim=8, sliding_window=7, query_pre_attn_scalar=8,

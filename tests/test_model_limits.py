@@ -65,7 +65,7 @@ def test_a_tokeniser_that_knows_more_tokens_than_the_model_is_named() -> None:
     policy = policy_of(tiny_config("llama"))
     policy.tokeniser.inner.add_tokens([f"more{i}" for i in range(200)])
     assert policy.likelihood([Group(ASK, ("5 .",))])
-    with pytest.raises(ModelError, match="knows only 300"):
+    with pytest.raises(ModelError, match="knows only 400"):
         policy.likelihood([Group("more199", ("5 .",))])
 
 
@@ -208,7 +208,7 @@ def test_a_reward_adapter_scores_with_the_head_that_was_trained(base: Path, tmp_
             transformers.RobertaConfig(**{**SMALL, "max_position_embeddings": 66, "pad_token_id": 1}, is_decoder=True),
             64,
         ),
-        (transformers.MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=300, max_seq_len=48), 48),
+        (transformers.MptConfig(d_model=32, n_heads=4, n_layers=2, vocab_size=400, max_seq_len=48), 48),
         (transformers.OPTConfig(**SMALL, ffn_dim=64, word_embed_proj_dim=32), 256),
     ],
     ids=["roberta", "mpt", "opt"],

@@ -185,8 +185,8 @@ def main() -> None:
     base, path = policy(), args.out / "letters.json"
     found = {"kinds": of_kinds(base), "judge": of_judge(base), "reasoning": of_reasoning(base), "lookups": of_lookups(base),
              "manners": of_manners(base), "explanations": of_explanations(base), "corpus": of_corpus()}  # fmt: skip
-    trained = headroom(args.runs) if args.runs else json.loads(path.read_text())["training"]
-    write_json(path, {**found, "training": trained})
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    write_json(path, {**before, **found, **({"training": headroom(args.runs)} if args.runs else {})})
 
 
 if __name__ == "__main__":
