@@ -17,7 +17,7 @@ from accord.reproduce.committed import committed
 from accord.reproduce.figure import figure, save
 from accord.reproduce.result import Result
 from accord.reproduce.ruler import bench, delta_of
-from accord.reproduce.runs import Job, Say, arms_of, jobs_of, run_all
+from accord.reproduce.runs import Job, Say, arms_of, run_all
 from accord.reproduce.source import source_hash
 
 
@@ -73,12 +73,16 @@ class System:
         known = [*own, "base"]
         if odd := [a for a in arms or () if a not in known]:
             raise ConfigError(f"{claim.name} has no arm {odd[0]!r}; its arms are {', '.join(known)}")
-        found = []
-        for seed in seeds or range(claim.first_seed, claim.first_seed + claim.seeds):
-            for arm in arms or [*claim.arms, *sorted(claim.compared - set(claim.arms))]:
-                if seeds or seed in claim.seeds_of(arm):
-                    found += jobs_of(self.module if arm in own else bench(claim.world), [arm], [seed], twins)
-        return found
+        wanted = arms or [*claim.arms, *sorted(claim.compared - set(claim.arms))]
+        home = {arm: self.module if arm in own else bench(claim.world) for arm in wanted}
+        source = {module: source_hash(module) for module in set(home.values())}
+        return [
+            Job(home[arm], source[home[arm]], arm, seed, number)
+            for seed in seeds or range(claim.first_seed, claim.first_seed + claim.seeds)
+            for arm in wanted
+            if seeds or seed in claim.seeds_of(arm)
+            for number in twins
+        ]
 
 
 def claims() -> list[str]:
