@@ -1,13 +1,15 @@
 """What the reproductions on letters share: the setting of a seed, training on a reward, measuring by the gold, the ruler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 from accord.algorithms import RLOO, Rollout
 from accord.engine import fit
 from accord.evaluation import Probe
-from accord.feedback import Comparison
+from accord.feedback import Comparison, Task
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Measures
@@ -15,27 +17,28 @@ from accord.reproduce.course import note
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Reward
-from accord.worlds.letters import gold, policy, population, spurious, tasks
+from accord.worlds.letters import FLAWS, gold, policy, population, spurious, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 
-FLAW = (("flattery", 1.5), ("length", 0.05))
-"""Log-odds by which people over-value a flattering sentence and a word: what the truth punishes, feedback rewards."""
+TESTS, WATCHED = 400, 150
+"""Held-out requests at the end of a run, and on its way: the same for all arms of a seed."""
 
-TESTS = 150
+CALM: dict[str, Any] = {"schedule": "cosine", "warmup": 0.1}
+"""Training under which a run's twin ends near it."""
 
 
 @lru_cache(maxsize=1)
-def verdicts(seed: int, pairs: int, flaw: tuple[tuple[str, float], ...] = FLAW, noise: float = 0.0) -> list[Comparison]:
-    """What a population of this seed says of pairs of the base policy's answers."""
+def verdicts(seed: int, pairs: int, flaw: str = "none", noise: float = 0.0) -> list[Comparison]:
+    """What a population of this seed, with one of the world's flaws, says of pairs of the base policy's answers."""
 
     def make() -> list[Comparison]:
-        return comparisons(policy(), population(20, seed=seed, bias=dict(flaw), noise=noise), pairs, seed=seed)
+        return comparisons(policy(), population(20, seed=seed, bias=FLAWS[flaw], noise=noise), pairs, seed=seed)
 
     return kept(f"letters verdicts {pairs} {flaw} {noise}", seed, make, save_comparisons, load_comparisons)
 
 
 @lru_cache(maxsize=1)
-def proxy(seed: int, pairs: int = 1000, flaw: tuple[tuple[str, float], ...] = FLAW) -> BradleyTerry:
+def proxy(seed: int, pairs: int = 1000, flaw: str = "none") -> BradleyTerry:
     """A reward model trained on them."""
 
     def make() -> BradleyTerry:
@@ -46,9 +49,21 @@ def proxy(seed: int, pairs: int = 1000, flaw: tuple[tuple[str, float], ...] = FL
     )
 
 
+def train(algorithm: Any, data: Sequence[Any], seed: int, *, steps: int, **training: Any) -> None:
+    """Fit on data, calmly and by the run's own luck; evaluated, if at all, at the start and six times more."""
+    options = {"evaluate_every": max(1, steps // 6), **CALM, **training}
+    fit(algorithm, data, steps=steps, seed=luck(seed), progress=False, **options)
+
+
+def requests(seed: int) -> list[Task]:
+    """Those on which policies of a seed train."""
+    return tasks(1000, seed=seed + 1)
+
+
 def on_policy(make: Callable[[LanguagePolicy, Reward], Rollout], reward: Reward, seed: int, *, steps: int, lr: float,
-              batch_size: int = 8, **training: Any) -> Measures:  # fmt: skip
-    """Train the base policy on a reward; measure it at the end, and the best and last gold on the way."""
+              batch_size: int = 16, **training: Any) -> Measures:  # fmt: skip
+    """Train the base policy on a reward; measure it at the end, and by how much it ends below its best gold on the way (both
+    of two evaluations in a row: a single one's best is mostly luck)."""
     trained = policy()
     algorithm = make(trained, reward)
     watch = watched(trained, seed, proxy=reward)
@@ -58,12 +73,17 @@ def on_policy(make: Callable[[LanguagePolicy, Reward], Rollout], reward: Reward,
         seen.append(watch(step)["reward/gold"])
         return {}
 
-    fit(algorithm, tasks(400, seed=seed + 1), steps=steps, batch_size=batch_size, lr=lr, seed=luck(seed), evaluate=look,
-        evaluate_every=max(1, steps // 6), progress=False, **training)  # fmt: skip
+    train(algorithm, requests(seed), seed, steps=steps, batch_size=batch_size, lr=lr, evaluate=look, **training)
     with metered():
         found = answers(trained, seed)
         found["kl"] = kl(trained, seed)
-    return {**found, "peak": max(seen), "drop": max(seen) - seen[-1]}
+    calm = [fmean(two) for two in pairwise(seen)]
+    return {**found, "peak": max(calm), "drop": max(calm) - calm[-1]}
+
+
+def looked_at(seed: int) -> list[Task]:
+    """Held-out requests on which runs of a seed are watched."""
+    return tasks(WATCHED, seed=seed, split="test")
 
 
 def watched(trained: LanguagePolicy, seed: int, **rewards: Reward) -> Callable[[int], Measures]:
@@ -72,8 +92,9 @@ def watched(trained: LanguagePolicy, seed: int, **rewards: Reward) -> Callable[[
     Args:
         rewards: that are optimised ("proxy") or compared with it.
     """
-    asked = tasks(60, seed=seed, split="test")
-    probe = Probe(trained, asked, {"gold": gold, **rewards}, SAMPLING, seed=seed, reference=policy().freeze("now"))
+    probe = Probe(
+        trained, looked_at(seed), {"gold": gold, **rewards}, SAMPLING, seed=seed, reference=policy().freeze("now")
+    )
 
     def look(step: int) -> Measures:
         with metered():
@@ -119,12 +140,12 @@ def base(seed: int) -> Measures:
 
 def oracle(seed: int) -> Measures:
     """The policy trained on the gold itself."""
-    return on_policy(rloo(), gold, seed, steps=60, lr=5e-4)
+    return on_policy(rloo(kl=0.0), gold, seed, steps=120, lr=3e-4)
 
 
 def null(seed: int) -> Measures:
     """A run of a method in this world, by whose twins the harness is tested."""
-    return on_policy(rloo(), proxy(seed, flaw=()), seed, steps=16, lr=2e-4, schedule="cosine", warmup=0.1)
+    return on_policy(rloo(), proxy(seed), seed, steps=16, lr=2e-4)
 
 
 ARMS: dict[str, Arm] = {"base": base, "oracle": oracle, "null": null}

@@ -16,28 +16,39 @@ from accord.evaluation import best_of_n_curve
 from accord.policies import Rollouts
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.keep import kept
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, References, score
-from accord.worlds.letters import ASPECTS, gold, policy, population, tasks
+from accord.worlds.letters import ASPECTS, FLAWS, gold, policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 
 PROPERTIES = {"content": ("correct", "helpful"), "manner": ("safe", "sincere", "polite", "concise")}
-NS, ANSWERS, PROMPTS, PAIRS, REFERENCES = (4, 16, 64), 64, 100, 1000, 32
-WEIGHTS = (0.3, 0.5, 0.7)
+NS, ANSWERS, PROMPTS, PAIRS, REFERENCES = (4, 16, 64), 64, 150, 1500, 32
+WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
+BEST = 0.5
+"""Of these, by gold on tuning seeds."""
+SURE = 3.0
+"""People who judge one property are so many times surer of what they see than those who judge all: else rewards hardly leave the
+range in which a log-sigmoid is a line, and no two arms could differ."""
 
 CLAIM = Claim(
     name="lsc-rewards",
     world="letters",
     statement="Averaged over best-of-4, 16 and 64, answers chosen by the LSC sum beat the base's answer in both "
-    "properties more often than those chosen by the raw weighted sum, for each of its weights.",
-    primaries=tuple(Primary("lsc", f"raw-{w}") for w in WEIGHTS),
-    arms=("base", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc"),
+    "properties more often than those chosen by the raw sum, and not less often than by the raw sum of the best weights.",
+    primaries=(
+        Primary("lsc", "raw-0.5", delta=0.04),
+        Primary("lsc", f"raw-{BEST}", "not worse", delta=0.04),
+    ),
+    arms=("any", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc"),
     equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc"),
+    seeds=12,
     settings=(
         ("n", str(NS)),
         ("prompts", str(PROMPTS)),
-        ("references", str(REFERENCES)),
-        ("flaw", "flattery 1.5 in content"),
+        ("references", f"{REFERENCES} of the base, their 85th percentile"),
+        ("pairs", f"{PAIRS} for each property"),
+        ("people", f"{SURE} times as sure, with mild flaws"),
     ),
 )
 
@@ -63,7 +74,8 @@ def chosen(choose: Choose) -> Arm:
     return arm
 
 
-def base(seed: int) -> Measures:
+def anyone(seed: int) -> Measures:
+    """All answers alike."""
     return {"gold": float(both_beaten(pool(seed, seed), seed).mean())}
 
 
@@ -91,14 +103,19 @@ def pool(seed: int, randomness: int) -> Rollouts:
 
 @lru_cache(maxsize=1)
 def rewards(seed: int) -> dict[str, BradleyTerry]:
-    """A reward model for each property; those who judge content fall for flattery."""
-    with metered():
-        made = {}
-        for i, (name, aspects) in enumerate(PROPERTIES.items()):
-            bias = {"flattery": 1.5} if name == "content" else {}
-            people = population(20, seed=seed + i, aspects=aspects, bias=bias)
-            made[name] = reward_model(comparisons(policy(), people, PAIRS, seed=seed + 100 * i), seed=seed + i)
-        return made
+    """A reward model for each property, of people who judge nothing else."""
+    return {name: _reward(seed, i, aspects) for i, (name, aspects) in enumerate(PROPERTIES.items())}
+
+
+def _reward(seed: int, number: int, aspects: tuple[str, ...]) -> BradleyTerry:
+    def make() -> BradleyTerry:
+        flaw = {f: SURE * b for f, b in FLAWS["mild"].items()}
+        people = population(20, seed=seed + number, aspects=aspects, bias=flaw, certainty=SURE)
+        return reward_model(comparisons(policy(), people, PAIRS, seed=seed + 100 * number), seed=seed + number)
+
+    return kept(
+        f"letters {aspects} {PAIRS}", seed, make, BradleyTerry.save, lambda path: BradleyTerry.load(path).eval()
+    )
 
 
 @lru_cache(maxsize=1)
@@ -139,7 +156,7 @@ def both_beaten(drawn: Rollouts, seed: int) -> Tensor:
 
 
 ARMS = {
-    "base": base,
+    "any": anyone,
     "oracle": chosen(truth),
     **{f"raw-{w}": chosen(raw(w)) for w in WEIGHTS},
     "lsc": chosen(lsc),

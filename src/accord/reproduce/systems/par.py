@@ -1,23 +1,28 @@
 """38 PAR: does a bounded, centred reward keep the true quality where raw and standardised ones collapse?
 
 REINFORCE with a leave-one-out baseline (not GRPO, whose division by the group's std would undo affine reshaping),
-on a reward model whose annotators over-value flattery and length.
+on a reward model of people who over-value flattery and length so much that the raw reward certainly ends below the base. As
+published, answers that run on towards the length limit lose a little of the raw score before it is shaped.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from pathlib import Path
 
-from accord.policies.meter import metered
+from accord.engine.run import load_tensors, save_tensors
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import base, on_policy, proxy, rloo
-from accord.rewards import References, Reward, par, standardise
-from accord.worlds.letters import policy, tasks
+from accord.reproduce.keep import kept
+from accord.reproduce.letters import base, looked_at, on_policy, proxy, requests, rloo
+from accord.rewards import BradleyTerry, References, Reward, combine, length_penalty, par, standardise
+from accord.worlds.letters import policy
 from accord.worlds.letters.feedback import SAMPLING
 
-STEPS, LR = 60, 5e-4
-MATCHED_KL = 0.08
-"""KL weight with which, on tuning seed 1000, the raw reward ended as far from the base as PAR (KL 3.6 at 0.1, 10.3 at
-0.05; PAR 5.1): shrinking a reward to (0, 1) strengthens the same KL weight, so that alone must not pass for an effect."""
+STEPS, LR, KL = 60, 3e-4, 0.02
+MATCHED_KL = 0.2
+MATCHES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""KL weights among which, on tuning seeds, the raw reward ends nearest to where PAR does: shrinking a reward to (0, 1) strengthens
+the same KL weight, so that alone must not pass for an effect."""
+FREE_WORDS, PER_WORD = 28, 0.1
+"""At the length limit the penalty is 2, as 0.01 for each of 512 tokens beyond 300 is in the paper."""
 
 CLAIM = Claim(
     name="par",
@@ -33,24 +38,43 @@ CLAIM = Claim(
     arms=("base", "vanilla", "standardised", "vanilla-kl", "par"),
     equal=("vanilla", "standardised", "vanilla-kl", "par"),
     collapses="vanilla",
+    seeds=12,
     settings=(
         ("steps", str(STEPS)),
-        ("lr", str(LR)),
-        ("kl", f"0.02; vanilla-kl {MATCHED_KL}"),
-        ("samples a step", "8 x 4"),
+        ("lr", f"{LR}, cosine"),
+        ("kl", f"{KL}; vanilla-kl {MATCHED_KL} of {MATCHES}"),
+        ("samples a step", "16 x 4"),
+        ("people's flaws", "ruinous"),
+        ("length penalty", f"{PER_WORD} a word beyond {FREE_WORDS}"),
     ),
 )
 
 
-@lru_cache(maxsize=2)
-def references(seed: int, m: int) -> References:
-    """Scores of m base answers to each training request, drawn once."""
-    with metered():
-        prompts = [t.prompt for t in tasks(400, seed=seed + 1)]
-        return References.sample(proxy(seed), policy(), prompts, m, SAMPLING, seed=seed)
+def learned(seed: int) -> BradleyTerry:
+    return proxy(seed, flaw="ruinous")
 
 
-def trained_on(make: Callable[[int], Reward], kl: float = 0.02) -> Arm:
+def raw(seed: int) -> Reward:
+    """The learned reward less the length penalty."""
+    return combine({"learned": learned(seed), "length": length_penalty(FREE_WORDS, per=PER_WORD)})
+
+
+def references(seed: int) -> References:
+    """Score of one base answer to each request, in training and where a run is watched; nobody's length is held against it."""
+
+    def make() -> References:
+        prompts = [t.prompt for t in (*requests(seed), *looked_at(seed))]
+        return References.sample(learned(seed), policy(), prompts, 1, SAMPLING, seed=seed)
+
+    def save(made: References, folder: Path) -> None:
+        save_tensors(folder / "scores.safetensors", made.scores)
+
+    return kept(
+        "par references", seed, make, save, lambda folder: References(load_tensors(folder / "scores.safetensors"))
+    )
+
+
+def trained_on(make: Callable[[int], Reward], kl: float = KL) -> Arm:
     """The policy after training on the reward that `make` makes of a seed."""
 
     def arm(seed: int) -> Measures:
@@ -60,13 +84,14 @@ def trained_on(make: Callable[[int], Reward], kl: float = 0.02) -> Arm:
 
 
 def centred(seed: int) -> Reward:
-    return par(proxy(seed), references(seed, 1))
+    return par(raw(seed), references(seed))
 
 
 ARMS = {
     "base": base,
-    "vanilla": trained_on(proxy),
-    "standardised": trained_on(lambda seed: standardise(proxy(seed))),
-    "vanilla-kl": trained_on(proxy, MATCHED_KL),
+    "vanilla": trained_on(raw),
+    "standardised": trained_on(lambda seed: standardise(raw(seed))),
+    "vanilla-kl": trained_on(raw, MATCHED_KL),
     "par": trained_on(centred),
 }
+TUNING = {f"vanilla-kl {kl}": trained_on(raw, kl) for kl in MATCHES}

@@ -11,37 +11,44 @@ from random import Random
 import numpy as np
 
 from accord.algorithms import GRPO, RAFT, Rollout, Supervised
-from accord.engine import Rows, Step, fit
+from accord.engine import Rows, Step
 from accord.feedback import Example
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import answers, kl, proxy, watched
-from accord.reproduce.luck import luck
+from accord.reproduce.letters import TESTS, answers, kl, proxy, requests, train, watched
 from accord.rewards import Reward, Scores, score
 from accord.worlds.letters import compose, parse_request, policy, tasks
 from accord.worlds.letters.feedback import SAMPLING
 
-STAGES, K, PROMPTS, LR, RISE = 12, 8, 16, 5e-4, 0.4
-FLAW = (("flattery", 0.5), ("length", 0.02))
+STAGES, K, PROMPTS, PASSES, UPDATES, LR, RISE = 12, 8, 32, 3, 2, 1e-4, 0.3
+RATES = (3e-5, 1e-4, 3e-4)
+"""The same grid for all: by the proxy where it is the treatment or GRPO, and the control at its treatment's rate."""
 
 CLAIM = Claim(
     name="raft",
     world="letters",
     statement="Fine-tuning on the best of 8 answers for 12 stages raises gold over fine-tuning on a random one of 8, and "
-    "where the proxy has risen by 0.4 its perplexity on the world's own text is not worse than GRPO's (by 0.02 nats).",
+    f"where the proxy has risen by {RISE} its perplexity on the world's own text is not worse than GRPO's (by 0.02 nats).",
     primaries=(Primary("raft", "random"), Primary("raft", "grpo", "not worse", measure="nll", sign=-1, delta=0.02)),
     arms=("random", "raft", "grpo"),
     equal=("random", "raft"),
-    settings=(("stages", str(STAGES)), ("prompts x K", f"{PROMPTS} x {K}"), ("lr", str(LR)), ("epochs a stage", "2")),
+    seeds=12,
+    settings=(
+        ("stages", str(STAGES)),
+        ("prompts x K", f"{PROMPTS} x {K}"),
+        ("lr", f"{LR}, cosine"),
+        ("passes over a stage, updates each", f"{PASSES}, {UPDATES}"),
+        ("people's flaws", "mild"),
+    ),
 )
 
 
 def flawed(seed: int) -> Reward:
-    return proxy(seed, flaw=FLAW)
+    return proxy(seed, flaw="mild")
 
 
-def stages(method: Callable[..., Rollout], reward: Callable[[int], Reward] = flawed) -> Arm:
+def stages(method: Callable[..., Rollout], reward: Callable[[int], Reward] = flawed, lr: float = LR) -> Arm:
     """The policy after its stages by a method on the reward that is made of a seed."""
 
     def arm(seed: int) -> Measures:
@@ -55,8 +62,8 @@ def stages(method: Callable[..., Rollout], reward: Callable[[int], Reward] = fla
             return watch(step)
 
         algorithm = method(trained, reward(seed), group_size=K, sampling=SAMPLING)
-        fit(algorithm, tasks(400, seed=seed + 1), steps=STAGES, batch_size=PROMPTS, inner_epochs=2, lr=LR,
-            seed=luck(seed), evaluate=look, evaluate_every=2, progress=False)  # fmt: skip
+        train(algorithm, requests(seed), seed, steps=STAGES, batch_size=PROMPTS, inner_epochs=PASSES,
+              minibatches=UPDATES, lr=lr, evaluate=look)  # fmt: skip
         with metered():
             return {**answers(trained, seed), "kl": kl(trained, seed), "proxy": path[-1][0], "nll": at_rise(path),
                     "nll_at_end": path[-1][1]}  # fmt: skip
@@ -76,7 +83,7 @@ class Coin:
 
 def liked(trained: LanguagePolicy, seed: int) -> float:
     """Mean proxy reward on held-out requests."""
-    asked = [t.prompt for t in tasks(100, seed=seed, split="test")]
+    asked = [t.prompt for t in tasks(TESTS, seed=seed, split="test")]
     drawn = trained.sample(asked, 1, SAMPLING, seed=seed + 3)
     said: Scores = score(flawed(seed), prompts=asked, completions=drawn.completions)
     return float(said.values.mean())
@@ -105,3 +112,4 @@ ARMS = {
     "raft": stages(RAFT),
     "grpo": stages(GRPO),
 }
+TUNING = {f"{n} {lr:g}": stages(m, lr=lr) for lr in RATES for n, m in (("raft", RAFT), ("grpo", GRPO))}

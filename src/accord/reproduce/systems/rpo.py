@@ -1,28 +1,29 @@
 """55 RPO: does the small SFT term keep DPO from over-optimising few, noisy pairs?
 
-DPO's beta and RPO's eta are each chosen from a grid of three, on other seeds, by fresh verdicts of the same people
+DPO's beta and RPO's eta are each chosen from a grid of five, on other seeds, by fresh verdicts of the same people
 on answers against the base's (never by the gold).
 """
 
+import json
 from collections.abc import Callable
-from functools import lru_cache
 from statistics import fmean
 
 from accord.algorithms import DPO, RPO
-from accord.engine import Rows, Step, fit
+from accord.engine import Rows, Step
+from accord.engine.run import write_json
+from accord.feedback import Comparison
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.course import course
-from accord.reproduce.letters import answers, kl, verdicts, watched
-from accord.reproduce.luck import luck
+from accord.reproduce.keep import kept
+from accord.reproduce.letters import answers, kl, train, verdicts, watched
+from accord.reproduce.luck import twin
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
 
-PAIRS, NOISE, STEPS, BATCH, LR, BETA = 160, 0.2, 80, 16, 3e-4, 0.1
-BETAS, ETAS = (0.03, 0.1, 0.3), (0.005, 0.05, 0.2)
-TUNING = (1000, 1001)
-NO_FLAW: tuple[tuple[str, float], ...] = ()
+PAIRS, NOISE, STEPS, BATCH, LR, BETA = 160, 0.2, 80, 16, 2e-4, 0.1
+BETAS, ETAS = (0.03, 0.1, 0.3, 1.0, 3.0), (0.005, 0.02, 0.1, 0.5, 2.0)
+TUNED_ON = (1000, 1001, 1002)
 
 CLAIM = Claim(
     name="rpo",
@@ -32,7 +33,14 @@ CLAIM = Claim(
     primaries=(Primary("rpo", "dpo"), Primary("rpo", "dpo", measure="shift_chosen", delta=0.5)),
     arms=("dpo", "rpo"),
     equal=("dpo", "rpo"),
-    settings=(("betas", str(BETAS)), ("etas", str(ETAS)), ("steps", str(STEPS)), ("lr", str(LR))),
+    seeds=12,
+    settings=(
+        ("pairs", f"{PAIRS}, noise {NOISE}, people without flaws"),
+        ("dpo", f"beta by verdicts, of {BETAS}"),
+        ("rpo", f"beta {BETA}, eta by verdicts, of {ETAS}"),
+        ("steps x batch", f"{STEPS} x {BATCH}"),
+        ("lr", f"{LR}, cosine"),
+    ),
 )
 
 
@@ -51,9 +59,8 @@ def preferring(make: Make, grid: tuple[float, ...]) -> Arm:
     """The policy after training at the grid's best setting."""
 
     def arm(seed: int) -> Measures:
-        with metered(), course():
-            setting = tuned(make, grid)
-        trained = train(make, seed, setting)
+        setting = tuned(make, grid)
+        trained = preferred(make, seed, setting)
         with metered():
             return {
                 **answers(trained, seed),
@@ -65,22 +72,39 @@ def preferring(make: Make, grid: tuple[float, ...]) -> Arm:
     return arm
 
 
-def train(make: Make, seed: int, setting: float) -> LanguagePolicy:
+def preferred(make: Make, seed: int, setting: float) -> LanguagePolicy:
+    """The policy that the seed's comparisons make at a setting."""
     trained = policy()
-    fit(make(trained, setting), verdicts(seed, PAIRS, NO_FLAW, NOISE), steps=STEPS, batch_size=BATCH, lr=LR,
-        seed=luck(seed), evaluate=watched(trained, seed), evaluate_every=STEPS // 4, progress=False)  # fmt: skip
+    train(
+        make(trained, setting),
+        comparisons(seed),
+        seed,
+        steps=STEPS,
+        batch_size=BATCH,
+        lr=LR,
+        evaluate=watched(trained, seed),
+    )
     return trained.eval()
 
 
-@lru_cache
+def comparisons(seed: int) -> list[Comparison]:
+    return verdicts(seed, PAIRS, noise=NOISE)
+
+
 def tuned(make: Make, grid: tuple[float, ...]) -> float:
     """The grid's value with the best verdicts on the tuning seeds."""
-    return max(grid, key=lambda value: fmean(preferred(train(make, s, value), s) for s in TUNING))
+
+    def search() -> float:
+        with twin(0):
+            return max(grid, key=lambda value: fmean(liked(preferred(make, s, value), s) for s in TUNED_ON))
+
+    return kept(f"rpo setting {make.__name__} {grid}", 0, search, lambda found, folder: write_json(folder / "setting.json", found),
+                lambda folder: float(json.loads((folder / "setting.json").read_text())))  # fmt: skip
 
 
-def preferred(trained: LanguagePolicy, seed: int) -> float:
+def liked(trained: LanguagePolicy, seed: int) -> float:
     """Share of fresh verdicts for its answers against the base's, on training requests."""
-    asked = tasks(200, seed=seed + 9)
+    asked = tasks(300, seed=seed + 9)
     prompts = [t.prompt for t in asked]
     ours, theirs = (p.sample(prompts, 1, SAMPLING, seed=seed + 2).completions for p in (trained, policy()))
     said = population(20, seed=seed, noise=NOISE).compare(asked, ours, theirs, seed=seed + 4)
@@ -90,12 +114,18 @@ def preferred(trained: LanguagePolicy, seed: int) -> float:
 def shift(trained: LanguagePolicy, seed: int) -> float:
     """Mean change of the chosen answers' log-probability, nats an answer."""
     probe = DPO(trained, reference=policy().freeze("now"))
-    return (
-        probe(probe.experience(Rows(verdicts(seed, PAIRS, NO_FLAW, NOISE)), Step(0, 0))).metrics["shift_chosen"].value
-    )
+    return probe(probe.experience(Rows(comparisons(seed)), Step(0, 0))).metrics["shift_chosen"].value
 
 
 ARMS = {
     "dpo": preferring(dpo, BETAS),
     "rpo": preferring(rpo, ETAS),
 }
+
+
+def at(make: Make, setting: float) -> Arm:
+    """A point of a grid, by gold: what verdicts chose should be looked at beside it."""
+    return lambda seed: answers(preferred(make, seed, setting), seed)
+
+
+TUNING = {f"{make.__name__} {x:g}": at(make, x) for make, grid in ((dpo, BETAS), (rpo, ETAS)) for x in grid}
