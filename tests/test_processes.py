@@ -15,10 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from accord import cli
 from accord.engine.dealing import deal
 from line import Picky, train, weights
 
 SCRIPTS = Path(__file__).parent / "scripts"
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",  # accelerate's own default
+}
 
 
 def launch(script: Sequence[str], seconds: float, **settings: str) -> str:
@@ -106,6 +113,16 @@ def test_the_first_process_writes_and_the_others_wait(seen: list[dict]) -> None:
     assert [mine["main"] for mine in seen] == [True, False]
     assert [mine["gathered"] for mine in seen] == [[0, 1], [0, 1]]
     assert [mine["read"] for mine in seen] == ["whole", "whole"]
+
+
+def test_a_mistake_is_told_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "ENDED_BY", 0.0)  # as if the first process hadn't ended this one meanwhile
+    for rank, said in (("0", "accord: "), ("1", "accord: process 1: ")):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(["align", "nonesuch"]) == 2
+        assert capsys.readouterr().err.startswith(f"{said}nonesuch")
+    cli.complain("all know it", known=True)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,7 @@ from accord.engine import Run
 from accord.engine.sharding import asked_for
 from accord.errors import ConfigError
 from sharing import RUNS, train
-from test_processes import SCRIPTS, launch
-
-FSDP2 = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",  # accelerate's own default
-}
+from test_processes import FSDP2, SCRIPTS, launch
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from accord.engine import fit
-from test_processes import launch
+from test_processes import FSDP2, launch
 
 from .matrix import FULL, Note
 from .recipes import RECIPES, trained
@@ -19,9 +19,10 @@ AS_ONE = [r for r in RECIPES if r != "kto"]  # KTO is centred on the mean of eac
 @pytest.mark.skipif(
     not FULL, reason="starting two processes takes long; tests/test_processes.py does so for every run of the suite"
 )
-def test_two_processes_train_as_one(models: Path, tmp_path: Path, note: Note) -> None:
+@pytest.mark.parametrize("settings", [{}, FSDP2], ids=["whole weights", "weights in shares"])
+def test_two_processes_train_as_one(settings: dict[str, str], models: Path, tmp_path: Path, note: Note) -> None:
     began = {recipe: trained(made(models)) for recipe, (made, _) in RECIPES.items()}
-    launch([SCRIPT, str(models), str(tmp_path), *RECIPES], seconds=300)
+    launch([SCRIPT, str(models), str(tmp_path), *RECIPES], seconds=600, **settings)
     for recipe, (made, rows) in RECIPES.items():
         two = load_file(tmp_path / f"{recipe}.safetensors")
         note("methods", recipe, ranks="two train as one" if recipe in AS_ONE else "two end with the same weights")

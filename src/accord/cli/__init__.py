@@ -3,10 +3,14 @@
 import os
 import shlex
 import sys
+import time
 from typing import Any
 
 from accord import __version__
 from accord.errors import AccordError, Interrupted
+
+ENDED_BY = 20.0
+"""Seconds in which a launcher has ended the other processes of one that failed."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,10 +26,10 @@ def main(argv: list[str] | None = None) -> int:
         result = run(_configs_by_position(_method_by_position(args)))
     except Interrupted as error:
         again = shlex.join(["accord", *args, *([] if "--resume" in args else ["--resume"])])
-        print(f"accord: {error}\nTo go on: {again}", file=sys.stderr)
+        complain(f"{error}\nTo go on{', launched as before' if 'RANK' in os.environ else ''}: {again}", known=True)
         return error.exit_code
     except AccordError as error:
-        print(f"accord: {error}", file=sys.stderr)
+        complain(str(error), known=hasattr(error, "told"))
         return error.exit_code
     except KeyboardInterrupt:
         print("accord: interrupted", file=sys.stderr)
@@ -36,6 +40,18 @@ def main(argv: list[str] | None = None) -> int:
         print(f"accord: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
         return 1
     return int(result or 0)
+
+
+def complain(text: str, *, known: bool) -> None:
+    """Say once, of several processes, what is wrong: the first one does so, and its end ends all. Another says only what the
+    first doesn't know, after a while in which it would have been ended.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    if rank and known:
+        return
+    if rank:
+        time.sleep(ENDED_BY)
+    print(f"accord: {f'process {rank}: ' if rank else ''}{text}", file=sys.stderr)
 
 
 def _method_by_position(args: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from accord.cli.shape import Shape
 from accord.engine import Training, fit
 from accord.engine.fit import Resume
 from accord.engine.run import write_json
+from accord.engine.sharding import asked_for
 from accord.errors import ConfigError
 from accord.evaluation import Probe, accuracy, write_report
 from accord.feedback import Comparison, prompt_key
@@ -81,6 +82,7 @@ def align(
     for _, spec in watched:
         check_reward(spec)
     at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora)
+    asked_for()
     dtype_of(dtype, device_of(device))
     learns, read = trainer.learns, trainer.answers
     unfit = [says_something(read), *([no_preference] if trainer.paired else [])]

@@ -15,7 +15,7 @@ from accord.engine.dealing import batch, deal
 from accord.engine.leaving import CtrlC, leave_group_at_exit
 from accord.engine.memory import keep_freed_memory
 from accord.engine.origin import compare, origin, weights_of
-from accord.engine.processes import agree, alone, failing_together, gather, group, wait_for_all
+from accord.engine.processes import agree, alone, failing_together, gather, group, known, wait_for_all
 from accord.engine.progress import Progress
 from accord.engine.run import Recorder, Run
 from accord.engine.seeds import generator, seed_everything, undisturbed
@@ -86,7 +86,9 @@ class _Loop:
         if self.ranks > 1:
             leave_group_at_exit()
         if options.batch_size % self.ranks:
-            raise ConfigError(f"batch_size {options.batch_size} can't be shared evenly by {self.ranks} processes")
+            raise known(
+                ConfigError(f"batch_size {options.batch_size} can't be shared evenly by {self.ranks} processes")
+            )
         self.steps = options.count_steps(len(data))
         self._begin(out, resume)
         self.update = Update(algorithm, options, self.accelerator,
@@ -173,7 +175,7 @@ class _Loop:
             experience = self.algorithm.experience(Rows(self.data[i] for i in mine), step)
         sizes = gather(len(experience))
         if 0 in sizes:
-            raise ConfigError(f"step {number + 1} found nothing to learn from: its experience has no rows")
+            raise known(ConfigError(f"step {number + 1} found nothing to learn from: its experience has no rows"))
         metrics = dict(step.metrics)
         update = number * o.inner_epochs * o.minibatches
         for epoch in range(o.inner_epochs):

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -17,6 +17,17 @@ _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 class OtherFailed(RunError):
     """Another process failed, so this one ends too."""
+
+    told = True
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def known(error: E) -> E:
+    """An error that all processes raise alike: none has to hear of it."""
+    error.told = True  # type: ignore[attr-defined]
+    return error
 
 
 def group() -> PartialState:
@@ -50,8 +61,7 @@ def gather(value: Any, error: Exception | None = None) -> list[Any]:
     else:
         told = gather_object([(None if error is None else str(error) or type(error).__name__, value)])
     if error is not None:
-        error.told = True  # type: ignore[attr-defined]
-        raise error
+        raise known(error)
     for rank, (failed, _) in enumerate(told):
         if failed is not None:
             raise OtherFailed(f"process {rank} failed: {failed}")
@@ -64,7 +74,7 @@ def failing_together() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OtherFailed) or hasattr(error, "told"):  # all know
+        if hasattr(error, "told"):  # all know
             raise
         gather(None, error)
 
@@ -85,7 +95,9 @@ def agree(**facts: Any) -> None:
     for rank, other in enumerate(told):
         for name, value in other.items():
             if value != told[0][name]:
-                raise RunError(
-                    f"process {rank} has {name.replace('_', ' ')} {value}, but the first one {told[0][name]}: "
-                    "give all the same data and options, and a folder that all of them see"
+                raise known(
+                    RunError(
+                        f"process {rank} has {name.replace('_', ' ')} {value}, but the first one {told[0][name]}: "
+                        "give all the same data and options, and a folder that all of them see"
+                    )
                 )

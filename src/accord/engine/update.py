@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from accord.engine import checkpoint, sharding
 from accord.engine.algorithm import Loss, Mean, add
 from accord.engine.dealing import Piece
-from accord.engine.processes import gather
+from accord.engine.processes import gather, known
 from accord.engine.run import disk, save_tensors, write_json
 from accord.engine.training import Training
 from accord.errors import ConfigError, NumericsError
@@ -58,7 +58,7 @@ class Update:
             )
             if not math.isfinite(size := float(sharding.whole(norm))):
                 rows = [i for p in pieces for i in p.rows]
-                raise self._failed(f"gradient of {name}", size, experience.select(rows), update)
+                raise known(self._failed(f"gradient of {name}", size, experience.select(rows), update))
             metrics["grad_norm" if len(self.models) == 1 else f"grad_norm/{name}"] = Mean(size, 1.0)
             for group in optimizer.param_groups:
                 group["lr"] = self.o.lr_of.get(name, self.o.lr) * factor
@@ -72,8 +72,8 @@ class Update:
         for name, model in self.models.items():
             sound = all(bool(sharding.here(p).isfinite().all()) for p in checkpoint.trained(model).values())
             if not all(gather(sound)):
-                raise NumericsError(
-                    f"weights of {name} became NaN or infinite by step {steps}: lower lr ({self.o.lr:g})"
+                raise known(
+                    NumericsError(f"weights of {name} became NaN or infinite by step {steps}: lower lr ({self.o.lr:g})")
                 )
 
     def raw(self) -> dict[str, torch.optim.Optimizer]:
