@@ -120,7 +120,7 @@ def test_a_mistake_is_told_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     for rank, said in (("0", "accord: "), ("1", "accord: process 1: ")):
         monkeypatch.setenv("RANK", rank)
         assert cli.main(["align", "nonesuch"]) == 2
-        assert capsys.readouterr().err.startswith(f"{said}nonesuch")
+        assert capsys.readouterr().err.startswith(f"{said}no method")
     cli.complain("all know it", known=True)
     assert capsys.readouterr().err == ""
 

@@ -19,7 +19,7 @@ from test_processes import FSDP2, SCRIPTS, launch
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes wrote what they saw, and their first one what it trained."""
     folder = tmp_path_factory.mktemp("sharded")
-    launch([str(SCRIPTS / "sharded.py"), str(folder)], seconds=300, **FSDP2)
+    launch([str(SCRIPTS / "sharded.py"), str(folder)], seconds=500, **FSDP2)
     return folder
 
 
