@@ -16,7 +16,7 @@ from accord.rewards import BradleyTerry, References, Reward, combine, length_pen
 from accord.worlds.letters import policy
 from accord.worlds.letters.feedback import SAMPLING
 
-STEPS, LR, KL = 60, 3e-4, 0.02
+STEPS, LR, KL = 60, 5e-4, 0.02
 MATCHED_KL = 0.2
 MATCHES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """KL weights among which, on tuning seeds, the raw reward ends nearest to where PAR does: shrinking a reward to (0, 1) strengthens
