@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from accord.cli import main
 from accord.cli.methods import Trainer, names
@@ -180,23 +179,6 @@ def test_methods_prints_the_whole_catalogue_as_json(capsys: pytest.CaptureFixtur
     assert {r["kind"] for r in json.loads(capsys.readouterr().out)} == {"judge"}
 
 
-def test_recipes_are_listed_copied_and_understood(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["recipes", "list"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert len(names) >= 3
-    for name in names:
-        assert main(["recipes", "copy", name]) == 0
-        command = (tmp_path / f"{name}.yaml").read_text().splitlines()[1].lstrip("# ").split()[1:]
-        command = command[: next(i for i, w in enumerate(command) if w.endswith(".yaml"))]
-        capsys.readouterr()
-        assert main([*command, f"{name}.yaml", "--print_config"]) == 0
-        assert re.search(r"^(policy|model): ", capsys.readouterr().out, re.MULTILINE)
-    assert main(["recipes", "copy", names[0]]) == 2, "never overwrites"
-
-
 TRAINERS = {t.name: t for t in map(Trainer.find, names())}
 
 
@@ -209,41 +191,6 @@ def test_a_methods_help_shows_its_options_and_no_others(name: str, capsys: pytes
     assert every & shown == set(TRAINERS[name].options)
     assert ("reward" in shown) == bool(TRAINERS[name].rewards)
     assert ("--sampling" in said) == TRAINERS[name].samples
-
-
-@pytest.mark.parametrize("name", TRAINERS)
-def test_a_methods_recipe_is_understood_and_says_its_defaults(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / f"{name}.yaml"
-    assert main(["recipes", "write", name, "--to", str(path)]) == 0
-    assert main(["recipes", "write", name, "--to", str(path)]) == 2, "never overwrites"
-    capsys.readouterr()
-    assert main(["align", str(path), "--print_config"]) == 0
-    config = yaml.safe_load(capsys.readouterr().out)
-    written = yaml.safe_load(path.read_text())
-    assert {k: config[k] for k in written if k not in ("sampling", "training")} == {
-        k: v for k, v in written.items() if k not in ("sampling", "training")
-    }
-    defaults = {n: o.default for n, o in TRAINERS[name].options.items()}
-    assert {n: written[n] for n in defaults} == {n: v if v is None or isinstance(v, bool | int | float | str) else str(v) for n, v in defaults.items()}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["dpo", "ppo", "draft", "lambda-harmonic-rpo"])
-def test_a_recipe_runs_on_what_is_embedded_and_its_policy_draws(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["recipes", "write", name]) == 0
-    few = ["--sampling.steps=2"] if TRAINERS[name].samples and name != "ppo" else []
-    one = ["--training.steps=1", "--training.batch_size=2", "--training.progress=false", "--test_limit=2"]
-    assert main(["align", f"{name}.yaml", *one, *few]) == 0
-    result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
-    assert result["steps"] == 1
-    prompt = ["--prompt", "a person with a red hat", "--n", "2", *few]
-    assert main(["sample", "--policy", f"runs/{name}/policy", *prompt, "--out", "drawn"]) == 0
-    drawn = tmp_path / "drawn" / "samples.jsonl" if (tmp_path / "drawn").is_dir() else tmp_path / "drawn"
-    assert len(drawn.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(("call", "said"), [

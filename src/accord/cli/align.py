@@ -4,12 +4,12 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from accord.algorithms import Preference
 from accord.algorithms.options import Option
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.embedded import rows_of
 from accord.cli.intake import Intake, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
+from accord.cli.measures import measure
 from accord.cli.methods import Trainer, kind_for, names
 from accord.cli.policies import check_policy, kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
@@ -19,8 +19,7 @@ from accord.engine.fit import Resume
 from accord.engine.run import write_json
 from accord.engine.sharding import asked_for
 from accord.errors import ConfigError
-from accord.evaluation import Probe, accuracy, write_report
-from accord.feedback import Comparison, prompt_key
+from accord.evaluation import write_report
 from accord.policies.placement import device_of, dtype_of
 
 
@@ -81,12 +80,12 @@ def align(
     watched = [*specs.items(), *([("judge", judge)] if judge is not None else [])]
     for _, spec in watched:
         check_reward(spec)
-    at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora)
+    at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora, limit=limit)
     asked_for()
     dtype_of(dtype, device_of(device))
     learns, read = trainer.learns, trainer.answers
     unfit = [says_something(read), *([no_preference] if trainer.paired else [])]
-    intake = Intake.read(rows_of(data, learns, training.seed), columns, skip_bad, limit, chat, name=data)
+    intake = Intake.read(rows_of(data, learns, training.seed, limit), columns, skip_bad, limit, chat, name=data)
     usable = intake.sift(intake.records, of_kind(learns, f"{trainer.name} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
@@ -99,21 +98,14 @@ def align(
     rewards = {n: opened[n] for n in specs}
     rows = intake.pairs(kept) if trainer.paired else trainer.rows(made, kept, rewards, sampling, training.seed)
     algorithm = trainer.make(made, rewards, checked, sampling)
-    measure: Any = None
-    if trainer.draws:
-        watch = {"proxy" if n == next(iter(specs)) else n: r for n, r in opened.items()}
-        measure = Probe(
-            made, held[:test_limit], watch, sampling, folder=out, reference=getattr(algorithm, "reference", None)
-        )
-    elif trainer.paired:
-        pairs = intake.pairs(held)[:test_limit]
-        measure = lambda step: implicit_accuracy(algorithm, pairs, split_by)  # noqa: E731
+    watch = {"proxy" if n == next(iter(specs), None) else n: r for n, r in opened.items()}
+    tested = intake.pairs(held) if trainer.paired else held
+    evaluate = measure(trainer, algorithm, tested[:test_limit], watch, sampling, folder=out, by=split_by)
     intake.tell(to_train_on=len(kept), held_out=len(held))
     info = {"title": f"{trainer.name.upper()} on {Path(policy).name}", "model": policy, "data": data, "method": trainer.name,
             "options": checked, "reward": reward, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
-    run = fit(algorithm, rows, training, out=out, resume=resume, evaluate=measure, info=info)
-    measured = run.evaluations or run.metrics
-    result = {"before": measured[0], "after": measured[-1], "train_records": len(rows), "steps": len(run.metrics),
+    run = fit(algorithm, rows, training, out=out, resume=resume, evaluate=evaluate, info=info)
+    result = {"before": run.evaluations[0], "after": run.evaluations[-1], "train_records": len(rows), "steps": len(run.metrics),
               "seconds": sum(run.column("seconds")), "intake": intake.row()}  # fmt: skip
     with first_process() as first:
         if first:
@@ -140,7 +132,7 @@ def shape(given: dict[str, Any]) -> Shape:
         raise ConfigError(
             f"{trainer.name} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ddpo …"
         )
-    if not trainer.draws:
+    if not trainer.samples:
         hidden |= {"judge"}
         if given.get("judge") is not None:
             raise ConfigError(f"{trainer.name} draws no answers to be judged: leave --judge out")
@@ -149,15 +141,3 @@ def shape(given: dict[str, Any]) -> Shape:
     more = {n: Option(n, RewardSpec | None, None, o.help) for n, o in [*trainer.rewards.items()][1:]}
     sampling = trainer.default_sampling(kind) if trainer.samples else None
     return Shape(about, {**more, **trainer.options}, sampling, hidden, trainer.name)
-
-
-def implicit_accuracy(algorithm: Preference, pairs: list[Comparison], by: str = "prompt") -> dict[str, float]:
-    """How often a policy prefers the chosen answer: by the implicit reward ``log pi/pi_ref`` (0.5 before training, as
-    all its values are 0 then), and by its likelihood per token, which means something before as well."""
-    gaps, plain = algorithm.evaluate(pairs)
-    names = [prompt_key(p.prompt) if by == "prompt" else str(p.columns.get(by)) for p in pairs]
-    row: dict[str, float] = {}
-    for name, x in (("accuracy", gaps), ("likelihood_accuracy", plain)):
-        found = accuracy(x, names)
-        row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-    return {**row, "margin": float(gaps.mean()), "pairs": float(len(pairs))}

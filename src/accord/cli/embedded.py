@@ -12,20 +12,24 @@ SIZE = {"letters": 96, "portraits": 24}
 """Requests of each world: so few that their answers are drawn and judged in seconds."""
 
 
-def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0) -> Any:
+def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0, limit: int | None = None) -> Any:
     """A world's records, of the first of these kinds that it can make; any other source as it is.
+
+    Args:
+        limit: make at most so many requests.
 
     Raises:
         ConfigError: it can make none.
     """
     if data not in SIZE or Path(data).exists():
         return data
+    n = min(SIZE[data], limit or SIZE[data])
     for kind in kinds:
         if kind is Record:
-            return _letters(seed) if data == "letters" else _portraits(seed)
+            return _letters(n, seed) if data == "letters" else _portraits(n, seed)
         if kind is Example and data == "portraits":
-            return _somebody()
-        pairs = (_letters_pairs if data == "letters" else _portraits_pairs)(seed)
+            return _somebody(n)
+        pairs = (_letters_pairs if data == "letters" else _portraits_pairs)(n, seed)
         if kind is Comparison:
             return pairs
         if kind is Example:
@@ -35,27 +39,27 @@ def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0) -> Any:
     raise ConfigError(f"{data} has no {' or '.join(k.__name__.lower() for k in kinds)}s: give a file as --data")
 
 
-def _letters(seed: int) -> list[Task]:
+def _letters(n: int, seed: int) -> list[Task]:
     from accord.worlds import letters
 
-    return letters.tasks(SIZE["letters"], seed=seed)
+    return letters.tasks(n, seed=seed)
 
 
-def _letters_pairs(seed: int) -> list[Comparison]:
+def _letters_pairs(n: int, seed: int) -> list[Comparison]:
     from accord.worlds import letters
     from accord.worlds.letters.feedback import comparisons
 
-    return comparisons(letters.policy(), letters.population(20, seed=seed), SIZE["letters"], seed=seed)
+    return comparisons(letters.policy(), letters.population(20, seed=seed), n, seed=seed)
 
 
-def _portraits(seed: int) -> list[Task]:
+def _portraits(n: int, seed: int) -> list[Task]:
     quiet_diffusers()
     from accord.worlds.portraits import prompts
 
-    return [Task(prompt=p) for p in prompts(SIZE["portraits"], seed)]
+    return [Task(prompt=p) for p in prompts(n, seed)]
 
 
-def _somebody(n: int = 24) -> list[Example]:
+def _somebody(n: int) -> list[Example]:
     """One person, in different pictures."""
     quiet_diffusers()
     from accord.worlds.portraits import People, render
@@ -75,15 +79,17 @@ class Somebody:
         from accord.worlds.portraits import PortraitFaces
 
         faces = PortraitFaces()
-        self.same = IdentityConsistency(faces, reference_vector(faces, [e.completion for e in _somebody()]))
+        self.same = IdentityConsistency(
+            faces, reference_vector(faces, [e.completion for e in _somebody(SIZE["portraits"])])
+        )
 
     def __call__(self, **samples: Any) -> Any:
         return self.same(**samples)
 
 
-def _portraits_pairs(seed: int) -> list[Comparison]:
+def _portraits_pairs(n: int, seed: int) -> list[Comparison]:
     """People compare what the world's few-step twin draws."""
-    asked = _portraits(seed)
+    asked = _portraits(n, seed)
     from accord.policies.diffusion import Denoising
     from accord.worlds.portraits import policy
     from accord.worlds.portraits.feedback import population

@@ -123,10 +123,6 @@ class Trainer:
         """Refuse a class of policies that can't do what it needs."""
         capabilities.check(kind, self._all["policy"].kind, self.name)
 
-    def takes(self, kind: type) -> bool:
-        """Whether a class of policies can do what it needs."""
-        return not capabilities.lacking(kind, self._all["policy"].kind)
-
     def check(self, kind: type, options: dict[str, Any], rewards: Mapping[str, Any], sampling: Any) -> dict[str, Any]:
         """The method's options, checked before anything is loaded.
 
@@ -179,8 +175,8 @@ def _trains(made: Any) -> bool:
 
 
 def kind_for(method: Trainer) -> type:
-    """A class of policies that a method can train, where none is named yet."""
-    if method.takes(LanguagePolicy):
+    """A class of policies that a method is for, where none is named yet: by the catalogue, of words or of pictures."""
+    if "text" in find(method.name).modality:
         return LanguagePolicy
     from accord.policies.diffusion import DiffusionPolicy
 

@@ -90,7 +90,7 @@ def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
         "lora": 4,
     }
     rewards: dict[str, Any] = {
-        "letters": {"length_penalty": {"target": 40}},
+        "letters": {"length_penalty": {"target": 8}},
         "portraits": "accord.worlds.portraits:Looks",
     }
     for i, name in enumerate(trainer.rewards):

@@ -73,7 +73,7 @@ def sample(
         raise ConfigError("give either --prompt or --data")
     if (search != "none") != (reward is not None):
         raise ConfigError("--search best-of-n (or reno) and --reward go together")
-    at_least_one(n=n)
+    at_least_one(n=n, limit=limit)
     given = {} if search != "reno" else check_options([noise_optimise], options or {}, search, hidden=COMMON)
     pictures = check_policy(policy) is not LanguagePolicy
     if pictures and out is None:
@@ -83,7 +83,7 @@ def sample(
     dtype_of(dtype, device_of(device))
     if reward is not None:
         check_reward(reward)
-    source: Any = [{"prompt": prompt}] if data is None else rows_of(data, (Record,), seed)
+    source: Any = [{"prompt": prompt}] if data is None else rows_of(data, (Record,), seed, limit)
     intake = Intake.read(source, columns, skip_bad, limit, chat, name=data)
     made = open_policy(policy, device=device, dtype=dtype, seed=seed)
     chooser = None if reward is None else open_reward(reward, device, dtype)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from accord.evaluation.accuracy import Estimate, accuracy, win_rate
     from accord.evaluation.alarms import Alarm, alarms
     from accord.evaluation.best_of_n import best_of_n_curve
+    from accord.evaluation.held_out import held_out
     from accord.evaluation.probe import Probe
     from accord.evaluation.report import write_report
     from accord.evaluation.text import distinct
@@ -22,6 +23,7 @@ __all__ = [
     "alarms",
     "best_of_n_curve",
     "distinct",
+    "held_out",
     "win_rate",
     "write_report",
 ]

@@ -98,7 +98,7 @@ def _curves(run: Run, optimised: str) -> list[Picture]:
     for names, caption in (
         (("loss",), "Loss of each step."),
         (("reward", "reward/raw"), "Reward of the training samples."),
-        (("accuracy",), "Share of training pairs ranked rightly."),
+        (("accuracy",), "Share of training pairs ranked (of labels told) rightly."),
         (("margin",), "Lead of the chosen answer."),
         (("logp_chosen", "logp_rejected"), "Log-probability of a token of chosen and rejected answers."),
         (("kl",), "KL to the reference, nats an answer."),

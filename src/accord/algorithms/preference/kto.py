@@ -24,7 +24,7 @@ class KTO(PolicyAlgorithm):
 
     The KL z that it is centred on is estimated on mismatched pairs: each prompt with the next row's completion, beside its
     own in the same tree. It is a mean over one forward pass, as in the paper's code: a larger `micro_batch_size` makes it
-    less noisy.
+    less noisy. The metric `accuracy` is the share of labels that ``h > z`` tells rightly (half, where they are the same).
 
     Args:
         beta: strength of the tie to the reference, > 0. desirable_weight, undesirable_weight: of good and bad ones, > 0.
@@ -53,7 +53,9 @@ class KTO(PolicyAlgorithm):
 
     def experience(self, batch: Rows, step: Step) -> Given:
         if any(not isinstance(r, Label) for r in batch) or len(batch) < 2:
-            raise FeedbackError("KTO wants labelled completions (prompt, completion, label), at least two in a batch")
+            raise FeedbackError(
+                "KTO wants labelled completions (prompt, completion, label), at least two in a batch, as among those held out"
+            )
         others = [self._other(batch, i) for i in range(len(batch))]
         groups = [Group(r.prompt, (r.completion, o)) for r, o in zip(batch, others, strict=True)]
         return self.given(batch, groups, step, options=options_of_rows("KTO", batch, self.options))
@@ -75,7 +77,8 @@ class KTO(PolicyAlgorithm):
         kl = other.ratio.detach().mean()
         options = {**self.options, **{k: v.to(good.device) for k, v in rows.options.items()}}
         each = losses.kto(own, good, kl, **options)
-        h = own.ratio.detach()
+        h, z = own.ratio.detach(), kl.clamp(min=0)
+        told = torch.where(h == z, 0.5, ((h > z) == good).float())
         return Loss(each.sum(), float(len(rows)), {
-            "kl": Mean.of(kl.clamp(min=0)[None]), "reward_good": Mean.of(h, good), "reward_bad": Mean.of(h, ~good),
+            "kl": Mean.of(z[None]), "reward_good": Mean.of(h, good), "reward_bad": Mean.of(h, ~good), "accuracy": Mean.of(told),
         })  # fmt: skip
