@@ -19,6 +19,7 @@ from torch import Tensor
 
 from accord import algorithms as a
 from accord import rewards
+from accord.catalogue import methods
 from accord.engine import fit
 from accord.evaluation import Probe
 from accord.feedback import Comparison, Example, Label, Task, with_picture
@@ -30,7 +31,7 @@ from accord.search import best_of_n, noise_optimise
 from accord.worlds import letters
 from accord.worlds.portraits import proxies
 from conftest import tiny_policy
-from tiny_pipelines import FAMILIES, brightness, contrast, folder, picture, pipeline, policy
+from tiny_pipelines import FAMILIES, brightness, contrast, folder, picture, policy
 
 CPU = torch.device("cpu")
 NAMED = os.environ.get("ACCORD_DEVICE")
@@ -99,16 +100,22 @@ def words(*, prompts: Any, completions: Any, hint: Any = None, **columns: Any) -
     return [float(len(c)) for c in completions]
 
 
+LABELS = [Label(prompt=c.prompt, completion=c.chosen, label=bool(i)) for i, c in enumerate(PAIRS)]
+
 TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    "DPO": (lambda p: a.DPO(p), PAIRS),
-    "SimPO": (lambda p: a.SimPO(p), PAIRS),
-    "KTO": (a.KTO, [Label(prompt=c.prompt, completion=c.chosen, label=bool(i)) for i, c in enumerate(PAIRS)]),
-    "SFT": (a.Supervised, PAIRS),
-    "GRPO": (lambda p: a.GRPO(p, words, group_size=3, kl=0.1, sampling=SHORT), TASKS),
-    "RLOO": (lambda p: a.RLOO(p, words, group_size=3, sampling=SHORT), TASKS),
-    "PPO": (lambda p: a.PPO(p, words, sampling=SHORT), TASKS),
-    "RAFT": (lambda p: a.RAFT(p, words, group_size=3, kl=0.1, unfinished="keep", sampling=SHORT), TASKS),
+    "dpo": (a.DPO, PAIRS),
+    "ipo": (a.IPO, PAIRS),
+    "simpo": (a.SimPO, PAIRS),
+    "orpo": (a.ORPO, PAIRS),
+    "rpo": (a.RPO, PAIRS),
+    "kto": (a.KTO, LABELS),
+    "sft": (a.Supervised, PAIRS),
+    "grpo": (lambda p: a.GRPO(p, words, group_size=3, kl=0.1, sampling=SHORT), TASKS),
+    "rloo": (lambda p: a.RLOO(p, words, group_size=3, sampling=SHORT), TASKS),
+    "ppo": (lambda p: a.PPO(p, words, sampling=SHORT), TASKS),
+    "raft": (lambda p: a.RAFT(p, words, group_size=3, kl=0.1, unfinished="keep", sampling=SHORT), TASKS),
 }
+"""Methods on words, by their names in the catalogue."""
 
 
 @cache
@@ -128,32 +135,36 @@ def test_a_first_step_on_words_is_the_cpus(method: str, far: torch.device) -> No
 def test_half_precision_on_words_trains_on_log_probs_in_single(method: str) -> None:
     make, data = TEXT[method]
     single, half = words_on_the_cpu(method), first_step(make(tiny_policy().to(torch.bfloat16)), data)
-    if method in ("DPO", "SimPO", "SFT"):  # others draw other words
+    if data is PAIRS:  # others draw other words, or weigh two that nearly cancel
         assert half["loss"] == pytest.approx(single["loss"], rel=0.03)
     p: LanguagePolicy = tiny_policy().to(torch.bfloat16)
     drawn = p.sample([TASKS[0].prompt], 2, SHORT)
     assert drawn.logprobs.dtype == p.logprobs(drawn).dtype == torch.float32
 
 
+ON_WORDS: dict[str, Callable[[BradleyTerry, References], Any]] = {
+    "learned": lambda learned, base: learned,
+    "par": rewards.par,
+    "lsc-rewards": rewards.logsigmoid_centred,
+    "reward-ensembles": lambda learned, base: rewards.Ensemble([learned, LENGTH], "mean-std"),
+    "sum": lambda learned, base: rewards.combine({"a": learned, "b": LENGTH}),
+    "and": lambda learned, base: rewards.combine({"a": learned, "b": LENGTH}, "logsigmoid-sum", references={"a": base}),
+    "harmonic": lambda learned, base: rewards.combine({"a": rewards.par(learned, base), "b": rewards.par(LENGTH, NONE)}, "harmonic"),
+    "running": lambda learned, base: rewards.standardise(learned),
+}  # fmt: skip
+"""Rewards of a learned one and the base's own, those of the catalogue by their names there."""
+
+LENGTH, NONE = rewards.length_penalty(1), References({t.prompt: torch.zeros(1) for t in TASKS})
+
+
 def test_rewards_on_words_are_the_cpus(far: torch.device) -> None:
     prompts, texts = [t.prompt for t in TASKS], ["it is 5 .", "no ."]
-    base = rewards.length_penalty(1)
 
     def all_of(device: torch.device) -> dict[str, float]:
         torch.manual_seed(0)
         learned = BradleyTerry.fit(PAIRS, BradleyTerry.load(letters.WEIGHTS, device=device), steps=1, progress=False, batch_size=2)  # fmt: skip
-        references = References.sample(learned, tiny_policy().to(device), prompts, 3, SHORT)
-        made = {
-            "learned": learned,
-            "par": rewards.par(learned, references),
-            "lsc": rewards.logsigmoid_centred(learned, references),
-            "sum": rewards.combine({"a": learned, "b": base}),
-            "and": rewards.combine({"a": learned, "b": base}, "logsigmoid-sum", references={"a": references}),
-            "harmonic": rewards.combine({"a": rewards.par(learned, references), "b": rewards.par(base, References({p: torch.zeros(1) for p in prompts}))}, "harmonic"),
-            "running": rewards.standardise(learned),
-            "ensemble": rewards.Ensemble([learned, base], "mean-std"),
-        }  # fmt: skip
-        said = {n: score(r, prompts=prompts, completions=texts) for n, r in made.items()}
+        base = References.sample(learned, tiny_policy().to(device), prompts, 3, SHORT)
+        said = {n: score(make(learned, base), prompts=prompts, completions=texts) for n, make in ON_WORDS.items()}
         return {f"{n} {i}": float(v) for n, s in said.items() for i, v in enumerate(s.values)}
 
     both(far, all_of)
@@ -195,29 +206,33 @@ def face() -> IdentityConsistency:
     return IdentityConsistency(CallableEncoder(Colours(), differentiable=True), torch.tensor([0.3, -0.2, 0.1, 0.5]))
 
 
-def consistency() -> DiffusionPolicy:
-    pipe = pipeline("sd")
-    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
-    made = DiffusionPolicy(pipe, "lcm").eval()
-    made.add_lora(2)
-    return made
+def consistent(p: DiffusionPolicy) -> DiffusionPolicy:
+    """The policy as a consistency model, whatever it was."""
+    p.pipeline.scheduler = LCMScheduler.from_config(p.pipeline.scheduler.config)
+    return p
 
 
 PICTURES: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    "GRPO": (lambda p: a.GRPO(p, brightness, group_size=2, kl=0.1, sampling=SDE), PROMPTS),
-    "GRPO in pieces": (lambda p: a.GRPO(p, face(), group_size=2, steps_at_once=1, normalise="budget", sampling=SDE), PROMPTS),
-    "DDPO": (lambda p: a.DDPO(p, brightness, sampling=Denoising(2, 2.0, 1.0, average=True)), PROMPTS),
-    "PRDP": (lambda p: a.PRDP(p, brightness, group_size=2, sampling=SDE), PROMPTS),
-    "D3PO": (lambda p: a.D3PO(p, brightness, sampling=SDE), PROMPTS),
-    "ReFL": (lambda p: a.ReFL(p, contrast, last=2, sampling=ODE), PROMPTS),
-    "AlignProp": (lambda p: a.AlignProp(p, contrast, sampling=ODE), PROMPTS),
-    "DRaFT": (lambda p: a.DRaFT(p, face(), k=2, sampling=ODE), PROMPTS),
-    "DiffusionDPO": (lambda p: a.DiffusionDPO(p, beta=100.0), SHOWN),
-    "InPO": (lambda p: a.InPO(p, beta=100.0, levels=2), SHOWN),
-    "SFT": (a.Supervised, DRAWN),
-    "RewardPreference": (a.RewardPreference, [a.SubjectPair(x, y, 0.8) for x, y in zip(DRAWN, DRAWN[::-1], strict=True)]),
-    "IDAligner": (lambda p: a.IDAligner(p, face(), contrast, last=2, sampling=ODE, prompts=PROMPTS), DRAWN),
+    "dpo": (lambda p: a.DPO(p, beta=100.0), SHOWN),
+    "diffusion-dpo": (lambda p: a.DiffusionDPO(p, beta=100.0), SHOWN),
+    "inpo": (lambda p: a.InPO(p, beta=100.0, levels=2), SHOWN),
+    "kto": (lambda p: a.KTO(p, beta=100.0), [Label(prompt=e.prompt, completion=e.completion, label=bool(i)) for i, e in enumerate(DRAWN)]),
+    "sft": (a.Supervised, DRAWN),
+    "grpo": (lambda p: a.GRPO(p, brightness, group_size=2, kl=0.1, sampling=SDE), PROMPTS),
+    "grpo in pieces": (lambda p: a.GRPO(p, face(), group_size=2, steps_at_once=1, normalise="budget", sampling=SDE), PROMPTS),
+    "rloo": (lambda p: a.RLOO(p, brightness, group_size=2, sampling=SDE), PROMPTS),
+    "raft": (lambda p: a.RAFT(p, brightness, group_size=2, sampling=SDE), PROMPTS),
+    "ddpo": (lambda p: a.DDPO(p, brightness, sampling=Denoising(2, 2.0, 1.0, average=True)), PROMPTS),
+    "rlcm": (lambda p: a.RLCM(consistent(p), brightness, sampling=Denoising(3, 1.0, average=True), group_size=2), PROMPTS),
+    "prdp": (lambda p: a.PRDP(p, brightness, group_size=2, sampling=SDE), PROMPTS),
+    "d3po": (lambda p: a.D3PO(p, brightness, sampling=SDE), PROMPTS),
+    "refl": (lambda p: a.ReFL(p, contrast, last=2, sampling=ODE), PROMPTS),
+    "alignprop": (lambda p: a.AlignProp(p, contrast, sampling=ODE), PROMPTS),
+    "draft": (lambda p: a.DRaFT(p, face(), k=2, sampling=ODE), PROMPTS),
+    "lambda-harmonic-rpo": (a.RewardPreference, [a.SubjectPair(x, y, 0.8) for x, y in zip(DRAWN, DRAWN[::-1], strict=True)]),
+    "id-aligner": (lambda p: a.IDAligner(p, face(), contrast, last=2, sampling=ODE, prompts=PROMPTS), DRAWN),
 }  # fmt: skip
+"""Methods on pictures, by their names in the catalogue."""
 
 
 @cache
@@ -244,15 +259,6 @@ def test_half_precision_on_pictures_learns_nearly_the_same(method: str) -> None:
     single, half = pictures_on_the_cpu(method), first_step(make(p), data)
     for name in {"reward", "error", "nll", "kl"} & single.keys():
         assert half[name] == pytest.approx(single[name], rel=0.05, abs=0.02), name
-
-
-def test_a_consistency_model_learns_there_as_on_the_cpu(far: torch.device) -> None:
-    sampling = Denoising(steps=3, guidance=1.0, average=True)
-    both(
-        far,
-        lambda d: first_step(a.RLCM(consistency().to(d), brightness, sampling=sampling, group_size=2), PROMPTS),
-        rel=1e-3,
-    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["single", "half"])
@@ -312,16 +318,22 @@ def test_a_pipeline_loads_where_and_as_it_is_told(far: torch.device, tmp_path: A
     assert all(torch.equal(w, other.cpu()) for (n, w), other in pairs if "lora" in n)
 
 
+SEARCHES: dict[str, Callable[[DiffusionPolicy], Any]] = {
+    "reno": lambda p: noise_optimise(p, contrast, PROMPTS, sampling=Denoising(1, 1.0, 0.0), iterations=3).history,
+    "best-of-n": lambda p: best_of_n(p, face(), PROMPTS, 3, SDE)[1].values,
+}
+"""Values of what searches of pictures find; one of the catalogue by its name there."""
+
+
 def test_searching_and_probing_pictures_is_as_on_the_cpu(far: torch.device) -> None:
     def found(device: torch.device) -> dict[str, float]:
         p = policy("sd").to(device)
-        best, said = best_of_n(p, face(), PROMPTS, 3, SDE)
+        values = [search(p) for search in SEARCHES.values()]
         measures = Probe(p, PROMPTS, {"r": face()}, SDE, n=2, reference=p.freeze("now"))(0)
-        noise = noise_optimise(p, contrast, PROMPTS, sampling=Denoising(1, 1.0, 0.0), iterations=3)
         clean = p.pictures.latents([picture(0), picture(1)])
         there = invert(p, clean, PROMPTS, steps=3, eta=0.5, to=torch.tensor([1, 3])), renoise(p, clean, 4, 2)
-        assert all(x.device == CPU for x in (best.logprobs, said.values, noise.history))
-        numbers = [*said.values, *noise.history.flatten(), *(x.square().mean() for x in there)]
+        assert all(x.device == CPU for x in values)
+        numbers = [*torch.cat([x.flatten() for x in values]), *(x.square().mean() for x in there)]
         return {**measures, **{str(i): float(v) for i, v in enumerate(numbers)}}
 
     both(far, found, rel=1e-3)
@@ -356,3 +368,10 @@ def test_rewards_of_portraits_follow_the_pictures(far: torch.device) -> None:
     )
     larger = torch.nn.functional.interpolate(images, scale_factor=2)
     assert score(made["looks"], prompts=prompts, completions=larger).values.shape == (2,)
+
+
+def test_every_entry_of_the_catalogue_has_such_a_test() -> None:
+    elsewhere = {*ON_WORDS, *SEARCHES}
+    tried = {"text": {*TEXT, *elsewhere}, "image": {*PICTURES, *elsewhere}}
+    missing = [f"{m.name} on {kind}" for m in methods() if m.entry for kind in m.modality if m.name not in tried[kind]]
+    assert not missing, "add it to TEXT, PICTURES, ON_WORDS or SEARCHES above"
