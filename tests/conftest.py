@@ -1,9 +1,12 @@
 """Shared pieces of the tests: threads, tiny real models of each architecture, the data folder."""
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hub-")  # of the hub there is nothing but what a test puts there
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # "auto" is the CPU, whatever the machine (or a test) has beside it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -28,6 +31,11 @@ settings.register_profile("accord", deadline=None)  # a busy machine is no fault
 settings.load_profile("accord")
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
 
 SMALL = {
     "vocab_size": 400,

@@ -1,20 +1,15 @@
 """Policies as the command line names them: an embedded one, a hub name, a folder, a GGUF file, a pipeline, an adapter."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from accord.cli.data import quiet_diffusers
-from accord.errors import ModelError
 from accord.policies import LanguagePolicy
+from accord.policies.hub import PICTURE_LORA, PIPELINE, folder_of, kind_of
 from accord.policies.loading import resolve
 
 EMBEDDED = ("letters", "portraits", "portraits/flow", "portraits/consistency")
 """Policies that come with the package; smollm2 comes with one beside it."""
-
-PICTURE_LORA = "pytorch_lora_weights.safetensors"
 
 
 def kind_of_policy(spec: str) -> type:
@@ -58,47 +53,18 @@ def _embedded(spec: str) -> bool:
 
 
 def _of_pictures(spec: str) -> bool:
-    path = Path(spec)
-    if _embedded(spec):
-        return spec != "letters"
-    if path.exists():
-        return any((path / name).is_file() for name in ("model_index.json", PICTURE_LORA))
-    return len(path.parts) == 2 and not path.is_absolute() and path.suffix != ".gguf" and _pipeline_on_hub(spec)
-
-
-def _pipeline_on_hub(name: str) -> bool:
-    from huggingface_hub import file_exists, try_to_load_from_cache
-
-    known = {f: isinstance(try_to_load_from_cache(name, f), str) for f in ("model_index.json", "config.json")}
-    if any(known.values()):
-        return known["model_index.json"]
-    try:
-        return file_exists(name, "model_index.json")
-    except Exception:  # whatever keeps the hub from answering, loading will say
-        return False
+    return spec != "letters" if _embedded(spec) else kind_of(spec) in (PIPELINE, PICTURE_LORA)
 
 
 def _pipeline(spec: str) -> Any:
-    """What `DiffusionPolicy.load` takes: a name or folder as it is, or a pipeline that had to be put together."""
+    """What `DiffusionPolicy.load` takes: a name or folder as it is, or a pipeline of the package, whose names it doesn't know."""
     if _embedded(spec):
         from accord.worlds.portraits import pipeline
 
         return pipeline(spec.partition("/")[2] or "unet")  # type: ignore[arg-type]
-    if not (Path(spec) / PICTURE_LORA).is_file():
-        return spec
-    from accord.policies.diffusion.files import opened
+    if kind_of(spec) == PICTURE_LORA:
+        from accord.policies.diffusion.files import base_of, with_lora
 
-    base = _pipeline(_base_of(Path(spec)))
-    pipe = opened(base, torch.float32)[0]
-    pipe.load_lora_weights(spec)
-    return pipe
-
-
-def _base_of(folder: Path) -> str:
-    """The pipeline that a LoRA belongs to, which its file doesn't say, but the run that made it."""
-    try:
-        return str(json.loads((folder.parent / "run.json").read_text())["model"])
-    except (OSError, ValueError, KeyError):
-        raise ModelError(
-            f"{folder} is a LoRA for pictures, outside the run that made it: nothing says on which pipeline"
-        ) from None
+        base = base_of(folder := folder_of(spec))
+        return with_lora(_pipeline(base), folder) if _embedded(base) else spec
+    return spec

@@ -18,6 +18,7 @@ from accord.errors import ModelError
 from accord.policies.adapters import adapter_of
 from accord.policies.attention import NAME, TESTED
 from accord.policies.fused import lean
+from accord.policies.hub import ADAPTER, MODEL, folder_of, is_hub_name, kind_of
 from accord.policies.tokenise import Tokeniser
 
 UNREADABLE = (OSError, ValueError, KeyError, ImportError, AttributeError, SafetensorError)
@@ -81,19 +82,20 @@ def _adapted(model: Any, path: str, source: str | Path) -> Any:
 
 
 def resolve(source: str | Path) -> str:
-    """The folder or hub name to load, after unpacking a GGUF file; raises ModelError for a path that isn't there."""
+    """The folder or hub name to load, after unpacking a GGUF file (or fetching an adapter); raises ModelError for a path that
+    isn't there."""
     path = _bundled(str(source)) or Path(source)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no GGUF file at {source}: check the path")
         return str(_unpacked(path))
     if path.is_dir():
-        if not any((path / f).is_file() for f in ("config.json", "adapter_config.json")):
+        if not any((path / f).is_file() for f in (MODEL, ADAPTER)):
             raise ModelError(f"{source} is a folder without config.json: point at the model folder itself")
         return str(path)
-    if path.is_absolute() or str(source).startswith((".", "~")) or len(Path(source).parts) > 2:
+    if not is_hub_name(source):
         raise ModelError(f"no model folder at {source}: check the path, or give a hub name such as org/name")
-    return str(source)
+    return str(folder_of(source)) if kind_of(source) == ADAPTER else str(source)
 
 
 def _bundled(name: str) -> Path | None:

@@ -1,19 +1,24 @@
 """Pipelines and their adapters, in and out of files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
+from accord.engine.run import versions, write_text
 from accord.errors import ModelError
+from accord.policies.hub import PICTURE_LORA, folder_of, kind_of
 
 
 def opened(source: Any, dtype: torch.dtype) -> tuple[Any, str]:
     """A diffusers pipeline and its name.
 
     Args:
-        source: hub name, folder (read in this precision), or a loaded pipeline, which stays as it is.
+        source: hub name or folder (read in this precision) of a pipeline, or of a LoRA, which comes on the pipeline that its
+            README.md names; or a loaded pipeline, which stays as it is.
 
     Raises:
         ModelError: there is no such pipeline.
@@ -29,6 +34,9 @@ def opened(source: Any, dtype: torch.dtype) -> tuple[Any, str]:
         raise ModelError(
             f"a diffusion policy is loaded from a name, a folder or a diffusers pipeline, not a {type(source).__name__}"
         )
+    if kind_of(source) == PICTURE_LORA:
+        folder = folder_of(source)
+        return with_lora(opened(base_of(folder), dtype)[0], folder), str(source)
     try:
         kind = DiffusionPipeline.load_config(source)
         # Stable Diffusion 3 saved without its largest text encoder opens only if told that there is none.
@@ -38,6 +46,57 @@ def opened(source: Any, dtype: torch.dtype) -> tuple[Any, str]:
     except (OSError, ValueError) as error:
         why = "there is no model_index.json" if "model_index" in str(error) else str(error).splitlines()[0]
         raise ModelError(f"can't load a diffusers pipeline from {source}: {why}") from error
+
+
+def with_lora(pipe: Any, folder: Path) -> Any:
+    """A pipeline with a saved LoRA on it.
+
+    Raises:
+        ModelError: it doesn't fit.
+    """
+    try:
+        pipe.load_lora_weights(str(folder))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise ModelError(f"the LoRA {folder} doesn't fit its pipeline {pipe.name_or_path}: {why}") from error
+    return pipe
+
+
+def base_of(folder: Path) -> str:
+    """The pipeline that a LoRA belongs to. Its weights don't say, but the card that the hub keeps beside them.
+
+    Raises:
+        ModelError: there is no such card, or it doesn't say either.
+    """
+    try:
+        card = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
+        base = card["base_model"]
+        return str(base[0] if isinstance(base, list) else base)
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        raise ModelError(f"{folder} is a LoRA for pictures, but nothing says of which pipeline: write a README.md there that begins with "
+                         "the lines ---, base_model: NAME, ---") from None  # fmt: skip
+
+
+def write_card(folder: Path, base: str) -> None:
+    """README.md of a LoRA: what it belongs on, and how to put it there."""
+    base = str(Path(base).resolve()) if Path(base).is_dir() else base
+    made = ", ".join(f"{k} {v}" for k, v in versions().items())
+    write_text(folder / "README.md", f"""---
+base_model: {json.dumps(base)}
+library_name: diffusers
+tags: [lora, accord]
+---
+
+# LoRA
+
+```python
+from diffusers import DiffusionPipeline
+pipe = DiffusionPipeline.from_pretrained({base!r})
+pipe.load_lora_weights("<this folder>")
+```
+
+{made}
+""")  # fmt: skip
 
 
 def lora_layers(denoiser: Any) -> dict[str, Tensor]:

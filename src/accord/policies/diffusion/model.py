@@ -19,7 +19,7 @@ from accord.policies.base import Prompt
 from accord.policies.diffusion.adapter import Encoder, ImageAdapter
 from accord.policies.diffusion.attention import hook
 from accord.policies.diffusion.condition import Condition, blanks, encode
-from accord.policies.diffusion.files import lora_layers, opened
+from accord.policies.diffusion.files import lora_layers, opened, write_card
 from accord.policies.diffusion.fused import lean
 from accord.policies.diffusion.pictures import Autoencoder
 from accord.policies.diffusion.schedule import Schedule
@@ -72,8 +72,8 @@ class LatentDiffusion(nn.Module):
         """Load a pipeline.
 
         Args:
-            source: hub name or folder of a Stable Diffusion 1, 2, XL or 3 pipeline; or one that is loaded already, which
-                becomes the policy's own.
+            source: hub name or folder of a Stable Diffusion 1, 2, XL or 3 pipeline, or of a LoRA on one (of `save`: it
+                trains on); or a pipeline that is loaded already, which becomes the policy's own.
             lora: rank of new adapters on the attention layers, or a peft LoraConfig; None trains the whole denoiser (or the
                 LoRA that a loaded pipeline came with).
             device: "auto" is the accelerator that there is, or the CPU.
@@ -204,6 +204,8 @@ class LatentDiffusion(nn.Module):
     def _save_lora(self, folder: Path) -> None:
         part = "unet" if hasattr(self.pipeline, "unet") else "transformer"
         self.pipeline.save_lora_weights(str(folder), **{f"{part}_lora_layers": lora_layers(self.denoiser)})
+        if self.pipeline.name_or_path:
+            write_card(folder, self.pipeline.name_or_path)
 
     def schedule(self, steps: int | Sequence[float]) -> Schedule:
         """In so many steps, or at given timesteps."""

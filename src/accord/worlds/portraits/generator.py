@@ -34,12 +34,13 @@ def pipeline(kind: Kind = "unet", weights: Path = WEIGHTS) -> Any:
     if kind != "unet":
         _want(weights, kind, kind)
     if kind == "flow":
-        return flow_pipeline(SD3Transformer2DModel.from_pretrained(weights / "flow", dtype=torch.float32), pipe)
+        pipe = flow_pipeline(SD3Transformer2DModel.from_pretrained(weights / "flow", dtype=torch.float32), pipe)
     if kind == "consistency":
         pipe.load_lora_weights(str(weights / "consistency"))
         pipe.fuse_lora()
         pipe.unload_lora_weights()
         pipe.scheduler = lcm_scheduler(pipe.scheduler.config)
+    pipe.register_to_config(_name_or_path="portraits" if kind == "unet" else f"portraits/{kind}")
     return pipe
 
 
