@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import peft
 import pytest
 import torch
 import transformers
@@ -20,6 +21,7 @@ from accord.policies.base import Group
 from accord.policies.diffusion import Denoising
 from accord.policies.hub import PICTURE_LORA
 from accord.policies.tokenise import Tokeniser
+from accord.rewards import BradleyTerry
 from accord.worlds import letters
 from conftest import SMALL
 from tiny_pipelines import folder, nudge
@@ -227,3 +229,50 @@ def test_a_lora_that_names_no_pipeline_is_one_line(card: str | None, at: Path, t
         DiffusionPolicy.load(tmp_path)
     assert main(["sample", "--policy", str(tmp_path), "--prompt", "a cat", "--out", str(tmp_path / "o")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+# Loaded already.
+
+MODEL, TOKENIZER = str(letters.WEIGHTS), letters.build_tokenizer()
+LOADED: dict[str, Callable[[Path], Any]] = {
+    "a model": lambda at: transformers.AutoModelForCausalLM.from_pretrained(MODEL),
+    "in half precision": lambda at: transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.bfloat16),
+    "under an adapter": lambda at: peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained(MODEL), adapter(at)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, None], ids=["with its tokeniser", "alone"])
+@pytest.mark.parametrize("source", LOADED)
+def test_a_loaded_model_is_as_good_as_its_name(source: str, tokenizer: Any, at: Path) -> None:
+    named = LanguagePolicy.load(adapter(at) if "adapter" in source else MODEL, seed=1)
+    found = LanguagePolicy.load(LOADED[source](at), tokenizer=tokenizer, seed=1)
+    assert (found.packs, found.adapted) == (named.packs, named.adapted)
+    trains = [{n: p.dtype for n, p in x.named_parameters() if p.requires_grad} for x in (found, named)]
+    assert trains[0] == trains[1]
+    with torch.no_grad():
+        says, should = found.likelihood(TEXTS).policy, named.likelihood(TEXTS).policy
+    assert torch.allclose(says, should, atol=0.2 if "half" in source else 1e-5)
+
+
+@pytest.mark.parametrize("source", ["a model", "under an adapter"])
+def test_a_loaded_model_becomes_a_reward_as_its_name_would(source: str, at: Path) -> None:
+    named = BradleyTerry.load(adapter(at) if "adapter" in source else MODEL)
+    found = BradleyTerry.load(LOADED[source](at), tokenizer=TOKENIZER)
+    assert not found.has_opinions
+    for reward in (named, found):
+        torch.nn.init.ones_(reward.core.score.weight)  # type: ignore[union-attr, arg-type]
+    assert torch.allclose(found.values_of(TEXTS), named.values_of(TEXTS), atol=1e-4)
+    found.save(at / "reward")
+    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(at / "reward")
+    assert torch.allclose(
+        BradleyTerry.load(classifier, tokenizer=TOKENIZER).values_of(TEXTS), found.values_of(TEXTS), atol=1e-4
+    )
+
+
+def test_what_is_no_model_or_has_no_tokeniser_is_refused() -> None:
+    bare = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL))
+    with pytest.raises(ModelError, match="give tokenizer="):
+        LanguagePolicy.load(bare)
+    for made in (LanguagePolicy, BradleyTerry):
+        with pytest.raises(ModelError, match="not a Linear"):
+            made.load(torch.nn.Linear(1, 1))

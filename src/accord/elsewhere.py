@@ -31,6 +31,7 @@ NAMES = {
     "resume_from_checkpoint": "resume",
     "train_dataset": "data, of fit()",
     "model": "policy",
+    "processing_class": "tokenizer, where the policy is loaded",
     "ref_model": "reference",
     "precompute_ref_log_probs": "store: they are always computed once",
     "peft_config": "lora, where the policy is loaded",

@@ -85,4 +85,7 @@ def check(policy: Any, capability: Any, who: str) -> None:
     """
     if lacking(policy, capability):
         kind = policy if isinstance(policy, type) else type(policy)
-        raise ConfigError(f"{who} wants a policy that {(capability.__doc__ or '').strip()}: a {kind.__name__} does not")
+        made = "" if hasattr(kind, "freeze") else " (accord.LanguagePolicy.load and accord.DiffusionPolicy.load make a policy of a model, a pipeline or a name)"  # fmt: skip
+        raise ConfigError(
+            f"{who} wants a policy that {(capability.__doc__ or '').strip()}: a {kind.__name__} does not{made}"
+        )

@@ -19,7 +19,12 @@ def kind_of(source: str | Path) -> str | None:
 def is_hub_name(source: str | Path) -> bool:
     """Whether something that is no folder here may be the name of a repository."""
     path = Path(source)
-    return not path.is_absolute() and not str(source).startswith((".", "~")) and len(path.parts) <= 2 and path.suffix != ".gguf"
+    return (
+        not path.is_absolute()
+        and not str(source).startswith((".", "~"))
+        and len(path.parts) <= 2
+        and path.suffix != ".gguf"
+    )
 
 
 def folder_of(source: str | Path) -> Path:

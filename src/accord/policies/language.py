@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +13,13 @@ from accord.engine.batch import Batch
 from accord.engine.seeds import Seeds
 from accord.errors import ConfigError
 from accord.losses import LogProbs
-from accord.policies.adapters import Lora, adapter_of
+from accord.policies.adapters import Lora
 from accord.policies.base import Group, Prompt, Rollouts, Sampling
 from accord.policies.examine import Head, examine
 from accord.policies.frozen import FrozenPolicy
 from accord.policies.generate import Way, generate
 from accord.policies.head import token_logprobs
-from accord.policies.loading import load_model, resolve
+from accord.policies.loading import brings_adapter, load_model, name_of
 from accord.policies.meter import count
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
 from accord.policies.tokenise import Tokeniser
@@ -60,12 +59,14 @@ class LanguagePolicy(Trunk):
             self.start = copied(self.adapter_weights())
 
     @classmethod
-    def load(cls, source: str | Path, *, lora: Lora | None = None, dtype: Dtype = "auto", device: Device = "auto",
+    def load(cls, source: Any, *, tokenizer: Any = None, lora: Lora | None = None, dtype: Dtype = "auto", device: Device = "auto",
              gradient_checkpointing: bool = False, seed: int = 0) -> "LanguagePolicy":  # fmt: skip
         """Load a policy.
 
         Args:
-            source: hub name, model folder, PEFT adapter folder (of `save`: it trains on), or a .gguf file.
+            source: hub name, model folder, PEFT adapter folder (of `save`: it trains on), or a .gguf file; or a transformers or
+                peft model that is loaded already, which becomes the policy's own.
+            tokenizer: one that is loaded already; None takes the source's own.
             lora: rank of new LoRA adapters on all linear layers, or a peft LoraConfig; None trains every weight. Over an
                 adapter folder, that adapter is merged into the weights below the new one.
             dtype: of the weights; "auto" as `dtype_of` has it. Log-probs are float32 whatever it is.
@@ -76,9 +77,11 @@ class LanguagePolicy(Trunk):
             ModelError: there is no such model, its tokeniser can't be used, or accord can't train its class.
         """
         place = device_of(device)
-        whole = lora is None and adapter_of(Path(resolve(source))) is None
-        model, tokeniser = load_model(source, dtype=dtype_of(dtype, place, trains=whole), seed=seed)
-        policy = cls(model, tokeniser, str(source))
+        whole = lora is None and not brings_adapter(source)
+        model, tokeniser = load_model(
+            source, tokenizer=tokenizer, dtype=dtype_of(dtype, place, trains=whole), seed=seed
+        )
+        policy = cls(model, tokeniser, name_of(source))
         if lora is not None:
             policy.add_lora(lora, "CAUSAL_LM", seed)
             policy.start = None

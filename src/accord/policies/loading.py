@@ -1,4 +1,4 @@
-"""Real models from a hub name, a folder or a GGUF file; refused in one line where they can't be had."""
+"""Real models from a hub name, a folder or a GGUF file, or loaded already; refused in one line where they can't be had."""
 
 import hashlib
 import importlib.util
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from accord.engine.seeds import seeded
 from accord.engine.store import cache_folder
@@ -25,19 +25,74 @@ UNREADABLE = (OSError, ValueError, KeyError, ImportError, AttributeError, Safete
 """What transformers and peft raise over a folder that isn't what they look for, or is broken."""
 
 
-def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, auto_class: Any = AutoModelForCausalLM, seed: int = 0,
-               **options: Any) -> tuple[Any, Tokeniser]:  # fmt: skip
-    """A transformers model (tree attention where its architecture is tested) and its tokeniser, on the CPU.
+def load_model(source: Any, *, tokenizer: Any = None, dtype: torch.dtype = torch.float32, auto_class: Any = AutoModelForCausalLM,
+               seed: int = 0, **options: Any) -> tuple[Any, Tokeniser]:  # fmt: skip
+    """A transformers model (tree attention where its architecture is tested) and its tokeniser; from a name, on the CPU.
 
     Args:
-        source: hub name, model folder, PEFT adapter folder, or path of a .gguf file.
+        source: hub name, model folder, PEFT adapter folder, or path of a .gguf file; or a model that is loaded already (peft's
+            too), which is taken as it is.
+        tokenizer: one that is loaded already; None takes the source's own.
         auto_class: the transformers auto class to load it with.
         seed: of weights that the model lacks (a head).
 
     Raises:
         ModelError: nothing is there, or it is not such a model.
     """
-    path = resolve(source)
+    if not isinstance(source, str | Path):
+        return _taken(source, dtype), _tokeniser_of(source, tokenizer)
+    model, found = _loaded(resolve(source), source, dtype, auto_class, seed, options)
+    return model, found if tokenizer is None else _tokeniser_of(model, tokenizer)
+
+
+def name_of(source: Any) -> str:
+    """What to call a model in messages."""
+    return str(
+        source if isinstance(source, str | Path) else getattr(source, "name_or_path", "") or type(source).__name__
+    )
+
+
+def brings_adapter(source: Any) -> bool:
+    """Whether a source is an adapter on its model, which trains in place of the model's own weights."""
+    if not isinstance(source, str | Path):
+        return hasattr(source, "merge_and_unload")
+    return adapter_of(Path(resolve(source))) is not None
+
+
+def _taken(model: Any, dtype: torch.dtype) -> Any:
+    """A loaded model, as if it had been loaded here: its attention, its precision, its adapter ready to train on."""
+    core = getattr(model, "get_base_model", lambda: model)()
+    if not isinstance(core, PreTrainedModel):
+        raise ModelError(
+            f"a model is loaded from a name, a folder or a transformers model, not a {type(model).__name__}"
+        )
+    if core.config.model_type in TESTED:
+        core.set_attn_implementation(NAME)
+    if model is not core:
+        model.set_adapter(model.active_adapter)
+    for weight in model.parameters():
+        if model is core or not weight.requires_grad:  # adapters keep their own
+            weight.data = weight.data.to(dtype)
+    lean(model)
+    return model.eval()
+
+
+def _tokeniser_of(model: Any, tokenizer: Any) -> Tokeniser:
+    name = name_of(model)
+    if tokenizer is not None:
+        return Tokeniser(tokenizer, f"the tokeniser of {name}", ends_of(model))
+    if not model.name_or_path:
+        raise ModelError(f"this {name} comes from no folder that its tokeniser could be read from: give tokenizer=")
+    return _tokeniser(resolve(name), name, ends_of(model))
+
+
+def ends_of(model: Any) -> list[int]:
+    """Tokens at which a model stops by itself."""
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None) or []
+    return [ends] if isinstance(ends, int) else list(ends)
+
+
+def _loaded(path: str, source: str | Path, dtype: torch.dtype, auto_class: Any, seed: int, options: dict[str, Any]) -> tuple[Any, Tokeniser]:  # fmt: skip
     if (adapter := adapter_of(Path(path))) is not None:
         model, tokeniser = load_model(
             adapter["base_model_name_or_path"], dtype=dtype, auto_class=auto_class, seed=seed, **options
@@ -54,8 +109,7 @@ def load_model(source: str | Path, *, dtype: torch.dtype = torch.float32, auto_c
         lean(model)
     except UNREADABLE as error:
         raise ModelError(f"can't load a model from {source}: {_first_line(error)}") from error
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None) or []
-    return model, _tokeniser(path, source, [ends] if isinstance(ends, int) else ends)
+    return model, _tokeniser(path, source, ends_of(model))
 
 
 def _tokeniser(path: str, source: str | Path, ends: Iterable[int]) -> Tokeniser:

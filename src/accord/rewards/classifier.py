@@ -19,7 +19,7 @@ from accord.errors import ModelError
 from accord.feedback import Prompt
 from accord.policies.adapters import Lora, adapter_of
 from accord.policies.base import Group
-from accord.policies.loading import load_model, resolve
+from accord.policies.loading import brings_adapter, load_model, name_of, resolve
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
 from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
@@ -50,31 +50,32 @@ class BradleyTerry(Trunk):
             )
 
     @classmethod
-    def load(cls, source: str | Path, *, aspects: Sequence[str] = (), lora: Lora | None = None, dtype: Dtype = "auto",
+    def load(cls, source: Any, *, tokenizer: Any = None, aspects: Sequence[str] = (), lora: Lora | None = None, dtype: Dtype = "auto",
              device: Device = "auto", gradient_checkpointing: bool = False, seed: int = 0) -> "BradleyTerry":  # fmt: skip
         """Load a reward model, or a language model to become one.
 
         Args:
-            source: hub name, folder, adapter folder or .gguf file.
+            source: hub name, folder, adapter folder or .gguf file; or a transformers or peft model that is loaded already, which
+                becomes the reward's own.
+            tokenizer: one that is loaded already; None takes the source's own.
             aspects: names of the outputs, for a model that rates several; none for one scalar.
             lora: rank of new adapters; None trains every weight.
             dtype, device: as for `LanguagePolicy.load`. seed: of new weights.
         """
-        path = Path(resolve(source))
-        adapter, outputs = adapter_of(path), _outputs(path)
-        place = device_of(device)
-        options = {"num_labels": outputs or len(aspects) or 1}
+        adapter, outputs, place = brings_adapter(source), _outputs(source), device_of(device)
+        name, labels = name_of(source), outputs or len(aspects) or 1
         if outputs and aspects and outputs != len(aspects):
             raise ModelError(
-                f"{source} has {outputs} outputs, but {len(aspects)} aspects are named: {', '.join(aspects)}"
+                f"{name} has {outputs} outputs, but {len(aspects)} aspects are named: {', '.join(aspects)}"
             )
-        model, tokeniser = load_model(source, dtype=dtype_of(dtype, place, trains=lora is None and not adapter), seed=seed,
-                                      auto_class=AutoModelForSequenceClassification, **options)  # fmt: skip
+        model, tokeniser = load_model(source, tokenizer=tokenizer, dtype=dtype_of(dtype, place, trains=lora is None and not adapter),
+                                      seed=seed, auto_class=AutoModelForSequenceClassification, num_labels=labels)  # fmt: skip
         if not outputs:
             if adapter:  # of a language model: it goes below the new head
                 model = model.merge_and_unload()
+            model = _with_head(model, labels)
             _fresh_head(model, tokeniser)
-        reward = cls(model, tokeniser, str(source), aspects or _named(model))
+        reward = cls(model, tokeniser, name, aspects or _named(model))
         if lora is not None:
             reward.add_lora(lora, "SEQ_CLS", seed)
         if gradient_checkpointing:
@@ -82,13 +83,13 @@ class BradleyTerry(Trunk):
         return reward.to(place)
 
     @classmethod
-    def fit(cls, records: Sequence[Any], model: "str | Path | BradleyTerry", *, out: str | Path | None = None,
+    def fit(cls, records: Sequence[Any], model: Any, *, out: str | Path | None = None,
             lora: int | None = None, options: FitOptions | None = None, **training: Any) -> "BradleyTerry":  # fmt: skip
         """Train on comparisons, rankings or ratings (by Bradley-Terry, Plackett-Luce, regression respectively).
 
         Args:
             records: `Feedback` or a list of records.
-            model: what to start from.
+            model: what to start from: a reward, or whatever `load` takes.
             out: folder of the run.
             training: options of `Training` by name.
         """
@@ -208,8 +209,12 @@ def group_up(prompts: Sequence[Prompt], completions: Sequence[str],
     return [Group(prompts[m[0]], tuple(completions[i] for i in m)) for m in members.values()], order
 
 
-def _outputs(path: Path) -> int:
-    """How many numbers a saved reward model (or a reward adapter's head) gives; 0 where there is no head yet."""
+def _outputs(source: Any) -> int:
+    """How many numbers a reward model (or a reward adapter's head) gives; 0 where there is no head yet."""
+    if not isinstance(source, str | Path):
+        core = getattr(source, "get_base_model", lambda: source)()
+        return core.config.num_labels if "SequenceClassification" in type(core).__name__ else 0
+    path = Path(resolve(source))
     if (adapter := adapter_of(path)) is not None:
         if adapter.get("task_type") != "SEQ_CLS":
             return 0
@@ -233,6 +238,17 @@ def _shapes(file: Path) -> list[tuple[str, list[int]]]:
             return [(n, tensors.get_slice(n).get_shape()) for n in tensors.keys()]  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{file} can't be read: {error}") from error
+
+
+def _with_head(model: Any, labels: int) -> Any:
+    """A loaded language model's trunk under a classifier's head; what is a classifier already stays as it is."""
+    if "SequenceClassification" in type(model).__name__:
+        return model
+    config = copy.deepcopy(model.config)
+    config.num_labels = labels
+    made = AutoModelForSequenceClassification.from_config(config, attn_implementation=model.config._attn_implementation)
+    setattr(made, made.base_model_prefix, model.base_model)
+    return made.to(model.device, model.dtype).eval()
 
 
 def _fresh_head(model: Any, tokeniser: Tokeniser) -> None:

@@ -25,6 +25,6 @@ def comparisons(
 def reward_model(records: list[Comparison], *, seed: int = 0, source: object = WEIGHTS, centre: float = 0.01, epochs: float = 3,
                  lr: float = 1e-3, out: str | None = None, progress: bool = False) -> BradleyTerry:  # fmt: skip
     """A Bradley-Terry model on the base LM's trunk."""
-    reward = BradleyTerry.load(source)  # type: ignore[arg-type]
+    reward = BradleyTerry.load(source)
     return BradleyTerry.fit(records, reward, options=FitOptions(centre=centre), out=out, epochs=epochs, batch_size=32, lr=lr,
                             schedule="cosine", warmup=0.05, seed=seed, progress=progress).eval()  # fmt: skip
