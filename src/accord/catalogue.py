@@ -24,6 +24,7 @@ class Method:
     Attributes:
         name: how the command line calls it, and the name of its file. short: how people call it.
         entry: "module:name" of what it is in the code, once that is here, and what: it does, in one line.
+        by: the method that trains a policy by it, where it makes a reward.
         number: of its card; None for those that are not among the 96.
     """
 
@@ -35,6 +36,7 @@ class Method:
     arxiv: str
     entry: str | None = None
     what: str | None = None
+    by: str | None = None
     number: int | None = None
 
     @property

@@ -1,7 +1,9 @@
 """What other libraries call the options of here: who brings a name from there is told the one that does."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields, replace
 from difflib import get_close_matches
+from typing import Any, TypeVar
 
 from accord.errors import ConfigError
 
@@ -43,8 +45,10 @@ NAMES = {
     "max_completion_length": "max_new_tokens of sampling",
     "max_new_tokens": "an option of sampling",
     "temperature": "an option of sampling",
-    "reward_funcs": "reward; several are one by accord.rewards.combine",
+    "reward_funcs": "reward: one, or a list of several, which are added up",
     "reward_weights": "weights of accord.rewards.combine",
+    "args": "each option by its own name: here beta=…, and those of training in fit(…)",
+    "eval_dataset": "evaluate, of fit()",
     "beta": "kl",
     "beta_dpo": "beta",
     "rpo_alpha": "eta of RPO",
@@ -56,11 +60,37 @@ NAMES = {
 """Options of TRL's configurations and of diffusers' scripts that have another name or place here."""
 
 
-def refuse_unknown(who: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Raise ConfigError for the first option that isn't one, with the name that is meant, where it can be told."""
+Options = TypeVar("Options")
+
+
+def filled(default: Options, given: Any, what: str) -> Options:
+    """Options of a dataclass as people give them: whole, or as a dict of those that differ from the default; None is the default.
+
+    Raises:
+        ConfigError: they are of another kind, or one is none of its.
+    """
+    kind: Any = type(default)
+    if given is None or isinstance(given, kind):
+        return default if given is None else given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{what} wants a {kind.__name__}, or a dict of its options, but got {_seen(given)}")
+    refuse_unknown(what, given, [f.name for f in fields(kind)])
+    return replace(default, **given)  # type: ignore[type-var]
+
+
+def _seen(given: Any) -> str:
+    return repr(given) if isinstance(given, str | int | float) else f"a {type(given).__name__}"
+
+
+def refuse_unknown(who: str, given: Iterable[str], known: Collection[str], names: Mapping[str, str] = NAMES) -> None:
+    """Raise ConfigError for the first option that isn't one, with the name that is meant, where it can be told.
+
+    Args:
+        names: of elsewhere, with those of here.
+    """
     odd = next((name for name in given if name not in known), None)
     if odd is None:
         return
     near = get_close_matches(odd, known, 1)
-    meant = f" (here it is {NAMES[odd]})" if odd in NAMES else f" (did you mean {near[0]}?)" if near else ""
+    meant = f" (here it is {names[odd]})" if odd in names else f" (did you mean {near[0]}?)" if near else ""
     raise ConfigError(f"{who} has no option {odd!r}{meant}; it has {', '.join(known) or 'none'}")

@@ -3,14 +3,13 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.algorithms.options import signature_of
+from accord.algorithms.options import Told
 from accord.algorithms.reference import Reference
-from accord.elsewhere import refuse_unknown
 from accord.engine import Learner, Rows, Seeds, Step
 from accord.engine.batch import Batch
 from accord.feedback import prompt_of
@@ -37,7 +36,7 @@ class Given(Batch):
     options: dict[str, Float[Tensor, "g *k"]] = field(default_factory=dict)
 
 
-class PolicyAlgorithm(Learner):
+class PolicyAlgorithm(Told, Learner):
     """Trains one policy on data that are their own experience; subclasses say what the loss is.
 
     What they need of a policy, the annotation of their argument `policy` says, a protocol of `accord.policies.capabilities`;
@@ -54,14 +53,6 @@ class PolicyAlgorithm(Learner):
     """The records it learns from; any, if empty."""
 
     reference: Reference | None
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls.__signature__ = signature_of(cls)  # type: ignore[attr-defined]
-
-    def __new__(cls, *args: Any, **options: Any) -> Self:
-        refuse_unknown(cls.__name__, options, inspect.signature(cls).parameters)
-        return super().__new__(cls)
 
     def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int | Seeds], Any] | None = None) -> None:
         super().__init__()

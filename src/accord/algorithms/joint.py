@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accord.algorithms.options import Told
 from accord.engine import Learner, Loss, Mean, Rows, Step, check_rows, derive
 from accord.engine.origin import rows_fingerprint
 from accord.engine.seeds import of_rows
@@ -50,7 +51,7 @@ class Pieces:
         return Pieces({name: part.select(rows) for name, part in self.parts.items()})
 
 
-class Joint(Learner):
+class Joint(Told, Learner):
     """``sum_i w_i * mean loss_i``, for algorithms that train the same policy.
 
     The first stream sees the same randomness as it would alone, so with the others' weights at 0 it runs bit for bit as alone.

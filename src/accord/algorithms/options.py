@@ -6,7 +6,9 @@ import re
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from accord.elsewhere import refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,22 @@ class Option:
     @property
     def needed(self) -> bool:
         return self.default is inspect.Parameter.empty
+
+
+class Told:
+    """A class whose signature shows the options of its bases beside its own, and which answers names that are none of them.
+
+    Raises:
+        ConfigError: an option is none of its; the name here is told.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__signature__ = signature_of(cls)  # type: ignore[attr-defined]
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        refuse_unknown(cls.__name__, options, inspect.signature(cls).parameters)
+        return super().__new__(cls)
 
 
 def options_of(made: Callable[..., Any]) -> dict[str, Option]:

@@ -12,7 +12,7 @@ from accord.cli.lengths import fits
 from accord.cli.measures import measure
 from accord.cli.methods import Trainer, kind_for, names
 from accord.cli.policies import check_policy, kind_of_policy, open_policy
-from accord.cli.rewards import RewardSpec, check_reward, open_reward
+from accord.cli.rewards import RewardSpec, answers_of_base, check_reward, open_reward
 from accord.cli.shape import Shape
 from accord.engine import Training, fit
 from accord.engine.fit import Resume
@@ -30,7 +30,7 @@ def align(
     out: str,
     reward: RewardSpec | None = None,
     judge: RewardSpec | None = None,
-    lora: int | None = None,
+    lora: int | dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
     sampling: Any = None,
     training: Training = Training(),
@@ -54,9 +54,9 @@ def align(
         policy: to start from: hub name, folder, .gguf file, diffusers pipeline, adapter folder, or letters, portraits, smollm2.
         data: feedback, examples or prompts: a file, a hub dataset as name or name:split, or those of letters or portraits.
         out: folder of the run; the policy goes to OUT/policy, the report to OUT/report.html.
-        reward: what is to grow: a saved reward, a hub reward model, file.py:function, package.module:name, or rules by name.
+        reward: what is to grow: a saved reward, a hub reward model, file.py:function, package.module:name, or rules and combinations by name; a list of several is their sum.
         judge: a second reward that training does not see, for the report.
-        lora: rank of adapters; none trains every weight.
+        lora: rank of adapters, or their configuration as peft has it; none trains every weight.
         options: of the method, by name.
         sampling: how completions are drawn.
         training: how to train.
@@ -74,13 +74,15 @@ def align(
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
     trainer, kind, given = Trainer.find(method), check_policy(policy), dict(options or {})
-    specs = {**({} if reward is None else {next(iter(trainer.rewards)): reward}),
+    specs = {**({} if reward is None else {next(iter(trainer.rewards)): trainer.shaped(reward, given)}),
              **{n: s for n in trainer.rewards if (s := given.pop(n, None)) is not None}}  # fmt: skip
     checked = trainer.check(kind, given, specs, sampling)
     watched = [*specs.items(), *([("judge", judge)] if judge is not None else [])]
     for _, spec in watched:
-        check_reward(spec)
-    at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora, limit=limit)
+        check_reward(spec, based=trainer.draws)
+    at_least_one(
+        test_limit=test_limit, max_tokens=max_tokens, limit=limit, lora=lora if isinstance(lora, int) else None
+    )
     asked_for()
     dtype_of(dtype, device_of(device))
     learns, read = trainer.learns, trainer.answers
@@ -90,7 +92,8 @@ def align(
     kept, held = split(usable, test, training.seed, split_by)
     made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
                        seed=training.seed)  # fmt: skip
-    opened = {name: open_reward(spec, device, dtype) for name, spec in watched}
+    base = answers_of_base(made, [*kept, *held], sampling, training.seed)
+    opened = {name: open_reward(spec, device, dtype, base) for name, spec in watched}
     writes = getattr(sampling, "max_new_tokens", 1) if trainer.draws else 0
     short = [fits(intake, made, max_tokens, answers=read, writes=int(trainer.draws)),
              *(fits(intake, r, writes=writes) for r in opened.values())]  # fmt: skip

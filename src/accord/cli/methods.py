@@ -14,6 +14,7 @@ from typing_extensions import get_protocol_members, is_protocol
 from accord.algorithms.options import Option, options_of
 from accord.catalogue import Method, find, methods
 from accord.cli.intake import answers_of
+from accord.cli.makers import Maker
 from accord.cli.options import check_options, writable
 from accord.engine import Learner
 from accord.errors import ConfigError, ModelError
@@ -27,17 +28,21 @@ class Trainer:
     """A method of the catalogue that trains a policy.
 
     Attributes:
-        name: in the catalogue. made: its class.
+        name: in the catalogue. made: the class that trains by it.
+        shape: what it makes of the reward that such a class gets, where that is all of it.
     """
 
     name: str
     made: Any
+    shape: Maker | None = None
 
     @classmethod
     def find(cls, name: str) -> "Trainer":
         """Raises ConfigError where nothing here is called that, or it trains nothing."""
         method = find(name)
         made = method.load()
+        if method.by is not None:
+            return cls(method.name, find(method.by).load(), Maker.find(made.__name__))
         if not _trains(made):
             raise ConfigError(f"{method.name} trains no policy: it is {method.what or method.title}; these do: {', '.join(names())}")  # fmt: skip
         return cls(method.name, made)
@@ -54,7 +59,9 @@ class Trainer:
     @property
     def about(self) -> str:
         """Its docstring, but for what is said of arguments."""
-        return " ".join(inspect.cleandoc(self.made.__doc__ or "").partition("\nArgs:")[0].split())
+        whole = self.made if self.shape is None else self.shape.made
+        by = "" if self.shape is None else f" Trains by {self.made.__name__}."
+        return " ".join(inspect.cleandoc(whole.__doc__ or "").partition("\nArgs:")[0].split()) + by
 
     @property
     def rewards(self) -> dict[str, Option]:
@@ -65,7 +72,8 @@ class Trainer:
     def options(self) -> dict[str, Option]:
         """Its own options, those that a command line or a configuration can write."""
         hidden = {"policy", "sampling", *self.rewards}
-        return {n: o for n, o in self._all.items() if n not in hidden and writable(o.kind)}
+        found = {n: o for n, o in self._all.items() if n not in hidden and writable(o.kind)}
+        return found if self.shape is None else {**self.shape.flags, **found}
 
     @property
     def draws(self) -> bool:
@@ -136,11 +144,27 @@ class Trainer:
         missing = next((n for n, o in self.rewards.items() if o.needed and n not in rewards), None)
         if missing is not None:
             raise ConfigError(f"{self.name} wants a reward: a saved model, file.py:function, package.module:name, or a rule (--reward)")  # fmt: skip
+        own, options = self.divided(options)
+        if self.shape is not None:
+            self.shape.plain(own)
         hidden = self._all.keys() - self.options.keys()
         checked = check_options([self.made], options, self.name, hidden=hidden)
         with contextlib.suppress(_Reached):
             self.make(_absent(kind), dict.fromkeys(rewards, _no_opinion), checked, sampling)
         return checked
+
+    def divided(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Options of what it makes of its reward, and the others."""
+        own = {} if self.shape is None else self.shape.flags
+        return {n: v for n, v in options.items() if n in own}, {n: v for n, v in options.items() if n not in own}
+
+    def shaped(self, spec: Any, options: dict[str, Any]) -> Any:
+        """The specification of its reward: what it makes of the one that is given."""
+        if self.shape is None:
+            return spec
+        key, several = next(iter(self.shape.holders.items()))
+        held = spec if several is None or isinstance(spec, list) else [spec]
+        return {self.shape.name: {key: held, **self.divided(options)[0]}}
 
     def make(self, policy: Any, rewards: Mapping[str, Any], options: dict[str, Any], sampling: Any) -> Any:
         """The algorithm that trains this policy."""
@@ -166,7 +190,7 @@ def trainers() -> Iterator[Method]:
     """Their rows of the catalogue; without those that want a package which isn't there."""
     for m in methods():
         with contextlib.suppress(ImportError, ModelError):
-            if m.entry and _trains(m.load()):
+            if m.by is not None or (m.entry and _trains(m.load())):
                 yield m
 
 

@@ -5,7 +5,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from accord.elsewhere import refuse_unknown
@@ -61,7 +61,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return value is None
     kind = origin or hint
     # What a configuration can't write (tensors, functions) no value of it fits.
-    return kind in (bool, str, type(None), list, tuple, dict) and isinstance(value, kind)
+    return kind in (bool, str, type(None), list, tuple, dict, Mapping) and isinstance(value, kind)
 
 
 def words_of(hint: Any) -> str:

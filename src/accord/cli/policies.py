@@ -34,7 +34,7 @@ def check_policy(spec: str) -> type:
     return kind
 
 
-def open_policy(spec: str, *, lora: int | None = None, gradient_checkpointing: bool = False, device: str = "auto",
+def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = False, device: str = "auto",
                 dtype: str = "auto", seed: int = 0) -> Any:  # fmt: skip
     """The policy of a specification, ready to train or to draw from."""
     source: Any = spec

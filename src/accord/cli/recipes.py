@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
     for i, name in enumerate(trainer.rewards):
         somebody = i == 0 and find(trainer.name).kind == "identity"
         start["reward" if i == 0 else name] = "accord.cli.embedded:Somebody" if somebody else rewards[world]
+    if trainer.shape is not None and Sequence in trainer.shape.holders.values():
+        start["reward"] = [{"length_penalty": {"target": n}} for n in (6, 8, 12)]
     return {**start, "test_limit": 8}
 
 
@@ -121,6 +124,8 @@ def _said(value: Any) -> str:
     """A value as YAML, whose floats want a point."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{k}: {_said(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_said, value))}]"
     if isinstance(value, str):
         return value if re.fullmatch(r"[a-z][\w/.-]*(:[A-Z]\w*)?", value) else json.dumps(value)
     text = json.dumps(value)

@@ -1,26 +1,39 @@
-"""Rewards as the command line names them: a saved model, a rule, or a function in a Python file."""
+"""Rewards as the command line names them: a saved model, a function in a Python file, a rule, or what is made of others."""
 
 import importlib.util
 import re
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from accord import rewards
-from accord.cli.options import check_options
+from accord.cli.makers import MAKERS, Base, Maker
 from accord.errors import ConfigError, ModelError
 from accord.policies.placement import device_of
-from accord.rewards import Reward
+from accord.rewards import References, Reward
+from accord.rewards.combine import reward_of
+from accord.rewards.reward import reward_columns
 
-RULES = ("exact_answer", "json_call", "length_penalty", "matches", "numeric_answer")
-
-RewardSpec = str | dict[str, Any]
+RewardSpec = str | list[Any] | dict[str, Any]
 
 
-def check_reward(spec: RewardSpec) -> None:
-    """Refuse, before anything is loaded, what `open_reward` could not open."""
+def check_reward(spec: Any, *, based: bool = False) -> None:
+    """Refuse, before anything is loaded, what `open_reward` could not open.
+
+    Args:
+        based: whether there is a policy whose answers a reward can be compared with.
+    """
     if isinstance(spec, dict):
-        _rules(spec)
+        for maker, options in _makers(spec):
+            for inner in maker.inner(options):
+                check_reward(inner, based=based)
+            maker.plain(options)
+            if maker.answers(options) and not based:
+                raise ConfigError(f"{maker.name} compares with answers of the policy that learns: it is for accord align, with a method that draws")  # fmt: skip
+    elif isinstance(spec, list):
+        for one in spec or [{}]:
+            check_reward(one, based=based)
     elif ".py:" in spec:
         open_function(spec)
     elif _in_package(spec):
@@ -29,41 +42,56 @@ def check_reward(spec: RewardSpec) -> None:
         _kind(Path(spec), spec)
 
 
-def open_reward(spec: RewardSpec, device: str = "auto", dtype: str = "auto") -> Reward:
+def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base | None = None) -> Reward:
     """A reward of its specification.
 
-    A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, ``package.module:name``, or
-    rules by name with their options; several rules are added up.
+    A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, ``package.module:name``; or what
+    a `Maker` makes, by its name with its options, among which rewards are such specifications again. Several, in a list or
+    by their makers, are added up.
+
+    Args:
+        base: for rewards that are compared with a policy's answers.
 
     Raises:
         ModelError: it is a language model that has no reward head.
     """
-    if isinstance(spec, dict):
-        rules = _rules(spec)
-        return next(iter(rules.values())) if len(rules) == 1 else rewards.combine(rules)
+    if isinstance(spec, dict | list):
+
+        def opened(inner: Any) -> Reward:
+            return open_reward(inner, device, dtype, base)
+
+        if isinstance(spec, list):
+            found: Any = [opened(one) for one in spec]
+        else:
+            found = {maker.name: maker.make(options, opened, base) for maker, options in _makers(spec)}
+        return next(iter(found if isinstance(found, list) else found.values())) if len(found) == 1 else reward_of(found)
     if ".py:" in spec:
         return open_function(spec)
     if _in_package(spec):
         return open_named(spec)
     if _kind(Path(spec), spec) == "encoder":
         return rewards.EncoderReward.load(spec).to(device_of(device))
-    made = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)
-    if not made.has_opinions:
+    model = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)
+    if not model.has_opinions:
         raise ModelError(f"{spec} is a language model without a reward head: train one on it with accord reward train")
-    return made.requires_grad_(False)
+    return model.requires_grad_(False)
 
 
-def _rules(spec: dict[str, Any]) -> dict[str, Reward]:
-    """Rules by name, made with their options."""
+def answers_of_base(policy: Any, records: Sequence[Any], sampling: Any, seed: int) -> Base:
+    """How a reward comes by answers of a policy as it is now: some to every record's prompt, drawn and scored once."""
+    drawing = policy.sampling_kind() if sampling is None else sampling
+    prompts, columns = [r.prompt for r in records], reward_columns(records)
+    return lambda reward, n: References.sample(reward, policy, prompts, n, drawing, seed=seed, context=columns)
+
+
+def _makers(spec: dict[str, Any]) -> list[tuple[Maker, dict[str, Any]]]:
+    """Makers by name, with their options."""
     if not spec:
-        raise ConfigError(f"a reward without any rule; the rules are {', '.join(RULES)}")
-    made = {}
-    for name, options in spec.items():
-        if name not in RULES:
-            raise ConfigError(f"no rule called {name!r}; the rules are {', '.join(RULES)}")
-        rule = getattr(rewards, name)
-        made[name] = rule(**check_options([rule], {} if options is None else options, f"reward {name}"))
-    return made
+        raise ConfigError(f"a reward without any name; there are {', '.join(MAKERS)}")
+    odd = next((name for name, options in spec.items() if not isinstance(options, dict | None)), None)
+    if odd is not None:
+        raise ConfigError(f"reward {odd} wants its options by name, but got {spec[odd]!r}")
+    return [(Maker.find(name), options or {}) for name, options in spec.items()]
 
 
 def _kind(path: Path, spec: str) -> str:

@@ -104,6 +104,8 @@ HERE = {
     "model_name_or_path": "policy", "reward_funcs": "reward", "reward_model_path": "reward", "lora_r": "lora", "use_peft": "lora",
     "peft_config": "lora", "rank": "lora", "gradient_checkpointing": "gradient_checkpointing", "bf16": "dtype", "torch_dtype": "dtype",
     "mixed_precision": "dtype", "max_length": "max_tokens", "loss_type": "the method, as in accord align ipo, or normalise of grpo",
+    "reward_weights": """weights of a combination: --reward '{"combine": {"rewards": {"a": …, "b": …}, "weights": {"a": 1, "b": 2}}}'""",
+    "processing_class": "the policy's own tokeniser", "eval_dataset": "test: a share of the data is held out",
     "options": "each option by its own name, as in --beta 0.2",
 }  # fmt: skip
 """Beside those of `accord.elsewhere`, what has a place of its own on the command line."""

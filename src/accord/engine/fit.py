@@ -30,7 +30,7 @@ Evaluation = Callable[[int], Mapping[str, float]]
 Resume = bool | Literal["anyway"]
 
 
-def fit(algorithm: Algorithm, data: Sequence[Any] | str | Path, training: Training | None = None, *,
+def fit(algorithm: Algorithm, data: Sequence[Any] | str | Path, training: Training | Mapping[str, Any] | None = None, *,
         out: str | Path | None = None, resume: Resume = False, evaluate: Evaluation | None = None,
         info: dict[str, Any] | None = None, **options: Any) -> Run:  # fmt: skip
     """Train an algorithm on data.
@@ -38,7 +38,7 @@ def fit(algorithm: Algorithm, data: Sequence[Any] | str | Path, training: Traini
     Args:
         algorithm: holds what trains; see `Algorithm`.
         data: records or prompts, one row each; or what `accord.feedback.rows_of` makes rows of, such as a file's path.
-        training: options, or give them by name (``steps=200, lr=1e-4``).
+        training: options (or a dict of them), or give them by name (``steps=200, lr=1e-4``).
         out: folder for metrics and checkpoints; None keeps metrics in memory and writes nothing.
         resume: go on from the last checkpoint in `out` (from the start, if there is none), with what the run began with:
             "anyway" goes on whatever differs, and notes it in run.json.

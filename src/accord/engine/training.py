@@ -3,10 +3,10 @@
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from accord.elsewhere import refuse_unknown
+from accord.elsewhere import filled
 from accord.errors import ConfigError
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -98,14 +98,11 @@ class Training:
         _kind("progress", self.progress, bool, "true or false")
 
     @classmethod
-    def of(cls, given: "Training | None", options: dict[str, Any]) -> "Training":
-        """Options as they reach `fit`: whole, or by name."""
+    def of(cls, given: Any, options: dict[str, Any]) -> "Training":
+        """Options as they reach `fit`: whole, as a dict, or by name."""
         if given is not None and options:
             raise ConfigError("give either a Training or single options to fit(), not both")
-        known = [f.name for f in fields(cls)]
-        refuse_unknown("fit()", options, known)
-        _kind("training", given, cls | None, "a Training")
-        return given or cls(**options)
+        return filled(cls(), given if given is not None else options, "fit()")
 
     def count_steps(self, rows: int) -> int:
         """Experiences in the run over this many rows."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from accord.elsewhere import filled
 from accord.engine.run import write_text
 from accord.evaluation.pictures import diversity, save_picture
 from accord.evaluation.text import distinct
@@ -14,6 +15,7 @@ from accord.feedback import prompt_of, text_of
 from accord.policies.base import Rollouts
 from accord.policies.capabilities import Samples
 from accord.rewards import Reward
+from accord.rewards.combine import reward_of
 from accord.rewards.reward import reward_columns, score_drawn
 
 
@@ -34,8 +36,9 @@ class Probe:
 
     def __init__(self, policy: Samples, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Any = None,
                  *, n: int = 1, seed: int = 0, folder: str | Path | None = None, reference: Compares | None = None) -> None:  # fmt: skip
-        self.policy, self.rewards, self.n, self.seed = policy, dict(rewards), n, seed
-        self.sampling = sampling or policy.sampling_kind()
+        self.policy, self.n, self.seed = policy, n, seed
+        self.rewards = {name: reward_of(reward) for name, reward in rewards.items()}
+        self.sampling = filled(policy.sampling_kind(), sampling, "sampling")
         self.prompts = [prompt_of(p) for p in prompts]
         self.columns = reward_columns(prompts)
         self.folder = Path(folder) if folder is not None else None

@@ -3,19 +3,22 @@
 import copy
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from accord.elsewhere import refuse_unknown
 from accord.engine.run import save_tensors
 from accord.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-    Lora = int | LoraConfig
+    Lora = int | LoraConfig | Mapping[str, Any]
 else:
     Lora = int | Any  # peft costs 140 MB and a second: it is imported where an adapter is made or read
 
@@ -32,7 +35,7 @@ def lora_config(lora: Lora, name: str, *, targets: str | list[str], **otherwise:
     diffusers' pictures) are read as.
 
     Args:
-        lora: rank, or a configuration of which the caller's own words stay. name: of the model, for messages.
+        lora: rank, or a configuration (or a dict of its fields) of which the caller's own words stay. name: of the model, for messages.
         targets: the layers, where it names none. otherwise: further settings that come with a rank.
 
     Raises:
@@ -40,6 +43,9 @@ def lora_config(lora: Lora, name: str, *, targets: str | list[str], **otherwise:
     """
     from peft import LoraConfig
 
+    if isinstance(lora, Mapping):
+        refuse_unknown("lora", lora, [f.name for f in fields(LoraConfig)], {"rank": "r", "alpha": "lora_alpha"})
+        lora = LoraConfig(**lora)
     if not isinstance(lora, LoraConfig):
         if not isinstance(lora, int) or not 1 <= lora <= 2**16:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """Language models as policies: any HF causal LM, with or without LoRA, whole or frozen."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from accord.elsewhere import filled
 from accord.engine.batch import Batch
 from accord.engine.seeds import Seeds
 from accord.errors import ConfigError
@@ -90,7 +91,7 @@ class LanguagePolicy(Trunk):
         return policy.to(place)
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling = Sampling(), *, seed: int | Seeds = 0,
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Sampling | Mapping[str, Any] = Sampling(), *, seed: int | Seeds = 0,
                context: dict[str, list[Any]] | None = None, env: Environment | None = None, begun: Sequence[str] | None = None,
                turns: int = 8) -> Rollouts:  # fmt: skip
         """Draw n completions of each prompt; a row's draws depend on (seed, row) alone, not on its neighbours.
@@ -106,6 +107,7 @@ class LanguagePolicy(Trunk):
         """
         if not prompts:
             raise ConfigError("sample() wants at least one prompt")
+        sampling = filled(self.sampling_kind(), sampling, "sampling")
         if env is not None or begun is not None:
             return converse(
                 self, prompts, n, sampling, seed=seed, context=context or {}, env=env, begun=begun, turns=turns

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accord.rewards.scores import Scores, Span
     from accord.rewards.shaping import (
         References,
+        ceil,
         clip,
         logsigmoid_centred,
         minmax,
@@ -57,6 +58,7 @@ __all__ = [
     "Span",
     "ToolCalls",
     "Tournament",
+    "ceil",
     "clauses",
     "clip",
     "combine",

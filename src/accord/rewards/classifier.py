@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from accord.elsewhere import filled
 from accord.engine import Run
 from accord.engine.run import added_to
 from accord.engine.store import fingerprint
@@ -84,7 +85,7 @@ class BradleyTerry(Trunk):
 
     @classmethod
     def fit(cls, records: Sequence[Any], model: Any, *, out: str | Path | None = None,
-            lora: int | None = None, options: FitOptions | None = None, **training: Any) -> "BradleyTerry":  # fmt: skip
+            lora: Lora | None = None, options: FitOptions | dict[str, Any] | None = None, **training: Any) -> "BradleyTerry":  # fmt: skip
         """Train on comparisons, rankings or ratings (by Bradley-Terry, Plackett-Luce, regression respectively).
 
         Args:
@@ -94,7 +95,9 @@ class BradleyTerry(Trunk):
             training: options of `Training` by name.
         """
         reward = model if isinstance(model, BradleyTerry) else cls.load(model, lora=lora)
-        reward.run = fit_reward(RewardFitting(reward, options or FitOptions()), records, out=out, **training)
+        reward.run = fit_reward(
+            RewardFitting(reward, filled(FitOptions(), options, "options")), records, out=out, **training
+        )
         return reward
 
     run: Run | None = None

@@ -1,6 +1,7 @@
 """Several rewards as one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from accord.errors import ConfigError, RewardError
-from accord.rewards.reward import Reward, load_state_of, score, state_of
+from accord.rewards.reward import Reward, load_state_of, name_of, score, state_of
 from accord.rewards.scores import Scores, Span
 from accord.rewards.shaping import References
 
@@ -30,6 +31,25 @@ def combine(rewards: Mapping[str, Reward], how: How = "sum", *, weights: Mapping
         references: reference scores for each reward, for "logsigmoid-sum"; without, rewards count as centred.
     """
     return Combined(dict(rewards), how, dict(weights or {}), dict(references or {}), k)
+
+
+def reward_of(said: Any) -> Reward:
+    """A reward itself; a list of several, or several by name, as their sum, in which each stays visible.
+
+    Raises:
+        ConfigError: it can't be called.
+    """
+    if isinstance(said, Mapping):
+        return combine(said)
+    if isinstance(said, list | tuple):
+        names = [name_of(r) for r in said]
+        return combine(
+            {n if names.count(n) == 1 else f"{n} {i}": r for i, (n, r) in enumerate(zip(names, said, strict=True), 1)}
+        )
+    if not callable(said):
+        how = f": load it, as by accord.rewards.BradleyTerry.load({said!r})" if isinstance(said, str | Path) else ""
+        raise ConfigError(f"a reward is something to be called, but got {said!r}{how}")
+    return said
 
 
 class Combined:

@@ -12,12 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from accord.engine import gather
+from accord.engine import Seeds, gather
 from accord.errors import ConfigError, RewardError
 from accord.feedback import prompt_key
 from accord.policies.base import Policy, Sampling
 from accord.rewards.reward import Reward, load_state_of, name_of, score, score_drawn, state_of
 from accord.rewards.scores import Scores
+
+TOGETHER = 64
+"""Prompts whose reference answers are drawn at once."""
 
 Z85 = 1.0364
 """Standard normal quantile of 0.85."""
@@ -57,9 +60,13 @@ class References:
         """Draw n answers of (the frozen) `policy` to each prompt and score them."""
         unique = {prompt_key(p): i for i, p in enumerate(prompts)}
         columns = {k: [v[i] for i in unique.values()] for k, v in (context or {}).items()}
-        drawn = policy.sample([prompts[i] for i in unique.values()], n, sampling, seed=seed, context=columns)
-        said = score_drawn(reward, drawn, policy)
-        return cls(dict(zip(unique, said.values.detach().reshape(-1, n), strict=True)), quantile)
+        asked, found = [prompts[i] for i in unique.values()], []
+        for start in range(0, len(asked), TOGETHER):
+            rows = range(start, min(start + TOGETHER, len(asked)))
+            drawn = policy.sample([asked[i] for i in rows], n, sampling, seed=Seeds(seed, tuple(rows), len(asked)),
+                                  context={k: [v[i] for i in rows] for k, v in columns.items()})  # fmt: skip
+            found.append(score_drawn(reward, drawn, policy).values.detach().reshape(-1, n))
+        return cls(dict(zip(unique, torch.cat(found), strict=True)), quantile)
 
     def of(self, prompts: Sequence[Any]) -> Float[Tensor, "n m"]:
         """All reference scores of each prompt; raises RewardError for a prompt that has none."""

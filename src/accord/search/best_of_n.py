@@ -9,6 +9,7 @@ from accord.errors import ConfigError
 from accord.feedback import prompt_of
 from accord.policies.base import Policy, Rollouts
 from accord.rewards import Reward, Scores
+from accord.rewards.combine import reward_of
 from accord.rewards.reward import reward_columns, score_drawn
 
 
@@ -22,8 +23,10 @@ def best_of_n(policy: Policy, reward: Reward, prompts: Sequence[Any], n: int = 1
         raise ConfigError(f"best-of-n wants n >= 1, but n is {n}")
     columns = reward_columns(prompts)
     prompts = [prompt_of(p) for p in prompts]
-    drawn = policy.sample(prompts, n, sampling or policy.sampling_kind(), seed=seed, context=columns)
-    said = score_drawn(reward, drawn, policy).to(torch.device("cpu"))
+    drawn = policy.sample(
+        prompts, n, policy.sampling_kind() if sampling is None else sampling, seed=seed, context=columns
+    )
+    said = score_drawn(reward_of(reward), drawn, policy).to(torch.device("cpu"))
     table = said.values.detach().masked_fill(~said.valid, float("-inf")).reshape(len(prompts), n)
     best = [i * n + int(j) for i, j in enumerate(table.argmax(-1))]
     return drawn.select(best), said.select(best)

@@ -8,10 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord.elsewhere import filled
 from accord.errors import ConfigError, RewardError
 from accord.feedback import prompt_of
 from accord.policies.capabilities import check
+from accord.policies.diffusion.actions import Denoising
 from accord.rewards import Reward, score
+from accord.rewards.combine import reward_of
 from accord.rewards.reward import name_of, reward_columns
 
 
@@ -45,7 +48,7 @@ def norm_log_density(noise: Float[Tensor, "n *d"]) -> Float[Tensor, "n"]:
     return 0.5 * (flat.shape[1] - 1) * squared.log() - 0.5 * squared
 
 
-def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *, sampling: Any, iterations: int = 50, lr: float = 1.0,
+def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *, sampling: Any = None, iterations: int = 50, lr: float = 1.0,
                    clip: float = 0.1, momentum: float = 0.9, norm_weight: float = 0.01, seed: int = 0,
                    **columns: Any) -> Optimised:  # fmt: skip
     """``max_e r(G(e, c), c) + norm_weight * log p(|e|)`` for each prompt on its own; the policy stays as it is
@@ -55,7 +58,8 @@ def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *,
     iteration is the plain sample: the result is never worse by that reward.
 
     Args:
-        sampling: few steps without fresh noise between them (a one-step model is the case for which this works).
+        sampling: few steps without fresh noise between them: one without guidance, unless told otherwise (a one-step model is
+            the case for which this works).
         lr: of noise with d elements; grows with sqrt(d): 1 for 256, 5 for 16,384.
 
     Raises:
@@ -66,6 +70,7 @@ def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *,
         raise ConfigError(
             f"noise optimisation wants iterations >= 1, lr > 0, clip > 0, 0 <= momentum < 1, but got {iterations}, {lr}, {clip}, {momentum}"
         )
+    reward, sampling = reward_of(reward), filled(Denoising(1, 1.0, 0.0), sampling, "sampling")
     columns = {**reward_columns(prompts), **columns}
     prompts = [prompt_of(p) for p in prompts]
     noise = policy.noise(len(prompts), seed).float().requires_grad_()

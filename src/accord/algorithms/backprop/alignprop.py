@@ -1,5 +1,8 @@
 """AlignProp: backprop through the whole chain, truncated at random."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from accord.algorithms.backprop.trainer import RewardBackprop
 from accord.algorithms.backprop.truncation import Truncation, random_last
 from accord.policies.capabilities import Differentiable
@@ -17,5 +20,5 @@ class AlignProp(RewardBackprop):
     """
 
     def __init__(self, policy: Differentiable, reward: Reward, *, truncation: Truncation | str = random_last(),
-                 sampling: Denoising | None = None, recompute: bool = True) -> None:  # fmt: skip
+                 sampling: Denoising | Mapping[str, Any] | None = None, recompute: bool = True) -> None:  # fmt: skip
         super().__init__(policy, reward, truncation=truncation, sampling=sampling, recompute=recompute)

@@ -1,5 +1,8 @@
 """DRaFT: direct reward fine-tuning through the last steps."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from accord.algorithms.backprop.trainer import RewardBackprop
 from accord.algorithms.backprop.truncation import last
 from accord.policies.capabilities import Differentiable
@@ -14,6 +17,6 @@ class DRaFT(RewardBackprop):
         k: steps that carry gradient, from 1 to all.
     """
 
-    def __init__(self, policy: Differentiable, reward: Reward, *, k: int = 1, sampling: Denoising | None = None,
+    def __init__(self, policy: Differentiable, reward: Reward, *, k: int = 1, sampling: Denoising | Mapping[str, Any] | None = None,
                  recompute: bool = True) -> None:  # fmt: skip
         super().__init__(policy, reward, truncation=last(k), sampling=sampling, recompute=recompute)

@@ -1,5 +1,6 @@
 """ID-Aligner: reward feedback that keeps a person and looks good."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from accord.algorithms.backprop.refl import ReFL
@@ -28,7 +29,7 @@ class IDAligner(Joint):
 
     def __init__(self, policy: Differentiable, identity: Reward, aesthetics: Reward | None = None, *, denoise: bool | None = None,
                  id_weight: float = 0.2, aes_weight: float = 0.001, last: int = 5, prompts: Any = None,
-                 sampling: Denoising | None = None, recompute: bool = True) -> None:  # fmt: skip
+                 sampling: Denoising | Mapping[str, Any] | None = None, recompute: bool = True) -> None:  # fmt: skip
         rewards: dict[str, Reward] = {"identity": identity}
         weights = {"identity": id_weight}
         if aesthetics is not None:

@@ -1,5 +1,8 @@
 """ReFL: reward feedback at a picture that is predicted near the end."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from accord.algorithms.backprop.trainer import RewardBackprop
 from accord.algorithms.backprop.truncation import stop_within
 from accord.policies.capabilities import Differentiable
@@ -15,6 +18,6 @@ class ReFL(RewardBackprop):
         last: stop at a random one of so many last steps, from 1 to all (10 of 40 in the paper).
     """
 
-    def __init__(self, policy: Differentiable, reward: Reward, *, last: int = 10, sampling: Denoising | None = None,
+    def __init__(self, policy: Differentiable, reward: Reward, *, last: int = 10, sampling: Denoising | Mapping[str, Any] | None = None,
                  recompute: bool = True) -> None:  # fmt: skip
         super().__init__(policy, reward, truncation=stop_within(-last, -1), sampling=sampling, recompute=recompute)

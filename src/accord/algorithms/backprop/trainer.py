@@ -1,5 +1,6 @@
 """Reward backprop: a differentiable reward's gradient flows through the decoder and some of the denoising steps into the policy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 
 from accord.algorithms.backprop.truncation import Carried, Truncation, last, truncation_of
 from accord.algorithms.base import PolicyAlgorithm
+from accord.elsewhere import filled
 from accord.engine import Loss, Mean, Rows, Step, derive, generator
 from accord.engine.batch import Batch, Whole
 from accord.errors import RewardError
@@ -15,6 +17,7 @@ from accord.policies.base import Prompt
 from accord.policies.capabilities import Differentiable
 from accord.policies.diffusion.actions import Denoising
 from accord.rewards import Reward, score
+from accord.rewards.combine import reward_of
 from accord.rewards.reward import name_of, reward_columns
 
 
@@ -41,9 +44,10 @@ class RewardBackprop(PolicyAlgorithm):
     rows = (Record, str, list)
 
     def __init__(self, policy: Differentiable, reward: Reward, *, truncation: Truncation | str = last(1),
-                 sampling: Denoising | None = None, recompute: bool = True) -> None:  # fmt: skip
+                 sampling: Denoising | Mapping[str, Any] | None = None, recompute: bool = True) -> None:  # fmt: skip
         super().__init__(policy)
-        self.reward, self.sampling, self.recompute = reward, sampling or policy.sampling_kind(), recompute
+        self.reward, self.recompute = reward_of(reward), recompute
+        self.sampling = filled(policy.sampling_kind(), sampling, "sampling")
         self.truncation = truncation_of(truncation)
         self.truncation(self.sampling.steps, torch.Generator())  # refuses what doesn't fit
 

@@ -81,7 +81,7 @@ class RewardPreference(PolicyAlgorithm):
         if len(pictures) < 2:
             raise FeedbackError("reward preference wants two pictures of a subject at least, for each other's prompts")
         asked = [e.prompt for e in (*pictures[1:], pictures[0])]
-        drawn = policy.sample(asked, 1, sampling or policy.sampling_kind(), seed=seed).completions
+        drawn = policy.sample(asked, 1, policy.sampling_kind() if sampling is None else sampling, seed=seed).completions
         return subject_pairs(
             pictures, [Example(prompt=p, completion=x) for p, x in zip(asked, drawn, strict=True)], reward
         )

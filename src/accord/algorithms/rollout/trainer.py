@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from accord.algorithms.base import PolicyAlgorithm
 from accord.algorithms.reference import Reference, Which
 from accord.algorithms.rollout.credit import Credit, Term
+from accord.elsewhere import filled
 from accord.engine import Loss, Mean, Rows, Step
 from accord.errors import ConfigError
 from accord.feedback import Record, prompt_of
@@ -18,6 +19,7 @@ from accord.policies.base import Rollouts
 from accord.policies.capabilities import Samples, States
 from accord.policies.critic import Critic
 from accord.rewards import Reward, Scores
+from accord.rewards.combine import reward_of
 from accord.rewards.reward import load_state_of, reward_columns, score_drawn, state_of
 
 
@@ -105,11 +107,11 @@ class Rollout(PolicyAlgorithm):
     Where those compare the answers of a prompt, the metric `no_signal` is the share of prompts whose answers all score the same.
 
     Args:
-        reward: any reward; columns of the prompts' records reach it by name.
+        reward: any reward, or a list of several, which are added up; columns of the prompts' records reach it by name.
         credit: the method's way from scores to terms of a loss.
         critic: where the credit needs one: a trunk to copy (policy, reward model); None copies the policy.
         group_size: answers to each prompt.
-        sampling: how they are drawn, as the policy knows it (its defaults, if None).
+        sampling: how they are drawn, as the policy knows it, or a dict of what differs from its defaults.
         reference: what the KL compares with: "base", the policy as it begins; "now"; the folder of a saved one, or a policy.
             It is loaded and measured where the credit wants one, and only there.
         unfinished: what happens to answers cut at the length limit: "keep", "drop" from training, or their score.
@@ -125,7 +127,7 @@ class Rollout(PolicyAlgorithm):
                  sampling: Any = None, reference: Which | None = "base", unfinished: float | Literal["keep", "drop"] = "keep",
                  score_batch_size: int | None = None, steps_at_once: int | None = None) -> None:  # fmt: skip
         super().__init__(policy)
-        sampling = sampling or self.default_sampling()
+        sampling = filled(self.default_sampling(), sampling, "sampling")
         sampling.check_trainable()
         method, least = type(credit).__name__, getattr(credit, "least_group", 1)
         if group_size < least:
@@ -138,7 +140,7 @@ class Rollout(PolicyAlgorithm):
             raise ConfigError(f"unfinished={unfinished!r} is none of keep, drop, or a score")
         if score_batch_size is not None and score_batch_size < 1:
             raise ConfigError(f"score_batch_size must be at least 1, but is {score_batch_size}")
-        self.reward, self.credit, self.group_size, self.sampling = reward, credit, group_size, sampling
+        self.reward, self.credit, self.group_size, self.sampling = reward_of(reward), credit, group_size, sampling
         self.unfinished, self.score_batch_size, self.steps_at_once = unfinished, score_batch_size, steps_at_once
         self.reference = Reference.wanted(self, reference)
         trunk: Any = critic or policy

@@ -1,7 +1,7 @@
 """Latent diffusion behind the face of a policy: a sample is an episode of Gaussian denoising steps."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord.elsewhere import filled
 from accord.engine.seeds import Seeds, generator, numbered, of_rows, times
 from accord.errors import ConfigError
 from accord.losses import LogProbs
@@ -49,7 +50,7 @@ class DiffusionPolicy(LatentDiffusion):
         return torch.stack(drawn).to(self.device)
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Denoising = Denoising(), *, seed: int | Seeds = 0,
+    def sample(self, prompts: Sequence[Prompt], n: int = 1, sampling: Denoising | Mapping[str, Any] = Denoising(), *, seed: int | Seeds = 0,
                context: dict[str, list[Any]] | None = None, start: Float[Tensor, "n c h w"] | None = None, first: int = 0,
                hooks: Sequence[StepHook] = ()) -> Rollouts:  # fmt: skip
         """Draw n pictures of each prompt; a row's draws depend on (seed, row, step) alone.
@@ -62,6 +63,7 @@ class DiffusionPolicy(LatentDiffusion):
         """
         if not prompts:
             raise ConfigError("sample() wants at least one prompt")
+        sampling = filled(self.sampling_kind(), sampling, "sampling")
         self._check_steps(sampling, first, start)
         group = torch.arange(len(prompts)).repeat_interleave(n)
         condition = self.condition([prompts[g] for g in group.tolist()])
@@ -139,7 +141,7 @@ class DiffusionPolicy(LatentDiffusion):
         error = (self.schedule(1).target(clean, noise, a, s) - output).square().mean((1, 2, 3))
         return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
 
-    def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising = Denoising(), *, grad: int | Sequence[int] = 1, cut: bool = True,
+    def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising | Mapping[str, Any] = Denoising(), *, grad: int | Sequence[int] = 1, cut: bool = True,
                           stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, first: int = 0,
                           hooks: Sequence[StepHook] = (), recompute: bool = True) -> Float[Tensor, "n 3 H W"]:  # fmt: skip
         """Pictures with gradient through some of the denoising steps.
@@ -155,6 +157,7 @@ class DiffusionPolicy(LatentDiffusion):
             recompute: keep one latent a step instead of activations, and make them again for some pictures at a time: what
                 it takes beyond latents grows neither with the steps nor with the pictures.
         """
+        sampling = filled(self.sampling_kind(), sampling, "sampling")
         self._check_steps(sampling, first, start)
         schedule, condition = self.schedule(sampling.timesteps or sampling.steps), self.condition(prompts)
         last = len(schedule) - 1 if stop is None else stop
