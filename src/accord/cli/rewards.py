@@ -79,9 +79,13 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
 
 def answers_of_base(policy: Any, records: Sequence[Any], sampling: Any, seed: int) -> Base:
     """How a reward comes by answers of a policy as it is now: some to every record's prompt, drawn and scored once."""
-    drawing = policy.sampling_kind() if sampling is None else sampling
-    prompts, columns = [r.prompt for r in records], reward_columns(records)
-    return lambda reward, n: References.sample(reward, policy, prompts, n, drawing, seed=seed, context=columns)
+
+    def drawn(reward: Reward, n: int) -> References:
+        drawing = policy.sampling_kind() if sampling is None else sampling
+        prompts = [r.prompt for r in records]
+        return References.sample(reward, policy, prompts, n, drawing, seed=seed, context=reward_columns(records))
+
+    return drawn
 
 
 def _makers(spec: dict[str, Any]) -> list[tuple[Maker, dict[str, Any]]]:
