@@ -38,6 +38,8 @@ def command(*words: str) -> str:
         command("--version"),
         command("--help"),
         command("reward", "--help"),
+        command("methods"),
+        command("recipes", "list"),
         command("nonsense"),
     ],
 )

@@ -7,6 +7,7 @@ import importlib
 import io
 import logging
 import os
+import sys
 import typing
 import warnings
 from pathlib import Path
@@ -177,11 +178,13 @@ def _problem(said: str) -> str:
 
 
 def _quiet() -> None:
-    """Progress and one-line errors are ours to show; the libraries' chatter is not."""
+    """Progress and one-line errors are ours to show; the libraries' chatter is not. What isn't loaded yet reads it from the
+    environment when it is."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore")
-    import transformers
+    if "transformers" in sys.modules:
+        import transformers
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
     logging.getLogger("accord").setLevel(logging.WARNING)

@@ -2,9 +2,6 @@
 
 from json import dumps
 
-from rich.console import Console
-from rich.table import Table
-
 from accord.catalogue import systems
 from accord.errors import ConfigError
 
@@ -23,6 +20,9 @@ def methods(kind: str | None = None, json: bool = False) -> None:
     if json:
         print(dumps([m.row() for m in rows], indent=1))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("no", "name", "what", "kind", "modality", "status", "reproduction"):
         table.add_column(column, no_wrap=column != "what")
