@@ -16,6 +16,7 @@ from accord.feedback import prompt_of
 from accord.losses import LogProbs
 from accord.policies import capabilities
 from accord.policies.base import Group
+from accord.policies.capabilities import Freezes
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ class PolicyAlgorithm(Told, Learner):
 
     reference: Reference | None
 
-    def __init__(self, policy: Any, draw: Callable[[Any, list[Group], int | Seeds], Any] | None = None) -> None:
+    def __init__(self, policy: Freezes, draw: Callable[[Any, list[Group], int | Seeds], Any] | None = None) -> None:
         super().__init__()
         capabilities.check(policy, self.capability(), type(self).__name__)
-        self.policy = policy
+        self.policy: Any = policy
         self.reference = None
         self._draw = draw or (lambda policy, groups, seed: policy.draw(groups, seed))
 

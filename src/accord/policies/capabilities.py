@@ -3,11 +3,11 @@
 The first line of a protocol's docstring finishes the sentence "wants a policy that …".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import get_protocol_members, is_protocol
 
 from accord.engine.seeds import Seeds
@@ -60,8 +60,30 @@ class Differentiable(Samples, Likelihood, Protocol):
     def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Any = ...) -> Float[Tensor, "n 3 H W"]: ...
 
 
-class Attends(Protocol):
-    """lets its attention be seen and changed"""
+class Denoises(Protocol):
+    """says what is noise in a latent, and draws noise of its own"""
+
+    def noise(
+        self, rows: int, seed: int | Seeds | Sequence[int], *where: int, purpose: str = "noise"
+    ) -> Float[Tensor, "n c h w"]: ...
+    def predict(self, x: Float[Tensor, "n c h w"], timestep: Float[Tensor, "n"] | float, condition: Any,
+                guidance: float = 1.0) -> Float[Tensor, "n c h w"]: ...  # fmt: skip
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+class Inverts(Denoises, Protocol):
+    """can be followed from a picture back to the noise that it came from"""
+
+    @property
+    def pipeline(self) -> Any: ...
+    @property
+    def pictures(self) -> Any: ...
+    def schedule(self, steps: int | Sequence[float]) -> Any: ...
+    def condition(self, prompts: Sequence[Prompt]) -> Any: ...
+
+
+class Attends(Inverts, Protocol):
+    """lets its attention be seen and changed while it denoises"""
 
     @property
     def denoiser(self) -> Any: ...

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from accord.errors import ModelError
 from accord.policies.base import Sampling
-from accord.policies.generate import generate
+from accord.policies.generate import Way, generate
+from accord.policies.tokenise import Tokeniser
 from accord.policies.tree import TokenTree
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,30 @@ class Head:
     softcap: float | None = None
 
 
+class Examined(Protocol):
+    """A language model with ways to choose from: `packs` rows of trees, takes its `head` apart, and samples by a cache."""
+
+    name: str
+    tokeniser: Tokeniser
+    packs: bool
+    head: Head | None
+    sampling_way: Way
+
+    @property
+    def core(self) -> Any: ...
+    @property
+    def backbone(self) -> Any: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def context(self) -> int | None: ...
+    def score_tree(self, tree: TokenTree, temperature: float = 1.0) -> Float[Tensor, "n t"]: ...
+
+
 @torch.no_grad()
-def examine(policy: Any) -> None:
+def examine(policy: Examined) -> None:
     """Choose a policy's way through its model.
 
     Raises:
@@ -73,7 +96,7 @@ def examine(policy: Any) -> None:
 
 
 @torch.enable_grad()
-def _trained(policy: Any, tree: TokenTree) -> Float[Tensor, "n t"]:
+def _trained(policy: Examined, tree: TokenTree) -> Float[Tensor, "n t"]:
     """Log-probs as training computes them, with a gradient that goes all the way back to the embeddings."""
     entered: list[Tensor] = []
     hook = policy.core.get_input_embeddings().register_forward_hook(
@@ -87,7 +110,7 @@ def _trained(policy: Any, tree: TokenTree) -> Float[Tensor, "n t"]:
     return scored.detach()
 
 
-def _say(policy: Any, kind: str) -> None:
+def _say(policy: Examined, kind: str) -> None:
     ways = {
         "padded rows (tree attention is tested for others only)": not policy.packs,
         "all logits at once, from its own head": policy.head is None,
@@ -100,9 +123,10 @@ def _say(policy: Any, kind: str) -> None:
         )
 
 
-def _examine_sampling(policy: Any, prompts: list[list[int]]) -> None:
+def _examine_sampling(policy: Examined, prompts: list[list[int]]) -> None:
     """The first way of using the cache by which what is sampled is as likely as it was said to be."""
-    for way in ("shared", "own", "none"):
+    ways: tuple[Way, ...] = ("shared", "own", "none")
+    for way in ways:
         policy.sampling_way = way
         try:
             drawn = generate(policy.core, prompts, 2, Sampling(max_new_tokens=3), seed=0, eos=set(), pad=policy.tokeniser.pad,
@@ -117,7 +141,7 @@ def _examine_sampling(policy: Any, prompts: list[list[int]]) -> None:
                      f"logits ({said})")  # fmt: skip
 
 
-def own_logprobs(policy: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> Float[Tensor, "n t"]:
+def own_logprobs(policy: Examined, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> Float[Tensor, "n t"]:
     """Log-probs of completions of one length by the class's own logits for the whole text, without padding or a cache."""
     logp = _logits(policy, [[*prompt, *c] for c in completions])[:, len(prompt) - 1 : -1].log_softmax(-1)
     return logp.gather(-1, torch.tensor(completions, device=logp.device)[..., None])[..., 0]
@@ -129,11 +153,11 @@ def _of(logits: Float[Tensor, "1 l v"], ids: list[int]) -> Float[Tensor, "t"]:
     return logits[0, : len(after)].log_softmax(-1).gather(-1, after)[:, 0]
 
 
-def _logits(policy: Any, rows: list[list[int]]) -> Float[Tensor, "n l v"]:
+def _logits(policy: Examined, rows: list[list[int]]) -> Float[Tensor, "n l v"]:
     return policy.core(input_ids=torch.tensor(rows, device=policy.device), use_cache=False).logits.float()
 
 
-def _groups(policy: Any) -> list[tuple[list[int], list[list[int]]]]:
+def _groups(policy: Examined) -> list[tuple[list[int], list[list[int]]]]:
     """Ordinary tokens from all over the vocabulary."""
     inner = policy.tokeniser.inner
     known = min(policy.core.get_input_embeddings().weight.shape[0], len(inner))
@@ -143,7 +167,7 @@ def _groups(policy: Any) -> list[tuple[list[int], list[list[int]]]]:
     return [(list(islice(take, n)), [list(islice(take, m)) for _ in range(k)]) for n, m, k in ROWS]
 
 
-def _head(policy: Any, ids: list[int], logits: Float[Tensor, "1 l v"]) -> Head | None:
+def _head(policy: Examined, ids: list[int], logits: Float[Tensor, "1 l v"]) -> Head | None:
     """How the class makes logits of its last hidden states, by measurement; None where it is more than a scale and a cap."""
     linear = policy.core.get_output_embeddings()
     if not isinstance(linear, nn.Linear):
@@ -165,7 +189,7 @@ def _head(policy: Any, ids: list[int], logits: Float[Tensor, "1 l v"]) -> Head |
     return Head(near if abs(near - scale) < 0.01 * abs(scale) else scale, cap or None)
 
 
-def _differs(policy: Any, found: list[Tensor], truth: list[Tensor]) -> str:
+def _differs(policy: Examined, found: list[Tensor], truth: list[Tensor]) -> str:
     """By how much two tellings of the same log-probs differ, as words; "" where they agree."""
     gap = max(
         float((f[: len(t)].float().cpu() - t.float().cpu()).abs().max()) for f, t in zip(found, truth, strict=True)

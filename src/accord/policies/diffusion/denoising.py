@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord.engine.seeds import Seeds
+from accord.policies.capabilities import Denoises
 from accord.policies.diffusion.condition import Condition
 from accord.policies.diffusion.schedule import Eta, Schedule
 from accord.policies.recompute import recomputed
@@ -32,7 +33,7 @@ class Moment:
         output: what it said (after the hooks). mean, std: of the next latent. after: that latent.
     """
 
-    policy: Any
+    policy: Denoises
     schedule: Schedule
     number: int
     x: Latent
@@ -112,7 +113,7 @@ class Blend(StepHook):
         return output + share * (at.predict(self.other) - output)
 
 
-def denoise(policy: Any, x: Latent, condition: Condition, schedule: Schedule, *, guidance: float = 1.0, eta: Eta = 0.0,
+def denoise(policy: Denoises, x: Latent, condition: Condition, schedule: Schedule, *, guidance: float = 1.0, eta: Eta = 0.0,
             seed: int | Seeds | Sequence[int] = 0, first: int = 0, stop: int | None = None, hooks: Sequence[StepHook] = (),
             grad: Collection[int] | None = None, cut: bool = True, part: int | None = None) -> Iterator[Moment]:  # fmt: skip
     """Walk down a schedule and tell of every step.

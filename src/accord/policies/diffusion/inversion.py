@@ -1,7 +1,6 @@
 """From a picture back towards noise: which latent would have become it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -10,13 +9,14 @@ from torch import Tensor
 from accord.engine.seeds import Seeds, of_rows, times
 from accord.errors import ConfigError
 from accord.policies.base import Group, Prompt
+from accord.policies.capabilities import Denoises, Inverts
 from accord.policies.diffusion.actions import Draw
 from accord.policies.diffusion.denoising import Moment, StepHook, denoise
 from accord.policies.diffusion.schedule import Schedule, level_of, training_levels
 
 
 @torch.no_grad()
-def invert(policy: Any, clean: Float[Tensor, "n c h w"], prompts: Sequence[Prompt], *, steps: int = 20,
+def invert(policy: Inverts, clean: Float[Tensor, "n c h w"], prompts: Sequence[Prompt], *, steps: int = 20,
            to: Int[Tensor, "n"] | None = None, eta: float = 0.0, guidance: float = 1.0, seed: int | Seeds = 0) -> Float[Tensor, "n c h w"]:  # fmt: skip
     """DDIM inversion (or the flow's ODE run backwards): the latent from which a deterministic sampler makes the picture.
 
@@ -46,7 +46,9 @@ def invert(policy: Any, clean: Float[Tensor, "n c h w"], prompts: Sequence[Promp
 class _Undone(StepHook):
     """Fresh noise on the way, and rows that stay where they are once enough steps are undone."""
 
-    def __init__(self, policy: Any, schedule: Schedule, undo: Int[Tensor, "n"], eta: float, seed: int | Seeds) -> None:
+    def __init__(
+        self, policy: Denoises, schedule: Schedule, undo: Int[Tensor, "n"], eta: float, seed: int | Seeds
+    ) -> None:
         self.policy, self.schedule, self.undo, self.eta, self.seed = policy, schedule, undo, eta, seed
 
     def latent(self, at: Moment, latent: Tensor) -> Tensor:
@@ -57,14 +59,14 @@ class _Undone(StepHook):
         return torch.where((self.undo > at.number)[:, None, None, None], latent, at.x)
 
 
-def noised(policy: Any, clean: Float[Tensor, "n c h w"], steps: int, seed: int = 0) -> Float[Tensor, "n t1 c h w"]:
+def noised(policy: Inverts, clean: Float[Tensor, "n c h w"], steps: int, seed: int = 0) -> Float[Tensor, "n t1 c h w"]:
     """Pictures at every level of a sampler, from noise down to themselves, each by one noise (what `Hold` keeps a region on)."""
     path = [renoise(policy, clean, steps, keep, seed) for keep in range(steps, 0, -1)]
     return torch.stack([*path, clean], 1)
 
 
 def renoise(
-    policy: Any, clean: Float[Tensor, "n c h w"], steps: int, keep: int, seed: int = 0
+    policy: Inverts, clean: Float[Tensor, "n c h w"], steps: int, keep: int, seed: int = 0
 ) -> Float[Tensor, "n c h w"]:
     """Noise pictures up to the level at which so many of a sampler's last steps are still to run (SDEdit, arXiv 2108.01073)."""
     schedule = policy.schedule(steps)
@@ -91,7 +93,7 @@ class InvertedDraw:
             raise ConfigError(f"an inverted draw wants levels >= 1 and eta in [0, 1], but got {levels} and {eta}")
         self.levels, self.eta = levels, eta
 
-    def __call__(self, policy: Any, groups: Sequence[Group], seed: int | Seeds) -> Draw:
+    def __call__(self, policy: Inverts, groups: Sequence[Group], seed: int | Seeds) -> Draw:
         """``noise = (x_t - alpha x_0) / sigma`` of each completion, at one level for its group."""
         undo = of_rows(lambda n, g: torch.randint(1, self.levels + 1, (n,), generator=g), seed, len(groups), "level")
         sizes = torch.tensor([len(x.completions) for x in groups])
