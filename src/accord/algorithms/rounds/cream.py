@@ -12,6 +12,7 @@ from torch import Tensor
 from accord.algorithms.preference.dpo import DPO
 from accord.algorithms.reference import Which
 from accord.algorithms.rounds.trainer import Round, RoundMethod
+from accord.elsewhere import filled
 from accord.engine import Algorithm
 from accord.errors import ConfigError, one_of, wanted
 from accord.feedback import Comparison, prompt_of
@@ -50,7 +51,7 @@ class CREAM(RoundMethod):
         one_of("trust", trust, "average", "each", "full")
         one_of("measure", measure, "kendall", "spearman", "ends")
         self.reference: Any = policy.freeze(str(reference)) if isinstance(reference, str) else reference
-        self.samples, self.sampling, self.beta = samples, sampling or policy.sampling_kind(), beta
+        self.samples, self.sampling, self.beta = samples, filled(policy.sampling_kind(), sampling, "sampling"), beta
         self.trust, self.measure, self.least = trust, measure, least
 
     def build(self, now: Round, rows: Sequence[Any]) -> tuple[Algorithm, Sequence[Comparison]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from accord.algorithms.rounds.trainer import Round, RoundMethod
 from accord.algorithms.supervised import Supervised
+from accord.elsewhere import filled
 from accord.engine import Algorithm, derive
 from accord.errors import ConfigError, wanted
 from accord.feedback import Example, Prompt, prompt_of
@@ -46,7 +47,7 @@ class DPA(RoundMethod):
             samples,
             directions,
         )
-        self.sampling = sampling or policy.sampling_kind()
+        self.sampling = filled(policy.sampling_kind(), sampling, "sampling")
 
     def build(self, now: Round, rows: Sequence[Any]) -> tuple[Algorithm, Sequence[Example]]:
         won = [e for part in now.earlier for e in part] + self.winners(now, rows)

@@ -6,6 +6,7 @@ from typing import Any
 
 from accord.algorithms.preference.dpo import DPO
 from accord.algorithms.rounds.trainer import Round, RoundMethod
+from accord.elsewhere import filled
 from accord.engine import Algorithm
 from accord.errors import wanted
 from accord.feedback import Comparison, Provenance, prompt_of
@@ -55,7 +56,7 @@ class SelfRewarding(RoundMethod):
         super().__init__(policy, rounds)
         wanted(samples >= 2 and beta > 0, f"{type(self).__name__} wants samples >= 2 and beta > 0", (samples, beta))
         self.reward, self.judge, self.samples, self.beta = reward, judge, samples, beta
-        self.sampling = sampling or policy.sampling_kind()
+        self.sampling = filled(policy.sampling_kind(), sampling, "sampling")
 
     def build(self, now: Round, rows: Sequence[Any]) -> tuple[Algorithm, Sequence[Comparison]]:
         mine = self.pool(now, "now", now.snapshots[-1], rows)
