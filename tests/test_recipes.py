@@ -60,7 +60,7 @@ def test_a_methods_recipe_takes_a_step_and_is_measured_before_and_after(
     assert main(["recipes", "write", name]) == 0
     written = yaml.safe_load(Path(f"{name}.yaml").read_text())
     short = [SMALL[k] for k in {**written, **written.get("sampling", {})}.keys() & SMALL.keys()]
-    few = ["--limit=12", "--test=0.2", "--test_limit=2"]
+    few = ["--limit=16", "--test=0.3", "--test_limit=2"]
     one = ["--training.steps=1", "--training.batch_size=2", "--training.progress=false"]
     assert main(["align", f"{name}.yaml", *few, *one, *short]) == 0
     result, run = (json.loads((Path("runs") / name / f"{f}.json").read_text()) for f in ("result", "run"))
