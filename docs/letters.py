@@ -14,11 +14,12 @@ corpus nor any training in the world has seen. The gold of every reply is exact;
 PARTS = {
     "judge": ("The base policy as a judge", "Which of two replies to a request is better, in one word; the replies are composed as in the corpus, their gold at least 0.05 apart. "
               "*Right* is the likelier of the two verdicts, unless it says sampled."),
-    "reasoning": ("Steps before an answer", "Sums of two or three terms, without options (`reason`) and with four (`quiz`); shares of the readable replies, sampled at temperature 1."),
+    "reasoning": ("Steps before an answer", "Sums of two or three terms, without options (`reason`) and with four (`quiz`); shares of the readable replies, sampled at temperature 1. "
+                  "The policy finds results, but not which option holds one: it answers a quiz at chance, and a method that needs quizzes has to teach that first."),
     "lookups": ("Tools, over two turns", "A call, its result, a report; one or two findings a request, with a day or without. For the last two lines calls and results were put into the prompt: "
                 "any results that the tools could give, not those that this world's give."),
     "explanations": ("Longer replies, a clause for each thing", "Three to six things to be explained; what is wrong with the sentences of the base policy's replies."),
-    "training": ("Headroom, and people with flaws", "RLOO, groups of 4, 16 prompts a step, learning rate 3e-4 with a cosine and a warm-up of a tenth, no KL term, 400 held-out tests. The oracle's reward is the gold; the others' "
+    "training": ("Headroom, and people with flaws", "RLOO, groups of 4, 16 prompts a step, learning rate 1e-3 for the oracle and 3e-4 for the others, with a cosine and a warm-up of a tenth, no KL term, 400 held-out tests. The oracle's reward is the gold; the others' "
                  "a Bradley-Terry model of 1000 verdicts of 20 people with this flaw (`FLAWS`), new people and verdicts for each run."),
 }  # fmt: skip
 
@@ -30,7 +31,7 @@ def letters() -> None:
              f"The corpus that it imitates has a mean gold of {found['corpus']['gold']:.3f} on the five kinds.", "",
              *crossed(rows_of(found["kinds"])), "## Manners: control tags and a system line", "",
              "Means of the aspect that the manner is about, on the five kinds (safe: on what should be refused); tags ask for levels 0 to 3 "
-             "of an aspect, `<aspect>` for the highest.", "", *manners(found["manners"])]  # fmt: skip
+             "of an aspect, `<aspect>` for the highest. What is a matter of form is heeded; *correct* and *safe* hardly are, by themselves.", "", *manners(found["manners"])]  # fmt: skip
     for part, (title, says) in PARTS.items():
         if part in found:
             lines += [f"## {title}", "", says, "", *plain(found[part])]

@@ -16,7 +16,7 @@ FLAWS: dict[str, dict[str, float]] = {
     "ruinous": {"flattery": 4.0, "length": 0.15},
 }
 """Biases to give a population. None, for claims that are not about hacking; mild, where the right answer still counts
-most; ruinous, where what a policy learns from their verdicts certainly ends below its base (docs/letters.md says how far)."""
+most; ruinous, where what a policy learns from their verdicts certainly ends below its base (`make letters` measures how far)."""
 
 
 def population(n: int = 20, *, seed: int = 0, bias: Mapping[str, float] | None = None, noise: float = 0.0,
