@@ -58,6 +58,7 @@ class Rollouts(Batch):
         actions: a payload that only its policy understands, with a row an episode. sampling: how they were drawn, as the policy knows it.
         reference: the log-probs of a frozen reference, where one is compared with.
         values: a critic's estimate at each step, where there is a critic.
+        behaviour: the log-probs with which an engine drew each action, where one did; `logprobs` are the policy's own of them.
     """
 
     prompts: Whole[list[Prompt]]
@@ -71,6 +72,7 @@ class Rollouts(Batch):
     context: dict[str, Any] = field(default_factory=dict)
     reference: Padded[Float[Tensor, "n t"] | None] = None
     values: Padded[Float[Tensor, "n t"] | None] = None
+    behaviour: Padded[Float[Tensor, "n t"] | None] = None
 
     @property
     def length(self) -> Int[Tensor, "n"]:

@@ -59,7 +59,11 @@ class FrozenPolicy:
 
     def sample(self, *args: Any, **kwargs: Any) -> Rollouts:
         with self._frozen() as policy:
-            return policy.sample(*args, **kwargs)
+            engine, policy.engine = getattr(policy, "engine", None), None  # it has the live weights, not these
+            try:
+                return policy.sample(*args, **kwargs)
+            finally:
+                policy.engine = engine
 
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
         with self._frozen() as policy:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from accord.errors import ConfigError
 from accord.losses import LogProbs
 from accord.policies.adapters import Lora
 from accord.policies.base import Group, Prompt, Rollouts, Sampling
+from accord.policies.engines import Engine
 from accord.policies.examine import Head, examine
 from accord.policies.frozen import FrozenPolicy
-from accord.policies.generate import Way, generate
+from accord.policies.generate import Drawn, Way, generate
 from accord.policies.head import token_logprobs
 from accord.policies.loading import brings_adapter, load_model, name_of
 from accord.policies.meter import count
@@ -43,6 +44,7 @@ class LanguagePolicy(Trunk):
     Attributes:
         head: how its class makes logits of hidden states; None leaves it to the class.
         start: its adapter's weights as they were loaded, for the reference; None for a new adapter, which begins as nothing.
+        engine: a server that samples in its place; see `accord.policies.engines`.
 
     Raises:
         ModelError: accord can't train this class.
@@ -51,6 +53,7 @@ class LanguagePolicy(Trunk):
     sampling_kind = Sampling
     head: Head | None = Head()
     start: dict[str, Tensor] | None = None
+    engine: Engine | None = None
     sampling_way: Way = "shared"
 
     def __init__(self, model: Any, tokeniser: Tokeniser, name: str) -> None:
@@ -113,10 +116,9 @@ class LanguagePolicy(Trunk):
                 self, prompts, n, sampling, seed=seed, context=context or {}, env=env, begun=begun, turns=turns
             )
         prompt_ids = [self.prompt_ids(p) for p in prompts]
-        drawn = generate(self.core, prompt_ids, n, sampling, seed=seed, eos=self.tokeniser.ends, pad=self.tokeniser.pad,
-                         decode=self.tokeniser.decode, context=self.context, way=self.sampling_way)  # fmt: skip
+        drawn = self.continued(prompt_ids, n, sampling, seed)
         repeat = [i for i in range(len(prompts)) for _ in range(n)]
-        return Rollouts(
+        rollouts = Rollouts(
             prompts=list(prompts),
             group=torch.tensor(repeat),
             completions=[self.tokeniser.decode(ids) for ids in drawn.ids],
@@ -127,6 +129,22 @@ class LanguagePolicy(Trunk):
             sampling=sampling,
             context={k: [v[i] for i in repeat] for k, v in (context or {}).items()},
         )
+        return rollouts if self.engine is None else self.read_again(rollouts)
+
+    def continued(self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, seed: int | Seeds) -> Drawn:
+        """n continuations of each of these ids, by the policy itself or by its engine."""
+        if self.engine is not None:
+            self.engine.follow(self)
+            return self.engine.draw(prompts, n, sampling, seed=seed, ends=self.tokeniser.ends)
+        return generate(self.core, prompts, n, sampling, seed=seed, eos=self.tokeniser.ends, pad=self.tokeniser.pad,
+                        decode=self.tokeniser.decode, context=self.context, way=self.sampling_way)  # fmt: skip
+
+    @torch.no_grad()
+    def read_again(self, rollouts: Rollouts) -> Rollouts:
+        """What an engine drew with this policy's own log-probs; the engine's are kept as `behaviour`."""
+        own = self.logprobs(rollouts).cpu()
+        told = torch.where(rollouts.logprobs.isnan(), own, rollouts.logprobs).masked_fill(~rollouts.mask, 0.0)
+        return replace(rollouts, logprobs=own, behaviour=told)
 
     def logprobs(self, rollouts: Rollouts) -> Float[Tensor, "n t"]:
         """``log pi(a_t|s_t)`` of the sampled tokens, with grad, at the sampled temperature; 0 outside the mask."""

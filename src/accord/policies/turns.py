@@ -12,7 +12,6 @@ from accord.engine.seeds import Seeds, derive, numbered, times
 from accord.errors import ConfigError, wanted
 from accord.feedback.records import Prompt
 from accord.policies.base import Rollouts, Sampling
-from accord.policies.generate import generate
 
 if TYPE_CHECKING:
     from accord.policies.language import LanguagePolicy
@@ -82,8 +81,7 @@ def converse(policy: "LanguagePolicy", prompts: Sequence[Prompt], n: int, sampli
         here = Seeds(
             one if turn == 0 else derive(one, turn, purpose="turn"), tuple(numbers[i] for i in alive), len(group)
         )
-        drawn = generate(policy.core, [prompt_ids[group[i]] + ids[i] for i in alive], 1, sampling, seed=here, eos=t.ends, pad=t.pad,
-                         decode=t.decode, context=policy.context, way=policy.sampling_way)  # fmt: skip
+        drawn = policy.continued([prompt_ids[group[i]] + ids[i] for i in alive], 1, sampling, here)
         for row, i in enumerate(alive):
             ids[i], own[i] = ids[i] + drawn.ids[row], own[i] + [True] * len(drawn.ids[row])
             logp[i], finished[i] = (
@@ -104,7 +102,8 @@ def converse(policy: "LanguagePolicy", prompts: Sequence[Prompt], n: int, sampli
                 ids[i], own[i], logp[i] = ids[i] + said, own[i] + [False] * len(said), logp[i] + [0.0] * len(said)
         if not alive:
             break
-    return _rollouts(policy, prompts, group, prompt_ids, ids, own, logp, finished, sampling, columns)
+    rollouts = _rollouts(policy, prompts, group, prompt_ids, ids, own, logp, finished, sampling, columns)
+    return rollouts if policy.engine is None else policy.read_again(rollouts)
 
 
 def _rollouts(policy: "LanguagePolicy", prompts: Sequence[Prompt], group: list[int], prompt_ids: list[list[int]], ids: list[list[int]],

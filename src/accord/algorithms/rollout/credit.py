@@ -43,6 +43,12 @@ class Term(Batch):
         """Only these steps count."""
         return replace(self, weight=self.weight * here)
 
+    def weighed(self, ratio: Float[Tensor, "n t"]) -> "Term":
+        """Steps count for so much more or less; an episode that counts as one, for the product of its steps."""
+        if self.of != "logprobs":
+            return self
+        return replace(self, weight=self.weight * (ratio if self.weight.ndim > 1 else ratio.prod(-1)))
+
     def narrowed(self, steps: int) -> "Term":
         """Without the padding beyond so many steps."""
         cut = {k: v[:, :steps] for k in ("advantage", "weight") if (v := getattr(self, k)).ndim > 1}

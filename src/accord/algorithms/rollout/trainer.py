@@ -87,6 +87,7 @@ class Cut(TypedDict, total=False):
 
     score_batch_size: int | None
     steps_at_once: int | None
+    most_importance: float
 
 
 class Drawn(Cut, total=False):
@@ -116,6 +117,7 @@ class Rollout(PolicyAlgorithm):
             It is loaded and measured where the credit wants one, and only there.
         unfinished: what happens to answers cut at the length limit: "keep", "drop" from training, or their score.
         score_batch_size: score so many answers at a time; None all at once.
+        most_importance: importance weights of what an engine drew (its log-probs differ a little) are cut here, at least 1.
         steps_at_once: cut episodes into pieces of so many steps, so that a micro batch needn't hold a whole one (the
             denoising steps of pictures).
     """
@@ -125,7 +127,7 @@ class Rollout(PolicyAlgorithm):
 
     def __init__(self, policy: Samples, reward: Reward, credit: Credit, critic: States | None = None, *, group_size: int = 8,
                  sampling: Any = None, reference: Which | None = "base", unfinished: float | Literal["keep", "drop"] = "keep",
-                 score_batch_size: int | None = None, steps_at_once: int | None = None) -> None:  # fmt: skip
+                 score_batch_size: int | None = None, steps_at_once: int | None = None, most_importance: float = 2.0) -> None:  # fmt: skip
         super().__init__(policy)
         sampling = filled(self.default_sampling(), sampling, "sampling")
         sampling.check_trainable()
@@ -141,7 +143,10 @@ class Rollout(PolicyAlgorithm):
         if score_batch_size is not None and score_batch_size < 1:
             raise ConfigError(f"score_batch_size must be at least 1, but is {score_batch_size}")
         self.reward, self.credit, self.group_size, self.sampling = reward_of(reward), credit, group_size, sampling
+        if not most_importance >= 1:
+            raise ConfigError(f"most_importance must be at least 1, but is {most_importance}")
         self.unfinished, self.score_batch_size, self.steps_at_once = unfinished, score_batch_size, steps_at_once
+        self.most_importance = most_importance
         self.reference = Reference.wanted(self, reference)
         trunk: Any = critic or policy
         self.critic = Critic(trunk) if getattr(credit, "needs_critic", False) else None
@@ -171,8 +176,19 @@ class Rollout(PolicyAlgorithm):
         self._log(step, rollouts, scores)
         terms, mine = self._assign(step, rollouts, scores)
         terms = [t.select(mine) for t in terms]
+        if rollouts.behaviour is not None:
+            terms = [t.weighed(self._importance(step, rollouts)) for t in terms]
         return Credited.of(rollouts, terms, whole_groups=getattr(self.credit, "couples_group", False),
                            steps_at_once=self.steps_at_once)  # fmt: skip
+
+    def _importance(self, step: Step, rollouts: Rollouts) -> Float[Tensor, "n t"]:
+        """``min(pi / mu, most)`` of each step that an engine drew with mu; 1 where nobody acted."""
+        assert rollouts.behaviour is not None
+        gap = (rollouts.logprobs - rollouts.behaviour).masked_fill(~rollouts.mask, 0.0)
+        step.log("engine_gap", gap.abs(), rollouts.mask)
+        ratio = gap.exp().clamp(max=self.most_importance)
+        step.log("engine_weight", ratio, rollouts.mask)
+        return ratio
 
     def _assign(self, step: Step, rollouts: Rollouts, scores: Scores) -> tuple[list[Term], list[int]]:
         """Credit on the whole batch of all ranks, and which of its rows are this rank's."""

@@ -1,0 +1,146 @@
+"""80 MODPO: does one objective's pairs with the other as a margin serve two kinds of people better than two losses, weighed?
+
+Some want details and politeness, others short answers; each kind compares pairs of its own. For every share of w each arm trains a policy, and
+is measured by what both kinds get, weighed by w, read off the text.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from statistics import fmean
+
+import torch
+
+from accord.algorithms import DPO, MODPO
+from accord.algorithms.preference.trainer import Preference
+from accord.engine import fit
+from accord.feedback import Comparison
+from accord.policies import LanguagePolicy
+from accord.policies.meter import metered
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.keep import kept, load_comparisons, save_comparisons
+from accord.reproduce.letters import held_out, kl, quality, watched
+from accord.reproduce.luck import luck
+from accord.rewards import BradleyTerry, Cached
+from accord.worlds.letters import policy, population
+from accord.worlds.letters.feedback import comparisons, reward_model
+
+SHARES = (0.2, 0.5, 0.8)
+PAIRS, STEPS, BATCH, LR, BETA = 400, 100, 16, 2e-4, 0.1
+LIKES = {"detailed": (("helpful", "polite"), {}), "brief": ((), {"length": -0.3})}
+"""What each kind of people looks at: aspects of the gold, and what else."""
+
+CLAIM = Claim(
+    name="modpo",
+    world="letters",
+    statement="At equal compute, over three weightings of two kinds of people, MODPO serves both better than DPO with weighed losses, and not "
+    "worse than averaged weights of two DPOs.",
+    primaries=(Primary("modpo", "weighted"), Primary("modpo", "soups", says="not worse"), Primary("modpo", "weighted", measure="area", delta=0.05)),
+    arms=("weighted", "soups", "modpo"),
+    equal=("weighted", "modpo"),
+    settings=(("pairs", f"{PAIRS} of each kind"), ("steps", str(STEPS)), ("batch", str(BATCH)), ("lr", f"{LR}, cosine"), ("beta", str(BETA)),
+              ("shares", str(SHARES))),
+)  # fmt: skip
+
+
+def verdicts(kind: str, seed: int) -> list[Comparison]:
+    """What one kind of people says of the base policy's answers."""
+    aspects, bias = LIKES[kind]
+
+    def make() -> list[Comparison]:
+        people = population(20, seed=seed, aspects=aspects, bias=bias)
+        return comparisons(policy(), people, PAIRS, seed=seed + (kind == "brief") * 7919)
+
+    return kept(f"modpo {kind} {PAIRS}", seed, make, save_comparisons, load_comparisons)
+
+
+@lru_cache(maxsize=1)
+def margin(seed: int) -> Cached:
+    """What a reward model learns of those who like it brief."""
+    save, load = BradleyTerry.save, BradleyTerry.load
+    made = kept(
+        f"modpo margin {PAIRS}",
+        seed,
+        lambda: reward_model(verdicts("brief", seed), seed=seed),
+        save,
+        lambda path: load(path).eval(),
+    )
+    return Cached(made, None)
+
+
+def train(algorithm: Preference, rows: list[Comparison], trained: LanguagePolicy, seed: int) -> None:
+    fit(algorithm, rows, steps=STEPS, batch_size=BATCH, lr=LR, schedule="cosine", warmup=0.1, seed=luck(seed), evaluate=watched(trained, seed),
+        evaluate_every=STEPS // 2, progress=False)  # fmt: skip
+
+
+def modpo(w: float, seed: int) -> LanguagePolicy:
+    trained = policy()
+    train(MODPO(trained, margin(seed), beta=BETA, own=w), verdicts("detailed", seed), trained, seed)
+    return trained.eval()
+
+
+def weighted(w: float, seed: int) -> LanguagePolicy:
+    """Both kinds' pairs, their losses weighed."""
+    trained = policy()
+    rows = [c.model_copy(update={"columns": {**c.columns, "share": 2 * share}})
+            for kind, share in (("detailed", w), ("brief", 1 - w)) for c in verdicts(kind, seed)]  # fmt: skip
+    train(DPO(trained, beta=BETA, weight="share"), rows, trained, seed)
+    return trained.eval()
+
+
+@lru_cache(maxsize=2)
+def alone(kind: str, seed: int) -> LanguagePolicy:
+    trained = policy()
+    train(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed)
+    return trained.eval()
+
+
+def soups(w: float, seed: int) -> LanguagePolicy:
+    """The averaged weights of two DPOs, one on each kind's pairs."""
+    made = policy()
+    with torch.no_grad():
+        for p, a, b in zip(made.parameters(), *(alone(k, seed).parameters() for k in LIKES), strict=True):
+            p.copy_(w * a + (1 - w) * b)
+    return made.eval()
+
+
+def over_shares(make: Callable[[float, int], LanguagePolicy]) -> Arm:
+    """What both kinds of people get, in the mean over the shares; and the area that the policies together cover."""
+
+    def arm(seed: int) -> Measures:
+        points, found = [], []
+        for w in SHARES:
+            trained = make(w, seed)
+            with metered():
+                said = quality(*held_out(trained, seed))
+                detailed, brief = (
+                    0.6 * said["helpful"] + 0.4 * said["polite"],
+                    min(1.0, max(0.0, 1 - said["length"] / 40)),
+                )
+                points.append((detailed, brief))
+                found.append(
+                    {
+                        "gold": w * detailed + (1 - w) * brief,
+                        f"detailed@{w}": detailed,
+                        f"brief@{w}": brief,
+                        f"kl@{w}": kl(trained, seed),
+                    }
+                )
+        return {
+            **{k: v for row in found for k, v in row.items()},
+            "gold": fmean(row["gold"] for row in found),
+            "area": area(points),
+        }
+
+    return arm
+
+
+def area(points: list[tuple[float, float]]) -> float:
+    """Of what lies below and left of any point."""
+    total, best = 0.0, 0.0
+    for x, y in sorted(points, reverse=True):
+        total += x * max(0.0, y - best)
+        best = max(best, y)
+    return total
+
+
+ARMS = {"weighted": over_shares(weighted), "soups": over_shares(soups), "modpo": over_shares(modpo)}
