@@ -8,13 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import AutoModelForTokenClassification
 
 from accord.algorithms import DenseGAE, FineGrainedRLHF, TokenGAE
 from accord.engine import Rows, Step
-from accord.errors import ConfigError
+from accord.errors import ConfigError, FeedbackError, ModelError
+from accord.feedback import Marked, read
 from accord.policies import Sampling
+from accord.policies.base import Group
 from accord.policies.language import TokenActions
-from accord.rewards import PrefixDifferences, Scores, Span, clauses, combine, score, sentences, whole
+from accord.rewards import PrefixDifferences, Scores, SegmentClassifier, Span, clauses, combine, score, sentences, whole
+from accord.rewards.segments import labels_of
 from accord.worlds import letters
 from conftest import tiny_policy
 from test_algorithms import fake
@@ -86,6 +90,8 @@ def test_a_piece_is_paid_at_the_token_that_writes_its_last_character() -> None:
     assert paid[1].tolist() == pytest.approx([1.0, 0.3, 0, 0, 0, 0, 0, 0, 0.5, 0]), (
         "the third letter of a word is that word's"
     )
+    spaced = policy.steps_of(drawn, [[Span(0, 3, 1.0)], []])
+    assert spaced[0, 0] == 1, "a space after a piece is not the next word"
     assert torch.equal(policy.steps_of(drawn, [[Span(0, 10_000, 2.0)]] * 2).sum(-1), torch.full((2,), 2.0))
     assert not policy.steps_of(drawn, [[], []]).any()
 
@@ -135,3 +141,65 @@ def test_rewards_of_pieces_reach_the_policy_as_they_were_meant() -> None:
         FineGrainedRLHF(tiny_policy(), vowels, sampling=Sampling(max_new_tokens=4)).experience(
             Rows(letters.tasks(2)), Step(0, 0)
         )
+
+
+# The model that reads what is wrong.
+
+MARKED = [Marked(prompt=f"what is {i} plus 3 ?", completion=f"the answer is {i} . you are so clever . thank you for asking .",
+                 spans=[(0, 15, "wrong"), (18, 37, "flattery")]) for i in range(6)]  # fmt: skip
+
+
+def test_a_piece_has_the_label_of_the_mark_that_covers_most_of_it() -> None:
+    labels = ("", "wrong", "flattery")
+    row = Marked(prompt="?", completion="aaaa bb. cc dd. ee.", spans=[(0, 3, "wrong"), (2, 12, "flattery")])
+    assert labels_of(row, sentences(row.completion), labels).tolist() == [2, 2, 0]
+    with pytest.raises(ValueError, match="does not lie within the completion of 3 characters"):
+        Marked(prompt="?", completion="abc", spans=[(1, 5, "wrong")])
+
+
+def test_marks_are_read_from_a_file_in_both_spellings(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "marks.jsonl"
+    file.write_text('{"prompt": "?", "completion": "ab. cd.", "spans": [[0, 3, "wrong"]]}\n'
+                    '{"prompt": "?", "completion": "ab.", "spans": [{"start": 0, "end": 2, "label": "odd"}]}\n')  # fmt: skip
+    assert [r.spans for r in read(file).records] == [[(0, 3, "wrong")], [(0, 2, "odd")]]  # type: ignore[union-attr]
+    file.write_text('{"prompt": "?", "completion": "ab.", "spans": [[0, 2]]}\n')
+    with pytest.raises(FeedbackError, match=r"spans\.0.* wants start, end and what is wrong"):
+        read(file)
+
+
+def test_it_learns_what_is_wrong_where_and_is_read_by_transformers(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    reward = SegmentClassifier.fit(MARKED, letters.WEIGHTS, steps=30, batch_size=6, lr=2e-3, progress=False)
+    assert reward.labels == ("nothing wrong", "flattery", "wrong")
+    rows: dict[str, Any] = {"prompts": [r.prompt for r in MARKED[:2]] * 2, "completions": [r.completion for r in MARKED[:2]] + ["", "thank you for asking ."],
+                            "group": [0, 1, 2, 3]}  # fmt: skip
+    said = score(reward, **rows)
+    assert said.spans is not None
+    assert [[s.value for s in own] for own in said.spans] == [[-1, -1, 1]] * 2 + [[], [1]]
+    assert said.values.tolist() == [-1, -1, 0, 1]
+    reward.save(tmp_path / "saved")
+    again = SegmentClassifier.load(tmp_path / "saved", expected=True, worth={"flattery": -0.5})
+    soft = score(again, **rows)
+    assert soft.spans is not None
+    assert soft.spans[0][1].value == pytest.approx(-0.5, abs=0.2)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "saved")
+    ids = reward.tokeniser.prompt(MARKED[0].prompt) + reward.tokeniser.completion(
+        MARKED[0].prompt, MARKED[0].completion
+    )
+    first = len(reward.tokeniser.prompt(MARKED[0].prompt))
+    with torch.no_grad():
+        theirs = model(input_ids=torch.tensor([ids])).logits[0, [first + 4, first + 9, first + 14]]
+    ours = reward.logits([Group(MARKED[0].prompt, (MARKED[0].completion,))])[0]
+    assert torch.allclose(ours, theirs, atol=1e-4), "what stands at the full stops"
+    with pytest.raises(ModelError, match="knows the labels nothing wrong, flattery, wrong, not bad"):
+        SegmentClassifier.load(tmp_path / "saved", ["bad"])
+    with pytest.raises(FeedbackError, match="record 1 marks 'odd', but the model knows"):
+        SegmentClassifier.fit([Marked(prompt="?", completion="ab", spans=[(0, 1, "odd")])], reward, steps=1)
+
+
+def test_a_later_piece_says_nothing_of_an_earlier_one() -> None:
+    reward = SegmentClassifier.load(letters.WEIGHTS, ["wrong"])
+    torch.nn.init.normal_(reward.core.score.weight)  # type: ignore[union-attr, arg-type]
+    a, b = (
+        reward.logits([Group("?", (f"it is 5 . {rest}",))])[0][0] for rest in ("i admire you .", "no . yes . maybe .")
+    )
+    assert torch.allclose(a, b, atol=1e-5)

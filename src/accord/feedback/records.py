@@ -113,6 +113,26 @@ class Label(Record):
     label: bool
 
 
+class Marked(Record):
+    """A completion in which somebody marked what is wrong, and how.
+
+    Attributes:
+        spans: first character, the one after the last, and what is wrong there; none where nothing is.
+    """
+
+    completion: Text
+    spans: list[tuple[int, int, str]]
+
+    @model_validator(mode="after")
+    def _within(self) -> "Marked":
+        odd = [s for s in self.spans if not 0 <= s[0] < s[1] <= len(self.completion)]
+        if odd:
+            raise ValueError(
+                f"the span {list(odd[0])} does not lie within the completion of {len(self.completion)} characters"
+            )
+        return self
+
+
 class Example(Record):
     """A completion to imitate."""
 
@@ -123,7 +143,7 @@ class Task(Record):
     """A prompt to be answered; its columns (reference answer, rubric…) go to the rewards."""
 
 
-AnyRecord = Comparison | Rating | Ranking | Label | Example | Task
+AnyRecord = Comparison | Rating | Ranking | Label | Marked | Example | Task
 
 
 def comparisons_of(ranking: Ranking, *, min_gap: float = 0.0, neighbours_only: bool = False) -> list[Comparison]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from accord.feedback.fields import BadField, empty, label, named_numbers, number, numbers, short
 from accord.feedback.messages import Prompt, prompt_key
-from accord.feedback.records import AnyRecord, Comparison, Example, Label, Ranking, Rating, Task
+from accord.feedback.records import AnyRecord, Comparison, Example, Label, Marked, Ranking, Rating, Task
 from accord.feedback.turns import TURN, answer, conversation, picture, spoken, transcript, with_tools
 
 PICKED = ("jpg_0", "jpg_1")
@@ -48,6 +48,8 @@ def _shape(fields: set[str], *, whole: bool) -> Any:
         return _helpsteer
     if "completion" in fields and fields & {"aspects", "rating", "score"}:
         return _rating
+    if fields >= {"completion", "spans"}:
+        return _marked
     if "messages" in fields:
         return _dialogue
     if whole:  # what is left has no field of its own by which to tell that another is missing
@@ -100,6 +102,22 @@ def _strength(row: Mapping[str, Any]) -> float | None:
 def _label(row: Mapping[str, Any]) -> Label:
     good = label(row["label"], "label")
     return Label(prompt=_prompt(row), completion=_answer(row, "completion"), label=good, **_rest(row, "label"))
+
+
+def _marked(row: Mapping[str, Any]) -> Marked:
+    """Spans as lists (start, end, what is wrong), or as objects with these names."""
+    if not isinstance(row["spans"], list):
+        raise BadField("spans", f"wants a list of [start, end, what is wrong], but is {short(row['spans'])}")
+    spans = [_span(s, i) for i, s in enumerate(row["spans"])]
+    return Marked(prompt=_prompt(row), completion=_answer(row, "completion"), spans=spans, **_rest(row, "spans"))
+
+
+def _span(given: Any, i: int) -> tuple[int, int, str]:
+    parts = [given.get(k) for k in ("start", "end", "label")] if isinstance(given, Mapping) else given
+    if not isinstance(parts, list | tuple) or len(parts) != 3 or not isinstance(parts[2], str):
+        raise BadField(f"spans.{i}", f"wants start, end and what is wrong, but is {short(given)}")
+    start, stop = (number(x, f"spans.{i}") for x in parts[:2])
+    return int(start), int(stop), parts[2]
 
 
 def _several(row: Mapping[str, Any]) -> Ranking:

@@ -158,9 +158,9 @@ class LanguagePolicy(Trunk):
         """Values of pieces of each completion (first character, the one after the last, value), each at the token that ends it."""
         out = torch.zeros(rollouts.mask.shape)
         for i, (ids, pieces) in enumerate(zip(rollouts.actions.completion_ids, spans, strict=True)):
-            written = [len(self.tokeniser.decode(ids[: j + 1])) for j in range(len(ids))] if pieces else []
-            for _, stop, value in pieces:
-                at = next((j for j, n in enumerate(written) if n >= stop), len(ids) - 1)
+            for at, (_, _, value) in zip(
+                self.tokeniser.ends_of(ids, [stop for _, stop, _ in pieces]), pieces, strict=True
+            ):
                 out[i, at] += value
         return out
 

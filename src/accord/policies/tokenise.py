@@ -80,6 +80,13 @@ class Tokeniser:
         anchor, before = self._anchors[0]
         return self._text([*before, *ids]).removeprefix(anchor)
 
+    def ends_of(self, ids: Sequence[int], stops: Sequence[int]) -> list[int]:
+        """Which of these ids writes the last character before each place of their text that is no space; the last id, beyond it."""
+        written = [len(self.decode(ids[: j + 1])) for j in range(len(ids))] if stops else []
+        text = self.decode(ids) if stops else ""
+        told = [len(text[:stop].rstrip()) if stop <= len(text) else stop for stop in stops]
+        return [next((j for j, n in enumerate(written) if n >= stop), len(ids) - 1) for stop in told]
+
     def continued(self, text: str) -> list[int]:
         """Ids of a text that goes on from another: without the space that some tokenisers put before a text."""
         for anchor, before in self._anchors:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from accord.rewards.reward import Reward, score
     from accord.rewards.routing import routed
     from accord.rewards.scores import Scores, Span
+    from accord.rewards.segments import SegmentClassifier
     from accord.rewards.shaping import (
         References,
         ceil,
@@ -54,6 +55,7 @@ __all__ = [
     "References",
     "Reward",
     "Scores",
+    "SegmentClassifier",
     "SentenceEncoder",
     "Span",
     "ToolCalls",

@@ -75,7 +75,7 @@ class BradleyTerry(Trunk):
             if adapter:  # of a language model: it goes below the new head
                 model = model.merge_and_unload()
             model = _with_head(model, labels)
-            _fresh_head(model, tokeniser)
+            fresh_head(model, tokeniser)
         reward = cls(model, tokeniser, name, aspects or _named(model))
         if lora is not None:
             reward.add_lora(lora, "SEQ_CLS", seed)
@@ -254,7 +254,7 @@ def _with_head(model: Any, labels: int) -> Any:
     return made.to(model.device, model.dtype).eval()
 
 
-def _fresh_head(model: Any, tokeniser: Tokeniser) -> None:
+def fresh_head(model: Any, tokeniser: Tokeniser) -> None:
     """A head of zeros (a random one would begin with random, large opinions), and a padding token apart from the end token:
     transformers reads at the last token that isn't padding."""
     last = _last_linear(model)
