@@ -86,7 +86,7 @@ class VLLM:
         rows = [row for some in found for row in some]
         if len(rows) != n * len(prompts):
             raise RunError(f"{self.url} gave {len(rows)} continuations of {n * len(prompts)}")
-        ids, logprobs, stopped = ([row[i] for row in rows] for i in range(3))
+        ids, logprobs, stopped = [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows]
         for row, (own, told) in enumerate(zip(ids, logprobs, strict=True)):
             if stopped[row] and not sampling.stop and (not own or own[-1] not in ends):  # some leave the end token out
                 own.append(min(ends))

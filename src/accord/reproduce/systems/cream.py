@@ -66,7 +66,7 @@ def rounds(trust: Trust) -> Arm:
     def arm(seed: int) -> Measures:
         with metered():
             trained = taught(seed)
-        method = CREAM(trained, policy(), rounds=ROUNDS, samples=SAMPLES, sampling=SAMPLING, beta=BETA, trust=trust)  # type: ignore[arg-type]
+        method = CREAM(trained, policy(), rounds=ROUNDS, samples=SAMPLES, sampling=SAMPLING, beta=BETA, trust=trust)
         agreed: list[list[float]] = []
         correct: list[float] = []
         pairs = method.pairs

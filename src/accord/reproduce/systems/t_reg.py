@@ -37,7 +37,7 @@ CLAIM = Claim(
 
 
 def opinion(trained: LanguagePolicy) -> Cached:
-    return Cached(ContrastivePrompt(trained.freeze("now"), "<better> {prompt}", "<worse> {prompt}"), None)  # type: ignore[arg-type]
+    return Cached(ContrastivePrompt(trained.freeze("now"), "<better> {prompt}", "<worse> {prompt}"), None)
 
 
 class Shuffled:
