@@ -108,6 +108,7 @@ TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "simpo": (a.SimPO, PAIRS),
     "orpo": (a.ORPO, PAIRS),
     "rpo": (a.RPO, PAIRS),
+    "modpo": (lambda p: a.MODPO(p, words), PAIRS),
     "kto": (a.KTO, LABELS),
     "sft": (a.Supervised, PAIRS),
     "grpo": (lambda p: a.GRPO(p, words, group_size=3, kl=0.1, sampling=SHORT), TASKS),
