@@ -26,7 +26,7 @@ class Annotator:
     Attributes:
         weights: log-odds for one unit of each gold aspect. bias: the same for each spurious feature.
         noise: share of verdicts given at random. position: log-odds for the answer shown first.
-        group: to whom this person belongs.
+        group: to whom this person belongs; the column `camp` of their verdicts.
         contexts: further weights under a named principle ("concise": look at nothing else but …).
         drift: log-odds by which each weight changes over a whole job, by aspect.
     """
@@ -96,7 +96,7 @@ class Population:
             wins = random.random() < (0.5 if random.random() < person.noise else p)
             chosen, rejected = (first[i], second[i]) if wins else (second[i], first[i])
             out.append(Comparison(prompt=task.prompt, chosen=chosen, rejected=rejected, annotator=person.name,
-                                  context=context, columns={**task.columns, "group": person.group}))  # fmt: skip
+                                  context=context, columns={**task.columns, "camp": person.group}))  # fmt: skip
         return out
 
     def rate(self, tasks: Sequence[Task], completions: Sequence[Any], *, seed: int = 0, steps: int = 5) -> list[Rating]:
