@@ -28,9 +28,12 @@ def portraits() -> None:
         "Made by `make portraits` from the weights in the package. Everything is read off people and prompts that nothing was "
         "trained on; the pictures below are the first that were drawn, not chosen ones.", "",
     ]  # fmt: skip
-    names = {"gold": "The gold: an independent estimator", "proxies": "The proxies, on reconstructions",
-             "unet": "The generator (20 steps, eta 1, guidance 2)", "flow": "Its flow-matching twin (20 steps, eta 1, guidance 3)",
-             "consistency": "Its consistency twin (4 steps)",
+    names = {"gold": "The gold: an independent estimator", "portraits": "What it gives to portraits, and to what is none",
+             "proxies": "The proxies, on reconstructions",
+             "agreement": "Proxies and gold on what the generator draws, and when a picture climbs a proxy by 8/255",
+             "unet": "The generator (8 steps, guidance 1, eta 1)", "unet, 20 steps, guidance 2": "The generator (20 steps, guidance 2, eta 1)",
+             "flow": "Its flow-matching twin (8 steps, guidance 1, eta 1)", "consistency": "Its consistency twin (4 steps)",
+             "consistency, two steps": "Its consistency twin (2 steps)", "consistency, one step": "Its consistency twin (1 step)",
              "adapter": "Its image adapter: one picture of a person in the prompt"}  # fmt: skip
     history = {"flow": "Its weights come from three runs of `train flow`: 5000 steps (with a text encoder that was random by mistake), 3000, and "
                        "6300 that went on from there; one run from scratch would give others."}  # fmt: skip

@@ -14,7 +14,7 @@ from accord.rewards import Reward
 from accord.worlds.portraits import Looks, PortraitFaces, PromptReader, Structure, pipeline, policy, prompts
 from accord.worlds.portraits.check import reconstructed
 from accord.worlds.portraits.distort import climbed, coloured, spoilt, twisted
-from accord.worlds.portraits.generator import adapted
+from accord.worlds.portraits.generator import SAMPLING, adapted
 from accord.worlds.portraits.gold import Estimate, estimate, gold, limit
 from accord.worlds.portraits.people import People
 from accord.worlds.portraits.prompts import describe, fulfilled
@@ -148,6 +148,13 @@ def test_generator_draws_what_it_is_asked_for_and_guidance_helps() -> None:
     assert said[2.0] > said[1.0] > float(PromptReader()(prompts=asked, completions=nothing).values.mean())
 
 
+def test_most_of_what_the_generator_draws_as_experiments_do_is_sound() -> None:
+    asked = prompts(48, 13)
+    said = gold(prompts=asked, completions=policy().sample(asked, 1, SAMPLING["unet"], seed=4).completions).aspects
+    assert float(said["valid"].mean()) > 0.7
+    assert float(said["prompt"].mean()) > 0.9
+
+
 def test_a_part_that_is_not_there_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no unet: make it with .*train unet"):
         pipeline("unet", tmp_path)
@@ -177,7 +184,7 @@ def test_flow_twin_reads_prompts_as_the_generator_does_and_draws_what_its_pipeli
 
 def test_flow_twin_draws_what_prompts_ask() -> None:
     asked = prompts(24, 99)
-    drawn = policy("flow").sample(asked, 1, Denoising(steps=20, guidance=3.0, eta=1.0), seed=1).completions
+    drawn = policy("flow").sample(asked, 1, SAMPLING["flow"], seed=1).completions
     read = estimate(torch.stack(drawn)).people.attributes
     met, wished = fulfilled(asked, read)
     others, theirs = fulfilled(asked[1:] + asked[:1], read)

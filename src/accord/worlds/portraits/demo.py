@@ -48,7 +48,7 @@ def run_demo(out: Path, *, steps: int = 36, learning: int = 300, seed: int = 0, 
     faces = PortraitFaces()
     identity = IdentityConsistency(faces, reference_vector(faces, reference[None]))
     rewards: dict[str, Reward] = {"identity": identity, "prompt": PromptReader(), "structure": Structure()}
-    weights = {"identity": 1.0, "prompt": 0.4, "structure": 1.0}
+    weights = {"identity": 1.0, "prompt": 1.0, "structure": 1.0}
     tests = asked(24, seed, person)
     proxy = combine(rewards, weights=weights)
     watch = Probe(generator, tests, {"proxy": proxy, "gold": gold}, SAMPLING, seed=seed, folder=out)

@@ -17,7 +17,7 @@ Kind = Literal["unet", "flow", "consistency"]
 
 SAMPLING: dict[Kind, Denoising] = {
     "unet": Denoising(steps=8, guidance=1.0, eta=1.0),
-    "flow": Denoising(steps=20, guidance=2.0, eta=1.0),
+    "flow": Denoising(steps=8, guidance=1.0, eta=1.0),
     "consistency": Denoising(steps=4, guidance=1.0, eta=0.0),
 }
 """How each of them is drawn from."""
