@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from accord.feedback.messages import (
         Message,
         Prompt,
+        instructed,
         is_picture,
         picture_key,
         pictures_of,
@@ -53,6 +54,7 @@ __all__ = [
     "asked_for",
     "columns_of",
     "comparisons_of",
+    "instructed",
     "is_picture",
     "picture_key",
     "pictures_of",

@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import Any
 
 from accord.errors import FeedbackError
-from accord.feedback.messages import Prompt
+from accord.feedback.messages import Prompt, instructed
 from accord.feedback.records import Comparison, Ranking, Record, comparisons_of
 
 Goal = Callable[[Prompt, Sequence[float]], Prompt]
@@ -18,12 +18,7 @@ def asked_for(
     """The prompt with a request for these scores: in a conversation as its system message, in a text before it."""
     wishes = ", ".join(f"{name} {score:g}" for name, score in zip(of, scores, strict=True))
     text = f"Write an answer that would be rated: {wishes} (1 is the lowest, {best:g} the highest)."
-    if isinstance(prompt, str):
-        return f"{text}\n\n{prompt}"
-    first = prompt[0]
-    if first["role"] == "system" and isinstance(first["content"], str):
-        return [{**first, "content": f"{first['content']}\n\n{text}"}, *prompt[1:]]
-    return [{"role": "system", "content": text}, *prompt]
+    return instructed(prompt, text)
 
 
 def reward_augmented(records: Iterable[Comparison | Ranking], goal: Goal = asked_for,

@@ -41,6 +41,16 @@ def with_picture(text: str, *pictures: Any) -> list[Message]:
     return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
 
 
+def instructed(prompt: Prompt, text: str) -> Prompt:
+    """A prompt under an instruction: in a conversation its system message, behind what that says already; in a text before it."""
+    if isinstance(prompt, str):
+        return f"{text}\n\n{prompt}"
+    first = prompt[0]
+    if first["role"] == "system" and isinstance(first["content"], str):
+        return [{**first, "content": f"{first['content']}\n\n{text}"}, *prompt[1:]]
+    return [{"role": "system", "content": text}, *prompt]
+
+
 def text_of(prompt: Prompt) -> str:
     """What a prompt says: its text, or that of its last turn."""
     return prompt if isinstance(prompt, str) else _text(prompt[-1]["content"], " ")

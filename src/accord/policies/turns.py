@@ -1,5 +1,6 @@
 """Episodes of several turns: whatever others put in stands in the text, and is nobody's action."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,8 +124,6 @@ def _rollouts(policy: "LanguagePolicy", prompts: Sequence[Prompt], group: list[i
 
 def tagged_call(said: str) -> tuple[str, Mapping[str, Any]] | None:
     """The call at the end of a text, as ``<tool_call>{"name": …, "arguments" or "parameters": {…}}</tool_call>``."""
-    import json
-
     found = re.search(r"<tool_call>\s*(\{.*?\})\s*</tool_call>\s*$", said, re.DOTALL)
     try:
         call = json.loads(found.group(1)) if found else None

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from accord.errors import ConfigError, RewardError
-from accord.rewards.reward import Reward, load_state_of, name_of, score, state_of
+from accord.rewards.reward import Reward, name_of, score
 from accord.rewards.scores import Scores, Span
 from accord.rewards.shaping import References
 
@@ -115,11 +115,10 @@ class Combined:
         )
 
     def state(self) -> dict[str, Tensor]:
-        return {f"{n}.{k}": v for n, r in self.rewards.items() for k, v in state_of(r).items()}
+        return states_of(self.rewards)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        for n, r in self.rewards.items():
-            load_state_of(r, {k.removeprefix(f"{n}."): v for k, v in state.items() if k.startswith(f"{n}.")})
+        load_states_of(self.rewards, state)
 
 
 class Ensemble:

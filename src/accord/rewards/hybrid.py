@@ -9,7 +9,7 @@ from torch import Tensor
 
 from accord.errors import one_of, wanted
 from accord.feedback import text_of_completion
-from accord.rewards.reward import Reward, load_state_of, score, state_of
+from accord.rewards.reward import Reward, load_states_of, score, states_of
 from accord.rewards.scores import Scores
 
 
@@ -73,8 +73,7 @@ class Hybrid:
         return accurate.with_values(total, **aspects)
 
     def state(self) -> dict[str, Tensor]:
-        return {f"{n}.{k}": v for n, r in self.parts.items() for k, v in state_of(r).items()}
+        return states_of(self.parts)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        for n, r in self.parts.items():
-            load_state_of(r, {k.removeprefix(f"{n}."): v for k, v in state.items() if k.startswith(f"{n}.")})
+        load_states_of(self.parts, state)

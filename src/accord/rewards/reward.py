@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import FeedbackError, RewardError
-from accord.feedback import columns_of
+from accord.feedback import Comparison, columns_of
 from accord.policies.base import Rollouts
 from accord.policies.capabilities import Samples
 from accord.rewards.scores import Scores
@@ -60,6 +60,14 @@ def score_drawn(reward: Reward, drawn: Rollouts, policy: Samples, *, batch_size:
         completions = completions.to(device)
     return score(reward, prompts=drawn.prompt_of_each(), completions=completions, group=drawn.group.tolist(),
                  batch_size=batch_size, **drawn.context)  # fmt: skip
+
+
+def score_pairs(reward: Reward, pairs: Sequence[Comparison]) -> Scores:
+    """Both answers of every comparison, the chosen one before the rejected one; a pair is a group."""
+    rows = [p for p in pairs for _ in "cr"]
+    columns: dict[str, Any] = reward_columns(rows)
+    return score(reward, prompts=[p.prompt for p in rows], completions=[c for p in pairs for c in (p.chosen, p.rejected)],
+                 group=[i for i in range(len(pairs)) for _ in "cr"], **columns)  # fmt: skip
 
 
 def reward_columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
@@ -142,6 +150,16 @@ def name_of(reward: Any) -> str:
 def state_of(reward: Any) -> dict[str, Tensor]:
     """A reward's running state, empty for most."""
     return reward.state() if hasattr(reward, "state") else {}
+
+
+def states_of(rewards: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The running states of several rewards, each under its name."""
+    return {f"{n}.{k}": v for n, r in rewards.items() for k, v in state_of(r).items()}
+
+
+def load_states_of(rewards: Mapping[Any, Any], state: dict[str, Tensor]) -> None:
+    for n, r in rewards.items():
+        load_state_of(r, {k.removeprefix(f"{n}."): v for k, v in state.items() if k.startswith(f"{n}.")})
 
 
 def load_state_of(reward: Any, state: dict[str, Tensor]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import ConfigError, RewardError
-from accord.rewards.reward import Reward, load_state_of, score, state_of
+from accord.rewards.reward import Reward, load_states_of, score, states_of
 from accord.rewards.scores import Scores
 
 
@@ -50,11 +50,10 @@ class Routed:
         return whole.select(torch.tensor(rows).argsort())
 
     def state(self) -> dict[str, Tensor]:
-        return {f"{k}.{n}": v for k, r in self.rewards.items() for n, v in state_of(r).items()}
+        return states_of(self.rewards)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        for k, r in self.rewards.items():
-            load_state_of(r, {n.removeprefix(f"{k}."): v for n, v in state.items() if n.startswith(f"{k}.")})
+        load_states_of(self.rewards, state)
 
 
 def _with(part: Scores, names: list[str]) -> Scores:

@@ -1,7 +1,7 @@
 """MODPO: pairs of one objective, all others as a margin."""
 
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 from jaxtyping import Float
@@ -12,10 +12,9 @@ from accord.algorithms.base import Given
 from accord.algorithms.preference.trainer import Kept, Preference
 from accord.engine import Rows, Step
 from accord.errors import wanted
-from accord.feedback import Comparison
 from accord.policies.capabilities import Likelihood
-from accord.rewards import Reward, score
-from accord.rewards.reward import reward_columns
+from accord.rewards import Reward
+from accord.rewards.reward import score_pairs
 
 
 class MODPO(Preference):
@@ -44,9 +43,6 @@ class MODPO(Preference):
     @torch.no_grad()
     def led(self, pairs: Rows) -> Float[Tensor, "n"]:
         """By how much the chosen ones lead in the other objectives."""
-        rows: list[Comparison] = [p for p in pairs for _ in "cr"]
-        columns: dict[str, Any] = reward_columns(rows)
-        said = score(self.reward, prompts=[p.prompt for p in rows], completions=[c for p in pairs for c in (p.chosen, p.rejected)],
-                     group=[i for i in range(len(pairs)) for _ in "cr"], **columns)  # fmt: skip
+        said = score_pairs(self.reward, pairs)
         applies = said.valid[0::2] & said.valid[1::2]
         return (said.values[0::2] - said.values[1::2]).masked_fill(~applies, 0.0).cpu()

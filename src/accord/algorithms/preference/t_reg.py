@@ -14,9 +14,9 @@ from accord.algorithms.preference.trainer import Kept, Preference
 from accord.engine import Rows, Step
 from accord.errors import ConfigError
 from accord.policies.capabilities import Likelihood
-from accord.rewards import Cached, ContrastivePrompt, Reward, score
+from accord.rewards import Cached, ContrastivePrompt, Reward
 from accord.rewards.contrast import BETTER, WORSE
-from accord.rewards.reward import name_of, reward_columns
+from accord.rewards.reward import name_of, score_pairs
 
 
 class TREG(Preference):
@@ -45,10 +45,7 @@ class TREG(Preference):
     @torch.no_grad()
     def of_tokens(self, pairs: Rows) -> Float[Tensor, "n 2 t"]:
         """The reward of every token of both answers."""
-        rows = [p for p in pairs for _ in "cr"]
-        columns: dict[str, list[object]] = reward_columns(rows)
-        said = score(self.reward, prompts=[p.prompt for p in rows], completions=[c for p in pairs for c in (p.chosen, p.rejected)],
-                     group=[i for i in range(len(pairs)) for _ in "cr"], **columns)  # type: ignore[arg-type]  # fmt: skip
+        said = score_pairs(self.reward, pairs)
         if said.steps is None:
             raise ConfigError(f"T-REG wants a reward of tokens, but {name_of(self.reward)} gives no values of steps")
         return said.steps.cpu().reshape(len(pairs), 2, -1)

@@ -14,7 +14,7 @@ from accord.algorithms.supervised import Supervised
 from accord.engine import Loss, Mean, Rows, Step
 from accord.engine.seeds import derive, generator
 from accord.errors import wanted
-from accord.feedback import Example, rows_of
+from accord.feedback import rows_of
 from accord.rewards import Reward
 from accord.rewards.asking import Generative
 
@@ -82,7 +82,6 @@ class AMFT(Joint):
         self.ahead = [RLOO(policy, reward, kl=0.0, group_size=group_size, sampling=sampling)] if self.steer else []
 
     rows = GRPO.rows
-    demonstrated = (Example,)
 
     def experience(self, batch: Rows, step: Step) -> Pieces:
         if step.number < self.warmup:

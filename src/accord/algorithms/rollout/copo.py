@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from math import log2
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,7 +36,7 @@ class ConsistencyAware:
     def __post_init__(self) -> None:
         wanted(self.gamma > 0 and self.rho >= 0 and self.clip > 0 and self.dual_clip > 1,
                "consistency-aware credit wants gamma > 0, rho >= 0, clip > 0, dual_clip > 1", self)  # fmt: skip
-        one_of("blend", self.blend, *Blend.__args__)  # type: ignore[attr-defined]
+        one_of("blend", self.blend, *get_args(Blend))
 
     def __call__(self, scores: Scores, rollouts: Rollouts) -> list[Term]:
         r, g, v = scores.values, rollouts.group, scores.valid

@@ -15,7 +15,7 @@ from accord.algorithms.supervised import Supervised
 from accord.elsewhere import filled
 from accord.engine import Algorithm, derive
 from accord.errors import ConfigError, wanted
-from accord.feedback import Example, Prompt, prompt_of
+from accord.feedback import Example, Prompt, instructed, prompt_of
 from accord.policies.capabilities import Samples
 from accord.rewards import Reward
 from accord.rewards.reward import name_of, reward_columns, score_drawn
@@ -105,11 +105,7 @@ def direction(degrees: float) -> tuple[float, float]:
 def directed(prompt: Prompt, aspects: Sequence[str], v: Sequence[float]) -> Prompt:
     """The prompt with a direction: weights in hundredths, in a conversation as its system message, in a text before it."""
     text = f"Maximise {' + '.join(f'{round(100 * w)} * {a}' for a, w in zip(aspects, v, strict=True))}."
-    if isinstance(prompt, str):
-        return f"{text}\n\n{prompt}"
-    if prompt[0]["role"] == "system":
-        return [{**prompt[0], "content": f"{prompt[0]['content']}\n\n{text}"}, *prompt[1:]]
-    return [{"role": "system", "content": text}, *prompt]
+    return instructed(prompt, text)
 
 
 def read_direction(text: str) -> dict[str, float]:
