@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from accord.algorithms.rollout.grpo import GroupRelative
 from accord.errors import RewardError
-from accord.rewards import Hybrid, exact_answer, routed, score, shortfall
+from accord.rewards import Hybrid, combine, exact_answer, routed, score, shortfall
 from test_algorithms import fake
 
 answers = st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(1, 40)), min_size=1, max_size=12)
@@ -86,3 +86,31 @@ def test_without_the_groups_spread_a_prompt_weighs_by_how_uncertain_it_is(right:
     assert float(plain.abs().mean()) == pytest.approx(2 * p * (1 - p), abs=1e-6)
     assert float(scaled.abs().mean()) == pytest.approx(2 * (p * (1 - p)) ** 0.5 * (7 / 8) ** 0.5, abs=1e-3)
     assert abs(float(plain.sum())) < 1e-6
+
+
+class Counts:
+    """A reward that remembers how often it was asked."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def __call__(self, *, completions, **columns):  # type: ignore[no-untyped-def]
+        self.n += 1
+        return [0.5] * len(completions)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"n": torch.tensor(self.n)}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.n = int(state["n"])
+
+
+@pytest.mark.parametrize("made", [lambda r: combine({"a": r, "b": exact_answer()}), lambda r: routed("kind", {"x": r}), Hybrid],
+                         ids=["sum", "routed", "hybrid"])  # fmt: skip
+def test_what_a_part_remembers_is_kept_with_the_whole(made) -> None:  # type: ignore[no-untyped-def]
+    part, again = Counts(), Counts()
+    reward = made(part)
+    for _ in range(3):
+        score(reward, prompts=["?"], completions=["a"], kind=["x"], answer=["a"])
+    made(again).load_state(reward.state())
+    assert again.n == part.n == 3

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from accord.errors import ConfigError, RewardError
-from accord.rewards.reward import Reward, name_of, score
+from accord.rewards.reward import Reward, load_states_of, name_of, score, states_of
 from accord.rewards.scores import Scores, Span
 from accord.rewards.shaping import References
 
