@@ -109,6 +109,7 @@ TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "orpo": (a.ORPO, PAIRS),
     "rpo": (a.RPO, PAIRS),
     "modpo": (lambda p: a.MODPO(p, words), PAIRS),
+    "t-reg": (lambda p: a.TREG(p, alpha=1.0, better="thank you . {prompt}", worse="{prompt}"), PAIRS),
     "kto": (a.KTO, LABELS),
     "sft": (a.Supervised, PAIRS),
     "grpo": (lambda p: a.GRPO(p, words, group_size=3, kl=0.1, sampling=SHORT), TASKS),

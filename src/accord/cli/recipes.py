@@ -94,7 +94,7 @@ def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
         "letters": {"length_penalty": {"target": 8}},
         "portraits": "accord.worlds.portraits:Looks",
     }
-    for i, name in enumerate(trainer.rewards):
+    for i, name in enumerate(n for n, o in trainer.rewards.items() if o.needed):
         somebody = i == 0 and find(trainer.name).kind == "identity"
         start["reward" if i == 0 else name] = "accord.cli.embedded:Somebody" if somebody else rewards[world]
     if trainer.shape is not None and Sequence in trainer.shape.holders.values():
