@@ -96,11 +96,18 @@ def drawn(trained: DiffusionPolicy, texts: Sequence[Any], seed: int, sampling: D
     return torch.stack([c for part in parts for c in part.completions])
 
 
-def quality(texts: Sequence[Any], images: Tensor, proxy: Reward | None = None, person: Tensor | None = None,
-            judge: Reward = gold) -> Measures:  # fmt: skip
+def gold_of(person: Tensor) -> Reward:
+    """The gold of pictures that should all show one person."""
+
+    def judge(*, prompts: Any, **columns: Any) -> Scores:
+        return gold(prompts=prompts, person=[person] * len(prompts), **columns)
+
+    return judge
+
+
+def quality(texts: Sequence[Any], images: Tensor, proxy: Reward | None = None, judge: Reward = gold) -> Measures:
     """Means of the gold, its aspects, diversity and the proxy."""
-    columns: dict[str, Any] = {} if person is None else {"person": [person] * len(texts)}
-    said: Any = judge(prompts=texts, completions=images, **columns)
+    said: Any = judge(prompts=texts, completions=images)
     found = {
         "gold": float(said.values.mean()),
         **{a: float(v.mean()) for a, v in said.aspects.items()},
@@ -108,7 +115,7 @@ def quality(texts: Sequence[Any], images: Tensor, proxy: Reward | None = None, p
     }
     if proxy is not None:
         with metered():
-            s = score(proxy, prompts=list(texts), completions=images, **columns)
+            s = score(proxy, prompts=list(texts), completions=images)
         found["proxy"] = float(s.values[s.valid].detach().mean())
     return found
 
@@ -160,17 +167,23 @@ def train(algorithm: Any, data: Sequence[Any], seed: int, *, steps: int, batch_s
     fit(algorithm, data, steps=steps, batch_size=batch_size, lr=lr, seed=luck(seed), progress=False, **options)
 
 
-def watched(
-    trained: DiffusionPolicy, seed: int, sampling: Denoising = SAMPLING, **rewards: Reward
-) -> Callable[[int], Measures]:
-    """An evaluation hook that puts a run's course on record: gold by the seed's taste, KL, what else alarms are read off.
+WATCHED = 32
+"""Held-out prompts on which a run is watched on its way."""
+
+
+def watched(trained: DiffusionPolicy, seed: int, sampling: Denoising = SAMPLING, *, texts: Sequence[Any] | None = None,
+            judge: Reward | None = None, **rewards: Reward) -> Callable[[int], Measures]:  # fmt: skip
+    """An evaluation hook that puts a run's course on record: gold, KL, what else alarms are read off.
 
     Args:
+        texts: held-out prompts of a person's own, and `judge` the gold of them; None takes those of the seed and its taste.
         rewards: that are optimised ("proxy") or compared with it; the proxy is what is `liked` where none is named.
     """
-    all_of_them = {"gold": Tasteful(gold, seed), **(rewards or {"proxy": liked(seed)})}
-    probe = Probe(trained, asked(32, seed, "test"), all_of_them, sampling, seed=derive(seed, purpose="course"),
-                  reference=trained.freeze("base"))  # fmt: skip
+    all_of_them = {"gold": judge or Tasteful(gold, seed), **(rewards or {"proxy": liked(seed)})}
+    shown = list(texts or asked(WATCHED, seed, "test"))[:WATCHED]
+    probe = Probe(
+        trained, shown, all_of_them, sampling, seed=derive(seed, purpose="course"), reference=trained.freeze("base")
+    )
 
     def look(step: int) -> Measures:
         with metered():
@@ -225,13 +238,13 @@ def oracle(trained: DiffusionPolicy, seed: int, texts: Sequence[Any] | None = No
         texts: prompts of a person's own; None takes those of the seed, judged by its taste.
     """
     wanted: Reward = GoldGradient(person)
-    judge: Reward = gold
+    judge: Reward = gold if person is None else gold_of(person)
     if texts is None:
         texts, wanted, judge = asked(300, seed), Tasteful(wanted, seed), Tasteful(gold, seed)
     seen = texts[:48]
 
     def evaluate(step: int) -> Measures:
-        return {"gold": quality(seen, drawn(trained, seen, seed + 1, sampling), person=person, judge=judge)["gold"]}
+        return {"gold": quality(seen, drawn(trained, seen, seed + 1, sampling), judge=judge)["gold"]}
 
     algorithm = DRaFT(trained, wanted, k=1, sampling=sampling, recompute=False)
     train(algorithm, texts, seed, steps=steps, batch_size=8, lr=lr, evaluate=evaluate, evaluate_every=16, select="gold")

@@ -13,11 +13,22 @@ from accord.identity import IdentityConsistency, reference_vector
 from accord.policies.diffusion import DiffusionPolicy
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.luck import luck
-from accord.reproduce.portraits import SAMPLING, WORTH, Teach, asked, drawn, named, oracle, quality, subject, train
-from accord.rewards import Reward, Scores, combine
+from accord.reproduce.portraits import (
+    SAMPLING,
+    WORTH,
+    asked,
+    drawn,
+    gold_of,
+    named,
+    oracle,
+    quality,
+    subject,
+    train,
+    watched,
+)
+from accord.rewards import Reward, combine
 from accord.worlds.portraits import PortraitFaces, PromptReader, Structure, policy
 from accord.worlds.portraits.generator import adapted
-from accord.worlds.portraits.gold import gold
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.train import portraits_of
 
@@ -97,51 +108,65 @@ def by_gold(trained: DiffusionPolicy, about: Subject) -> None:
     oracle(trained, about.seed, about.texts, person=about.person, lr=LR)
 
 
+def known(about: Subject) -> Reward:
+    """Nearness to the person as their pictures show them."""
+    faces = PortraitFaces()
+    return IdentityConsistency(faces, reference_vector(faces, about.pictures))
+
+
 def by_denoising(trained: DiffusionPolicy, about: Subject) -> None:
-    train(Supervised(trained), about.rows, about.seed, steps=STEPS * DEAR, batch_size=BATCH, lr=LR)
+    train(Supervised(trained), about.rows, about.seed, steps=STEPS * DEAR, batch_size=BATCH, lr=LR,
+          evaluate=course(trained, about))  # fmt: skip
 
 
 def by_feedback(trained: DiffusionPolicy, about: Subject) -> None:
-    faces = PortraitFaces()
-    identity = IdentityConsistency(faces, reference_vector(faces, about.pictures))
-    algorithm = feedback(trained, identity, prompts=about.texts)
-    train(algorithm, about.rows, about.seed, steps=STEPS, batch_size=BATCH, lr=LR)
+    algorithm = feedback(trained, known(about), prompts=about.texts)
+    train(algorithm, about.rows, about.seed, steps=STEPS, batch_size=BATCH, lr=LR, evaluate=course(trained, about))
 
 
-def adapter(teach: Teach | None = None) -> Arm:
+def course(trained: DiffusionPolicy, about: Subject) -> Callable[[int], Measures]:
+    texts = named(asked(TESTS, about.seed, "test"))
+    return watched(trained, about.seed, texts=texts, judge=gold_of(about.person), proxy=known(about))
+
+
+TeachAll = Callable[[DiffusionPolicy, int, Callable[[int], Measures]], None]
+"""Trains an adapter with a seed, watched by a hook."""
+
+
+def adapter(teach: TeachAll | None = None) -> Arm:
     """An image adapter, taught so on other people, and measured on the subject: it serves anybody."""
 
     def arm(seed: int) -> Measures:
         person, pictures, _ = subject(seed, REFERENCES)
         trained = adapted()
-        if teach is not None:
-            teach(trained, seed)
         with torch.no_grad():
             vector = PortraitFaces()(pictures[:1])[0][0]
-        return measure(trained, [with_picture(t, vector) for t in asked(TESTS, seed, "test")], seed, person)
+        texts = [with_picture(t, vector) for t in asked(TESTS, seed, "test")]
+        if teach is not None:
+            proxy = IdentityConsistency(PortraitFaces())
+            teach(trained, seed, watched(trained, seed, texts=texts, judge=gold_of(person), proxy=proxy))
+        return measure(trained, texts, seed, person)
 
     return arm
 
 
-def others_by_denoising(trained: DiffusionPolicy, seed: int) -> None:
+def others_by_denoising(trained: DiffusionPolicy, seed: int, watch: Callable[[int], Measures]) -> None:
     rows = portraits_of(trained, 300, seed)
-    train(Supervised(trained), rows, seed, steps=STEPS * DEAR, batch_size=BATCH, lr=ADAPTER_LR)
+    train(Supervised(trained), rows, seed, steps=STEPS * DEAR, batch_size=BATCH, lr=ADAPTER_LR, evaluate=watch)
 
 
-def others_by_feedback(trained: DiffusionPolicy, seed: int) -> None:
+def others_by_feedback(trained: DiffusionPolicy, seed: int, watch: Callable[[int], Measures]) -> None:
     faces = PortraitFaces()
     with torch.no_grad():
         vectors, _ = faces(torch.cat([subject(seed + 1000 + i, 1)[1] for i in range(100)]))
     rows = [with_picture(t, vectors[i % 100]) for i, t in enumerate(asked(200, seed))]
     algorithm = feedback(trained, IdentityConsistency(faces))
-    train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR)
+    train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR, evaluate=watch)
 
 
 def measure(trained: Any, texts: list[Any], seed: int, person: Tensor, tries: int = 1) -> Measures:
-    def judge(*, prompts: Any, **columns: Any) -> Scores:
-        return gold(prompts=prompts, person=[person] * len(prompts), **columns)
-
-    return quality(texts, drawn(trained, texts, seed, SAMPLING, judge=judge, tries=tries), person=person)
+    judge = gold_of(person)
+    return quality(texts, drawn(trained, texts, seed, SAMPLING, judge=judge, tries=tries), judge=judge)
 
 
 ARMS = {

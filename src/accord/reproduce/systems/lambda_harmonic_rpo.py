@@ -1,7 +1,7 @@
 """46 lambda-harmonic RPO: does preference beside denoising, stopped by a harmonic reward, keep prompts without losing the subject?"""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,8 @@ from accord.policies.diffusion import DiffusionPolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.luck import luck
-from accord.reproduce.portraits import SAMPLING, asked, drawn, named, quality, subject, train
-from accord.rewards import Reward, combine, score
+from accord.reproduce.portraits import SAMPLING, asked, drawn, gold_of, named, quality, subject, train, watched
+from accord.rewards import Reward, Scores, combine, score
 from accord.worlds.portraits import PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.proxies import stacked
@@ -87,7 +87,7 @@ def denoise(trained: DiffusionPolicy, given: Given, *, stop: str | None = None) 
 
 def dreambooth(trained: DiffusionPolicy, given: Given) -> None:
     rows = [*given.references * (len(given.made) // REFERENCES), *given.made]
-    fitted(Supervised(trained), rows, given, batch_size=2 * BATCH)
+    fitted(Supervised(trained), rows, given, batch_size=2 * BATCH, **stopping(trained, given, None))
 
 
 def rpo(trained: DiffusionPolicy, given: Given, *, stop: str | None = "harmonic") -> None:
@@ -100,17 +100,31 @@ def fitted(algorithm: Any, rows: Sequence[Any], given: Given, **options: Any) ->
 
 
 def stopping(trained: DiffusionPolicy, given: Given, how: str | None) -> dict[str, Any]:
-    """Options by which training keeps the checkpoint that the reward likes most."""
+    """Options by which training is watched and, if by a reward, keeps the checkpoint that this likes most."""
+    texts = named(asked(TESTS, given.seed, "test"))
+    watch = watched(
+        trained, given.seed, texts=texts, judge=both(given.person), proxy=harmonic(given.pictures, how or "harmonic")
+    )
     if how is None:
-        return {}
+        return {"evaluate": watch, "evaluate_every": EVERY}
     look = liked(trained, given.texts, harmonic(given.pictures, how), given.seed)
-    return {"evaluate": look, "evaluate_every": EVERY, "select": "reward"}
+    return {"evaluate": lambda step: {**watch(step), **look(step)}, "evaluate_every": EVERY, "select": "reward"}
+
+
+def both(person: Tensor) -> Reward:
+    """What this experiment's gold is: of each picture, the harmonic mean of identity and prompt, times its soundness."""
+    judge = gold_of(person)
+
+    def harmonic_mean(**samples: Any) -> Scores:
+        said = score(judge, **samples)
+        a, b = said.aspects["identity"], said.aspects["prompt"]
+        return replace(said, values=said.aspects["structure"] * 2 * a * b / (a + b).clamp(min=1e-6))
+
+    return harmonic_mean
 
 
 def measured(trained: DiffusionPolicy, texts: list[str], seed: int, person: Tensor) -> Measures:
-    found = quality(texts, drawn(trained, texts, derive(seed, purpose="tests"), SAMPLING), person=person)
-    a, b = found["identity"], found["prompt"]
-    return {**found, "weighted": found["gold"], "gold": found["structure"] * 2 * a * b / max(a + b, 1e-6)}
+    return quality(texts, drawn(trained, texts, derive(seed, purpose="tests"), SAMPLING), judge=both(person))
 
 
 def paired(references: list[Example], made: list[Example]) -> list[SubjectPair]:

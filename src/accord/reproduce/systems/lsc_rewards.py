@@ -42,7 +42,6 @@ CLAIM = Claim(
     ),
     arms=("any", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc"),
     equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc"),
-    seeds=12,
     settings=(
         ("n", str(NS)),
         ("prompts", str(PROMPTS)),

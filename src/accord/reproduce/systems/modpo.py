@@ -12,13 +12,12 @@ import torch
 
 from accord.algorithms import DPO, MODPO
 from accord.algorithms.preference.trainer import Preference
-from accord.engine import fit
 from accord.feedback import Comparison
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
-from accord.reproduce.letters import held_out, kl, quality, watched
+from accord.reproduce.letters import held_out, kl, quality, train, watched
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Cached
 from accord.worlds.letters import policy, population
@@ -67,15 +66,23 @@ def margin(seed: int) -> Cached:
     return Cached(made, None)
 
 
-def train(algorithm: Preference, rows: list[Comparison], trained: LanguagePolicy, seed: int) -> None:
-    fit(algorithm, rows, steps=STEPS, batch_size=BATCH, lr=LR, schedule="cosine", warmup=0.1, seed=luck(seed), evaluate=watched(trained, seed),
-        evaluate_every=STEPS // 2, progress=False)  # fmt: skip
+def learn(algorithm: Preference, rows: list[Comparison], trained: LanguagePolicy, seed: int) -> LanguagePolicy:
+    train(
+        algorithm,
+        rows,
+        seed,
+        steps=STEPS,
+        batch_size=BATCH,
+        lr=LR,
+        evaluate=watched(trained, seed),
+        evaluate_every=STEPS // 2,
+    )
+    return trained.eval()
 
 
 def modpo(w: float, seed: int) -> LanguagePolicy:
     trained = policy()
-    train(MODPO(trained, margin(seed), beta=BETA, own=w), verdicts("detailed", seed), trained, seed)
-    return trained.eval()
+    return learn(MODPO(trained, margin(seed), beta=BETA, own=w), verdicts("detailed", seed), trained, seed)
 
 
 def weighted(w: float, seed: int) -> LanguagePolicy:
@@ -83,22 +90,21 @@ def weighted(w: float, seed: int) -> LanguagePolicy:
     trained = policy()
     rows = [c.model_copy(update={"columns": {**c.columns, "share": 2 * share}})
             for kind, share in (("detailed", w), ("brief", 1 - w)) for c in verdicts(kind, seed)]  # fmt: skip
-    train(DPO(trained, beta=BETA, weight="share"), rows, trained, seed)
-    return trained.eval()
+    return learn(DPO(trained, beta=BETA, weight="share"), rows, trained, seed)
 
 
 @lru_cache(maxsize=2)
-def alone(kind: str, seed: int) -> LanguagePolicy:
+def alone(kind: str, seed: int, randomness: int) -> LanguagePolicy:
+    """The policy of one kind's pairs: the same for all shares of a run."""
     trained = policy()
-    train(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed)
-    return trained.eval()
+    return learn(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed)
 
 
 def soups(w: float, seed: int) -> LanguagePolicy:
     """The averaged weights of two DPOs, one on each kind's pairs."""
     made = policy()
     with torch.no_grad():
-        for p, a, b in zip(made.parameters(), *(alone(k, seed).parameters() for k in LIKES), strict=True):
+        for p, a, b in zip(made.parameters(), *(alone(k, seed, luck(seed)).parameters() for k in LIKES), strict=True):
             p.copy_(w * a + (1 - w) * b)
     return made.eval()
 

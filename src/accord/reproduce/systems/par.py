@@ -38,7 +38,6 @@ CLAIM = Claim(
     arms=("base", "vanilla", "standardised", "vanilla-kl", "par"),
     equal=("vanilla", "standardised", "vanilla-kl", "par"),
     collapses="vanilla",
-    seeds=12,
     settings=(
         ("steps", str(STEPS)),
         ("lr", f"{LR}, cosine"),

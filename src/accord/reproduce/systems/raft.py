@@ -33,7 +33,6 @@ CLAIM = Claim(
     primaries=(Primary("raft", "random"), Primary("raft", "grpo", "not worse", measure="nll", sign=-1, delta=0.02)),
     arms=("random", "raft", "grpo"),
     equal=("random", "raft"),
-    seeds=12,
     settings=(
         ("stages", str(STAGES)),
         ("prompts x K", f"{PROMPTS} x {K}"),

@@ -1,6 +1,6 @@
 """91 Reward ensembles: do five reward models choose better than one of the same compute, and are they hacked all the same?
 
-The claim is judged on best-of-64; how each reward fares under on-policy training is recorded beside it, as curves.
+The claim is judged on best-of-64; how a policy fares that trains on each reward is recorded beside it, by its course.
 
 Members are tiny models, pretrained from several seeds; each draw of members trains on fresh, few, flawed verdicts.
 The control of the paper is the average single member; beside it stands a single model that is about five times as large, so that
@@ -19,7 +19,7 @@ from accord.evaluation import best_of_n_curve
 from accord.policies import Rollouts
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import held_out, quality, requests, rloo, train, verdicts
+from accord.reproduce.letters import on_policy, quality, rloo, verdicts
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Ensemble, Reward, score
 from accord.worlds.letters import gold, policy, tasks
@@ -30,7 +30,7 @@ from accord.worlds.letters.train import pretrain
 PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 150, 64, 5, 8
 SMALL, LARGE = (48, 2), (112, 2)
 PRETRAINING = 250
-RL_STEPS, RL_LR, RL_EVERY = 30, 3e-4, 6
+RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
 FLAW = "mild"
 
@@ -47,9 +47,19 @@ CLAIM = Claim(
         Primary("finetune", "base", measure="flattery", delta=0.1),
         Primary("member", "base", measure="flattery", delta=0.1),
     ),
-    arms=("base", "oracle", "member", "single", "finetune", "pretrain"),
+    arms=(
+        "base",
+        "oracle",
+        "member",
+        "single",
+        "finetune",
+        "pretrain",
+        "oracle-trained",
+        "single-trained",
+        "finetune-trained",
+        "pretrain-trained",
+    ),
     equal=("member", "single", "finetune", "pretrain"),
-    seeds=20,
     settings=(
         ("n", str(N)),
         ("pairs", str(PAIRS)),
@@ -60,18 +70,9 @@ CLAIM = Claim(
 )
 
 
-def chosen(reward: Callable[[int], Reward], *, on_policy: bool = False) -> Arm:
-    """The best of 64 by the reward that is made of a seed; beside it, where asked, how a policy fares that trains on it."""
-
-    def arm(seed: int) -> Measures:
-        chooser = reward(seed)
-        found = best(chooser, seed)
-        if on_policy:
-            with metered():
-                found |= trained(chooser, seed)
-        return found
-
-    return arm
+def chosen(reward: Callable[[int], Reward]) -> Arm:
+    """The best of 64 by the reward that is made of a seed."""
+    return lambda seed: best(reward(seed), seed)
 
 
 def member(seed: int) -> Measures:
@@ -99,28 +100,9 @@ def base(seed: int) -> Measures:
     return quality([str(p) for p in drawn.prompt_of_each()], drawn.completions)
 
 
-def trained(liked: Reward, seed: int) -> Measures:
-    """Gold and the reward itself while a policy trains on it: outside the arms' compute, which is that of best-of-n."""
-    trained, curves = policy(), {}
-
-    def look(step: int) -> Measures:
-        prompts, completions = held_out(trained, seed, n=60)
-        said = score(liked, prompts=prompts, completions=completions).values
-        curves[f"on-policy gold@{step}"] = quality(prompts, completions)["gold"]
-        curves[f"on-policy reward@{step}"] = float(said.mean())
-        return {}
-
-    train(
-        rloo(kl=0.0)(trained, liked),
-        requests(seed),
-        seed,
-        steps=RL_STEPS,
-        batch_size=8,
-        lr=RL_LR,
-        evaluate=look,
-        evaluate_every=RL_EVERY,
-    )
-    return curves
+def trained(reward: Callable[[int], Reward]) -> Arm:
+    """A policy that trains on the reward that is made of a seed."""
+    return lambda seed: on_policy(rloo(kl=0.0), reward(seed), seed, steps=RL_STEPS, batch_size=8, lr=RL_LR)
 
 
 # The arms' rewards, trained anew: every arm pays for its own members.
@@ -158,11 +140,15 @@ def pool(seed: int) -> Rollouts:
         return policy().sample([t.prompt for t in tasks(PROMPTS, seed=seed, split="test")], N, SAMPLING, seed=seed)
 
 
+REWARDS: dict[str, Callable[[int], Reward]] = {
+    "oracle": lambda seed: gold,
+    "single": one_large,
+    "finetune": partial(five, pretraining=False),
+    "pretrain": partial(five, pretraining=True),
+}
 ARMS = {
     "base": base,
-    "oracle": chosen(lambda seed: gold, on_policy=True),
     "member": member,
-    "single": chosen(one_large, on_policy=True),
-    "finetune": chosen(partial(five, pretraining=False), on_policy=True),
-    "pretrain": chosen(partial(five, pretraining=True), on_policy=True),
+    **{name: chosen(reward) for name, reward in REWARDS.items()},
+    **{f"{name}-trained": trained(reward) for name, reward in REWARDS.items()},
 }

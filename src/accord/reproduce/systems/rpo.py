@@ -33,7 +33,6 @@ CLAIM = Claim(
     primaries=(Primary("rpo", "dpo"), Primary("rpo", "dpo", measure="shift_chosen", delta=0.5)),
     arms=("dpo", "rpo"),
     equal=("dpo", "rpo"),
-    seeds=12,
     settings=(
         ("pairs", f"{PAIRS}, noise {NOISE}, people without flaws"),
         ("dpo", f"beta by verdicts, of {BETAS}"),

@@ -12,17 +12,15 @@ import torch
 
 from accord.algorithms import DPO, TREG
 from accord.algorithms.preference.trainer import Preference
-from accord.engine import derive, fit
+from accord.engine import derive
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import answers, kl, verdicts, watched
-from accord.reproduce.luck import luck
+from accord.reproduce.letters import answers, kl, train, verdicts, watched
 from accord.rewards import Cached, ContrastivePrompt, Scores, score
 from accord.worlds.letters import policy
 
 PAIRS, STEPS, BATCH, LR, BETA, ALPHA = 400, 100, 16, 2e-4, 0.1, 0.5
-NO_FLAW: tuple[tuple[str, float], ...] = ()
 
 CLAIM = Claim(
     name="t-reg",
@@ -31,6 +29,7 @@ CLAIM = Claim(
     "same with each answer's token rewards shuffled.",
     primaries=(Primary("t-reg", "dpo"), Primary("t-reg", "shuffled")),
     arms=("dpo", "t-reg", "shuffled"),
+    equal=("t-reg", "shuffled"),
     settings=(("pairs", str(PAIRS)), ("steps", str(STEPS)), ("batch", str(BATCH)), ("lr", f"{LR}, cosine"), ("beta, alpha", f"{BETA}, {ALPHA}"),
               ("asked", "<better>, <worse>")),
 )  # fmt: skip
@@ -61,8 +60,15 @@ class Shuffled:
 def learned(make: Callable[[LanguagePolicy, int], Preference]) -> Arm:
     def arm(seed: int) -> Measures:
         trained = policy()
-        fit(make(trained, seed), verdicts(seed, PAIRS, NO_FLAW), steps=STEPS, batch_size=BATCH, lr=LR, schedule="cosine", warmup=0.1,
-            seed=luck(seed), evaluate=watched(trained, seed), evaluate_every=STEPS // 4, progress=False)  # fmt: skip
+        train(
+            make(trained, seed),
+            verdicts(seed, PAIRS),
+            seed,
+            steps=STEPS,
+            batch_size=BATCH,
+            lr=LR,
+            evaluate=watched(trained, seed),
+        )
         with metered():
             return {**answers(trained.eval(), seed), "kl": kl(trained, seed)}
 
