@@ -1,7 +1,8 @@
 """56 LSC: is a sum of log-sigmoid-centred rewards a better AND of two properties than a weighted sum of raw ones?
 
 By best-of-n, where every arm has exactly the same KL (log n - (n-1)/n) for each n: the comparison at equal KL that
-the card asks for. Two reward models learn from people who look at content only, or at manner only.
+the card asks for. Two reward models learn from people who look at content only, or at manner only; all arms of a seed choose among the
+same answers by the same scores, so that they differ in the choice alone.
 """
 
 from collections.abc import Callable
@@ -19,12 +20,12 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, References, score
-from accord.worlds.letters import ASPECTS, FLAWS, gold, policy, population, tasks
+from accord.worlds.letters import ASPECTS, gold, policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 
 PROPERTIES = {"content": ("correct", "helpful"), "manner": ("safe", "sincere", "polite", "concise")}
 NS, ANSWERS, PROMPTS, PAIRS, REFERENCES = (4, 16, 64), 64, 150, 1500, 32
-WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
+WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 BEST = 0.5
 """Of these, by gold on tuning seeds."""
 SURE = 3.0
@@ -41,13 +42,12 @@ CLAIM = Claim(
         Primary("lsc", f"raw-{BEST}", "not worse", delta=0.04),
     ),
     arms=("any", "oracle", *(f"raw-{w}" for w in WEIGHTS), "lsc"),
-    equal=(*(f"raw-{w}" for w in WEIGHTS), "lsc"),
     settings=(
         ("n", str(NS)),
         ("prompts", str(PROMPTS)),
         ("references", f"{REFERENCES} of the base, their 85th percentile"),
         ("pairs", f"{PAIRS} for each property"),
-        ("people", f"{SURE} times as sure, with mild flaws"),
+        ("people", f"{SURE} times as sure, without flaws"),
     ),
 )
 
@@ -60,11 +60,7 @@ Choose = Callable[[Said, Rollouts, int], Tensor]
 def chosen(choose: Choose) -> Arm:
     def arm(seed: int) -> Measures:
         drawn = pool(seed, luck(seed))
-        wins = both_beaten(drawn, seed)
-        samples: dict[str, Any] = {"prompts": [str(p) for p in drawn.prompt_of_each()], "completions": drawn.completions,
-                                   "group": drawn.group.tolist()}  # fmt: skip
-        said = {name: score(m, **samples).values.reshape(wins.shape) for name, m in rewards(seed).items()}
-        rows = best_of_n_curve(choose(said, drawn, seed), {"gold": wins}, NS)
+        rows = best_of_n_curve(choose(said(seed, luck(seed)), drawn, seed), {"gold": both_beaten(drawn, seed)}, NS)
         return {
             "gold": sum(r["gold"] for r in rows) / len(rows),
             **{f"gold@{n}": r["gold"] for n, r in zip(NS, rows, strict=True)},
@@ -78,18 +74,18 @@ def anyone(seed: int) -> Measures:
     return {"gold": float(both_beaten(pool(seed, seed), seed).mean())}
 
 
-def truth(said: Said, drawn: Rollouts, seed: int) -> Tensor:
+def truth(values: Said, drawn: Rollouts, seed: int) -> Tensor:
     wins = both_beaten(drawn, seed)
     prompts = [str(p) for p in drawn.prompt_of_each()]
     return wins + 1e-3 * gold(prompts=prompts, completions=drawn.completions).values.reshape(wins.shape)
 
 
 def raw(weight: float) -> Choose:
-    return lambda said, drawn, seed: weight * said["content"] + (1 - weight) * said["manner"]
+    return lambda values, drawn, seed: weight * values["content"] + (1 - weight) * values["manner"]
 
 
-def lsc(said: Said, drawn: Rollouts, seed: int) -> Tensor:
-    centred = [logsigmoid(r - references(seed)[name].level(drawn.prompts)[:, None]) for name, r in said.items()]
+def lsc(values: Said, drawn: Rollouts, seed: int) -> Tensor:
+    centred = [logsigmoid(r - references(seed)[name].level(drawn.prompts)[:, None]) for name, r in values.items()]
     return torch.stack(centred).sum(0)
 
 
@@ -100,6 +96,15 @@ def pool(seed: int, randomness: int) -> Rollouts:
         return policy().sample(asked, ANSWERS, SAMPLING, seed=randomness)
 
 
+@lru_cache(maxsize=2)
+def said(seed: int, randomness: int) -> Said:
+    """What the reward of each property says of every answer."""
+    drawn = pool(seed, randomness)
+    samples: dict[str, Any] = {"prompts": [str(p) for p in drawn.prompt_of_each()], "completions": drawn.completions}
+    with metered():
+        return {name: score(r, **samples).values.reshape(len(drawn.prompts), -1) for name, r in rewards(seed).items()}
+
+
 @lru_cache(maxsize=1)
 def rewards(seed: int) -> dict[str, BradleyTerry]:
     """A reward model for each property, of people who judge nothing else."""
@@ -108,8 +113,7 @@ def rewards(seed: int) -> dict[str, BradleyTerry]:
 
 def _reward(seed: int, number: int, aspects: tuple[str, ...]) -> BradleyTerry:
     def make() -> BradleyTerry:
-        flaw = {f: SURE * b for f, b in FLAWS["mild"].items()}
-        people = population(20, seed=seed + number, aspects=aspects, bias=flaw, certainty=SURE)
+        people = population(20, seed=seed + number, aspects=aspects, certainty=SURE)
         return reward_model(comparisons(policy(), people, PAIRS, seed=seed + 100 * number), seed=seed + number)
 
     return kept(
