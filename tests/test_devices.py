@@ -7,7 +7,7 @@ step must come out as the CPU's, but for rounding.
 
 import os
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -70,7 +70,8 @@ def on(device: torch.device, do: Callable[[], Any]) -> Any:
 
 def first_step(algorithm: Any, data: Any, **options: Any) -> dict[str, float]:
     """What is measured of a first step."""
-    row = fit(algorithm, data, steps=1, batch_size=2, progress=False, **options).metrics[0]
+    learn = algorithm.fit if isinstance(algorithm, a.RoundMethod) else partial(fit, algorithm)
+    row = learn(data, steps=1, batch_size=2, progress=False, **options).metrics[0]
     assert row[next(k for k in row if k.startswith("grad_norm"))] > 0
     return {k: v for k, v in row.items() if k not in ("seconds", "step")}
 
@@ -116,6 +117,7 @@ TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "rloo": (lambda p: a.RLOO(p, words, group_size=3, sampling=SHORT), TASKS),
     "ppo": (lambda p: a.PPO(p, words, sampling=SHORT), TASKS),
     "raft": (lambda p: a.RAFT(p, words, group_size=3, kl=0.1, unfinished="keep", sampling=SHORT), TASKS),
+    "self-rewarding": (lambda p: a.SelfRewarding(p, words, rounds=1, samples=3, sampling=SHORT), TASKS),
 }
 """Methods on words, by their names in the catalogue."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from accord import losses
 from accord.algorithms import CREAM, DPO, Round, SelfRewarding, TemporalSelfRewarding
 from accord.algorithms.rounds.cream import agreement, likelihood
 from accord.algorithms.rounds.self_rewarding import Pool
-from accord.engine import Rows, Step, Training
-from accord.errors import ConfigError, FeedbackError
+from accord.engine import Rows, Run, Step, Training, fit
+from accord.errors import ConfigError, FeedbackError, RunError
 from accord.policies import LanguagePolicy, Sampling
 from accord.rewards import Scores
 from accord.worlds import letters
@@ -112,10 +113,10 @@ def test_the_first_round_orders_by_mean_log_prob_and_later_ones_by_the_last_roun
     assert torch.isfinite(loss.sum)
 
 
-def test_a_reference_that_is_the_policy_itself_is_refused() -> None:
+def test_a_policy_that_is_still_what_it_was_before_is_refused() -> None:
     policy = letters.policy()
     with pytest.raises(ConfigError, match="give the model before its supervised training"):
-        CREAM(policy, sampling=SHORT).fit(TASKS, TRAINING)
+        CREAM(policy, "base", sampling=SHORT).fit(TASKS, TRAINING)
 
 
 # Self-rewarding, now and by times.
@@ -198,8 +199,8 @@ def test_all_of_a_round_is_judged_by_the_policy_as_the_round_finds_it_and_rounds
             judge.judges.clear()
             return found
 
-    runs = Watched(policy, judge=judge, rounds=2, samples=3, sampling=SHORT).fit(TASKS, TRAINING, out=tmp_path)
-    assert len(runs) == 2
+    run = Watched(policy, judge=judge, rounds=2, samples=3, sampling=SHORT).fit(TASKS, TRAINING, out=tmp_path)
+    assert [m["step"] for m in run.metrics] == [1, 2, 3, 4], "two rounds of two steps"
     assert sorted(p for some in asked for p in some) == sorted(str(t.prompt) for t in TASKS)
     assert not set(asked[0]) & set(asked[1])
     with pytest.raises(FeedbackError, match="3 rounds want as many records"):
@@ -213,3 +214,57 @@ def test_a_policy_that_judges_itself_is_asked_and_what_it_cannot_say_is_left_out
     assert found.scores.text is not None
     assert all(t.count("---") == 2 for t in found.scores.text), "three verdicts"
     assert torch.equal(found.scores.valid, found.scores.parsed)
+
+
+# All rounds as one run.
+
+
+def test_rounds_are_one_run_whose_steps_are_counted_through_and_which_ends_as_the_last_one(tmp_path: Path) -> None:
+    policy, seen = letters.policy(), list[int]()
+
+    def look(step: int) -> dict[str, float]:
+        seen.append(step)
+        return {"first": float(next(iter(policy.parameters())).sum())}
+
+    method = SelfRewarding(policy, wordy, rounds=2, samples=3, sampling=SHORT)
+    run = method.fit(TASKS, TRAINING, out=tmp_path, evaluate=look, info={"title": "two rounds"})
+    own = [Run.open(tmp_path / f"round-{r}") for r in range(2)]
+    assert [m["loss"] for m in run.metrics] == [m["loss"] for r in own for m in r.metrics]
+    assert seen == [0, 2, 2, 4]
+    assert [e["step"] for e in run.evaluations] == [0, 2, 4]
+    assert run.evaluations[-1]["first"] == own[1].evaluations[-1]["first"] != run.evaluations[0]["first"]
+    told = Run.open(tmp_path)
+    assert (told.metrics, told.evaluations) == (run.metrics, run.evaluations)
+    assert told.info["ended"] == own[1].info["ended"]
+    assert told.info["began"]["model"] == own[0].info["began"]["model"]
+    assert (told.info["title"], told.info["status"], told.info["steps"]) == ("two rounds", "finished", 4)
+
+
+def test_rounds_that_were_stopped_go_on_as_they_began_and_end_the_same(tmp_path: Path) -> None:
+    def made(policy: LanguagePolicy, **options: Any) -> SelfRewarding:
+        return SelfRewarding(policy, wordy, rounds=2, sampling=SHORT, **{"samples": 3, **options})
+
+    whole, stopped, again = letters.policy(), letters.policy(), letters.policy()
+    made(whole).fit(TASKS, TRAINING, out=tmp_path / "whole")
+
+    def stop(step: int) -> dict[str, float]:
+        if step == 4:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        made(stopped).fit(TASKS, TRAINING, out=tmp_path / "s", evaluate=stop)
+    assert Run.open(tmp_path / "s").info["status"] == "interrupted"
+    assert len(Run.open(tmp_path / "s").metrics) == 2, "the round that has ended"
+    with pytest.raises(RunError, match="already holds a run: go on with --resume"):
+        made(letters.policy()).fit(TASKS, TRAINING, out=tmp_path / "s")
+    with pytest.raises(RunError, match=r"was begun otherwise: algorithm\.samples: 3 -> 4"):
+        made(letters.policy(), samples=4).fit(TASKS, TRAINING, out=tmp_path / "s", resume=True)
+    run = made(again).fit(TASKS, TRAINING, out=tmp_path / "s", resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert [m["step"] for m in run.metrics] == [1, 2, 3, 4]
+
+
+def test_who_calls_fit_as_for_other_methods_is_told_where_rounds_have_theirs() -> None:
+    with pytest.raises(ConfigError, match=r"SelfRewarding learns in rounds: call SelfRewarding\(…\).fit"):
+        fit(SelfRewarding(letters.policy(), wordy, sampling=SHORT), TASKS, TRAINING)

@@ -1,9 +1,11 @@
 """accord align: from feedback or a reward to a better policy, by any method of the catalogue that trains one."""
 
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Any
 
+from accord.algorithms import RoundMethod
 from accord.algorithms.options import Option
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.embedded import rows_of
@@ -11,7 +13,7 @@ from accord.cli.intake import Intake, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.measures import measure
 from accord.cli.methods import Trainer, kind_for, names
-from accord.cli.policies import check_policy, kind_of_policy, open_policy
+from accord.cli.policies import check_policy, embedded_among, kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, answers_of_base, check_reward, open_reward
 from accord.cli.shape import Shape
 from accord.engine import Training, fit
@@ -100,14 +102,16 @@ def align(
     kept, held = intake.sift(kept, *short, purpose="train on"), intake.sift(held, *short, purpose="test on")
     rewards = {n: opened[n] for n in specs}
     rows = intake.pairs(kept) if trainer.paired else trainer.rows(made, kept, rewards, sampling, training.seed)
-    algorithm = trainer.make(made, rewards, checked, sampling)
+    others = embedded_among(checked, trainer.policies, device=device, dtype=dtype)
+    algorithm = trainer.make(made, rewards, {**checked, **others}, sampling)
     watch = {"proxy" if n == next(iter(specs), None) else n: r for n, r in opened.items()}
     tested = intake.pairs(held) if trainer.paired else held
     evaluate = measure(trainer, algorithm, tested[:test_limit], watch, sampling, folder=out, by=split_by)
     intake.tell(to_train_on=len(kept), held_out=len(held))
     info = {"title": f"{trainer.name.upper()} on {Path(policy).name}", "model": policy, "data": data, "method": trainer.name,
             "options": checked, "reward": reward, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
-    run = fit(algorithm, rows, training, out=out, resume=resume, evaluate=evaluate, info=info)
+    learn = algorithm.fit if isinstance(algorithm, RoundMethod) else partial(fit, algorithm)
+    run = learn(rows, training, out=out, resume=resume, evaluate=evaluate, info=info)
     result = {"before": run.evaluations[0], "after": run.evaluations[-1], "train_records": len(rows), "steps": len(run.metrics),
               "seconds": sum(run.column("seconds")), "intake": intake.row()}  # fmt: skip
     with first_process() as first:

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from accord.cli.options import check_options, writable
 from accord.engine import Learner
 from accord.errors import ConfigError, ModelError
 from accord.feedback import Comparison, Example, Ranking, Record
-from accord.policies import LanguagePolicy, capabilities
+from accord.policies import LanguagePolicy, Policy, capabilities
 from accord.rewards import Reward
 
 
@@ -66,7 +67,12 @@ class Trainer:
     @property
     def rewards(self) -> dict[str, Option]:
         """Arguments that want a reward. The first is the one that is meant where there is one alone."""
-        return {n: o for n, o in (self._all | self._for_rows).items() if Reward in (o.kind, *typing.get_args(o.kind))}
+        return {n: o for n, o in (self._all | self._for_rows).items() if _may_be(Reward, o.kind)}
+
+    @property
+    def policies(self) -> list[str]:
+        """Further arguments that take a policy, which a call names."""
+        return [n for n, o in self._all.items() if _may_be(Policy, o.kind)]
 
     @property
     def options(self) -> dict[str, Option]:
@@ -192,6 +198,13 @@ def trainers() -> Iterator[Method]:
         with contextlib.suppress(ImportError, ModelError):
             if m.by is not None or (m.entry and _trains(m.load())):
                 yield m
+
+
+def _may_be(kind: Any, hint: Any) -> bool:
+    """Whether an annotation is this kind, or a union with it."""
+    return hint is kind or (
+        typing.get_origin(hint) in (typing.Union, types.UnionType) and kind in typing.get_args(hint)
+    )
 
 
 def _trains(made: Any) -> bool:

@@ -1,5 +1,6 @@
 """Policies as the command line names them: an embedded one, a hub name, a folder, a GGUF file, a pipeline, an adapter."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.hub import PICTURE_LORA, PIPELINE, folder_of, kind_of
 from accord.policies.loading import resolve
 
-EMBEDDED = ("letters", "portraits", "portraits/flow", "portraits/consistency")
+EMBEDDED = ("letters", "letters/untrained", "portraits", "portraits/flow", "portraits/consistency")
 """Policies that come with the package; smollm2 comes with one beside it."""
 
 
@@ -38,14 +39,25 @@ def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = F
                 dtype: str = "auto", seed: int = 0) -> Any:  # fmt: skip
     """The policy of a specification, ready to train or to draw from."""
     source: Any = spec
-    if spec == "letters" and _embedded(spec):
-        from accord.worlds.letters import WEIGHTS
-
-        source = WEIGHTS
-    elif _of_pictures(spec):
+    more: dict[str, Any] = {}
+    if _of_pictures(spec):
         source = _pipeline(spec)
+    elif _embedded(spec):
+        from accord.worlds.letters import WEIGHTS, build_model, build_tokenizer
+
+        source, more = (WEIGHTS, {}) if spec == "letters" else (build_model(0).model, {"tokenizer": build_tokenizer()})
     return kind_of_policy(spec).load(source, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device,  # type: ignore[attr-defined]
-                                     dtype=dtype, seed=seed)  # fmt: skip
+                                     dtype=dtype, seed=seed, **more)  # fmt: skip
+
+
+def embedded_among(options: Mapping[str, Any], names: Iterable[str], **load: Any) -> dict[str, Any]:
+    """Of options that may name a policy, those that name one of the package, frozen: methods themselves know only files and the hub.
+
+    Args:
+        names: of such options. load: how; see `open_policy`.
+    """
+    named = {n: str(options[n]) for n in names if _embedded(str(options.get(n)))}
+    return {n: open_policy(spec, **load).freeze("now") for n, spec in named.items()}
 
 
 def _embedded(spec: str) -> bool:
@@ -53,7 +65,7 @@ def _embedded(spec: str) -> bool:
 
 
 def _of_pictures(spec: str) -> bool:
-    return spec != "letters" if _embedded(spec) else kind_of(spec) in (PIPELINE, PICTURE_LORA)
+    return not spec.startswith("letters") if _embedded(spec) else kind_of(spec) in (PIPELINE, PICTURE_LORA)
 
 
 def _pipeline(spec: str) -> Any:

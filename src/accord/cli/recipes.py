@@ -68,10 +68,10 @@ def recipe(name: str) -> str:
     lines = [f"# {title}", f"# accord align {trainer.name}.yaml",
              *_comment(f"{trainer.about} {trainer.needs}"), f"method: {trainer.name}"]  # fmt: skip
     for key, value in start.items():
-        about = common.get(key) or (trainer.rewards[key].help if key in trainer.rewards else "")
-        lines += ["", *_comment(about), f"{key}: {_said(value)}"]
+        own = (trainer.rewards | trainer.options).get(key)
+        lines += ["", *_comment(common.get(key) or (own.help if own else "")), f"{key}: {_said(value)}"]
     lines += ["", *_comment(f"Options of {trainer.name}, each at its default.")]
-    for option in trainer.options.values():
+    for option in (o for n, o in trainer.options.items() if n not in start):
         lines += [*_comment(f"{option.name}: {option.help}"), f"{option.name}: {_said(plain(option))}"]
     for section, values in _sections(sampling).items():
         lines += ["", *_comment(common[section]), f"{section}:", *(f"  {k}: {_said(v)}" for k, v in values.items())]
@@ -84,26 +84,23 @@ def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
     from accord.policies import LanguagePolicy
 
     world = "letters" if kind is LanguagePolicy else "portraits"
-    start: dict[str, Any] = {
-        "policy": FEW_STEPS.get(trainer.name, world),
-        "data": world,
-        "out": f"runs/{trainer.name}",
-        "lora": 4,
-    }
-    rewards: dict[str, Any] = {
-        "letters": {"length_penalty": {"target": 8}},
-        "portraits": "accord.worlds.portraits:Looks",
-    }
+    start: dict[str, Any] = {"policy": world, "data": world, "out": f"runs/{trainer.name}", "lora": 4}
+    rewards: dict[str, Any] = {"letters": SHORT, "portraits": "accord.worlds.portraits:Looks"}
     for i, name in enumerate(n for n, o in trainer.rewards.items() if o.needed):
         somebody = i == 0 and find(trainer.name).kind == "identity"
         start["reward" if i == 0 else name] = "accord.cli.embedded:Somebody" if somebody else rewards[world]
     if trainer.shape is not None and Sequence in trainer.shape.holders.values():
         start["reward"] = [{"length_penalty": {"target": n}} for n in (6, 8, 12)]
-    return {**start, "test_limit": 8}
+    return {**start, **OWN.get(trainer.name, {}), "test_limit": 8}
 
 
-FEW_STEPS = {"rlcm": "portraits/consistency"}
-"""Methods that want a particular kind of generator."""
+SHORT = {"length_penalty": {"target": 8}}
+OWN: dict[str, dict[str, Any]] = {
+    "rlcm": {"policy": "portraits/consistency"},
+    "self-rewarding": {"reward": SHORT},
+}
+"""What the recipe of a method has in place of what others have: another generator, data that its rewards can read, a judge for a policy
+too small to be one."""
 
 
 def _sections(sampling: Any) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -29,10 +30,10 @@ class CREAM(RoundMethod):
     """``C (-log s(d)) + (1 - C) (-log s(-d))``, d DPO's margin, on the best and the worst of the policy's own answers by its implicit reward;
     C, in [0, 1], how far this policy and the last round's agree on the order of the answers (Wang et al. 2024, arXiv 2410.12735).
 
-    The first round has no last one: there the answers' mean log-prob under the reference orders them.
+    The first round has no last one: there the answers' mean log-prob under `before` orders them.
 
     Args:
-        reference: the model before its supervised training, which the implicit reward compares with.
+        before: the model before its supervised training, which the implicit reward compares with.
         rounds: how many. samples: answers to each prompt. sampling: how they are drawn.
         beta: of DPO and of the implicit reward.
         trust: "average", C is its mean over the round's prompts; "each", every pair has its own; "full", C = 1: plain self-rewarding.
@@ -40,7 +41,7 @@ class CREAM(RoundMethod):
         least: C is no less than this; below 1/2 a label is turned round, which is what the method states.
     """
 
-    def __init__(self, policy: Samples, reference: Which = "base", *, rounds: int = 3, samples: int = 5, sampling: Any = None, beta: float = 0.1,
+    def __init__(self, policy: Samples, before: Which, *, rounds: int = 3, samples: int = 5, sampling: Any = None, beta: float = 0.1,
                  trust: Trust = "average", measure: Measure = "kendall", least: float = 0.0) -> None:  # fmt: skip
         super().__init__(policy, rounds)
         wanted(
@@ -50,7 +51,7 @@ class CREAM(RoundMethod):
         )
         one_of("trust", trust, "average", "each", "full")
         one_of("measure", measure, "kendall", "spearman", "ends")
-        self.reference: Any = policy.freeze(str(reference)) if isinstance(reference, str) else reference
+        self.before: Any = policy.freeze(str(before)) if isinstance(before, str | Path) else before
         self.samples, self.sampling, self.beta = samples, filled(policy.sampling_kind(), sampling, "sampling"), beta
         self.trust, self.measure, self.least = trust, measure, least
 
@@ -59,7 +60,7 @@ class CREAM(RoundMethod):
         drawn = current.sample(
             [prompt_of(r) for r in rows], self.samples, self.sampling, seed=now.seed, context=reward_columns(rows)
         )
-        ours, base = (likelihood(p, drawn) for p in (current, self.reference))
+        ours, base = (likelihood(p, drawn) for p in (current, self.before))
         before = likelihood(now.snapshots[-2], drawn) - base if now.number else base / drawn.length.clamp(min=1)
         pairs = self.pairs(drawn, self.beta * (ours - base), before)
         return DPO(now.policy, beta=self.beta, reference=current, target="trust"), pairs  # type: ignore[arg-type]
@@ -68,11 +69,11 @@ class CREAM(RoundMethod):
         """The best and the worst answer of each prompt, with how far their label is to be trusted.
 
         Raises:
-            ConfigError: the policy is still what it is compared with.
+            ConfigError: the policy is still what it was before.
         """
         if not reward.any():
-            raise ConfigError("CREAM orders answers by how the policy differs from its reference, but it does not yet: give the model before "
-                              "its supervised training as reference")  # fmt: skip
+            raise ConfigError("CREAM orders answers by how the policy differs from what it was before, but it does not yet: give the model before "
+                              "its supervised training as `before`")  # fmt: skip
         prompts, found = drawn.prompt_of_each(), []
         for g in drawn.group.unique().tolist():
             rows = (drawn.group == g).nonzero()[:, 0]

@@ -3,24 +3,25 @@
 import contextlib
 import json
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
 
-from accord.engine import Algorithm, Run, Training, derive, fit, on_main, wait_for_all
+from accord.algorithms.base import PolicyAlgorithm
+from accord.algorithms.rounds.whole import Whole
+from accord.engine import Algorithm, Rows, Run, Step, Training, check_rows, derive, fit, on_main, wait_for_all
 from accord.engine.checkpoint import latest
-from accord.engine.fit import Resume
+from accord.engine.fit import Evaluation, Resume
 from accord.engine.origin import differences, options_of
 from accord.engine.run import write_text
 from accord.engine.weights import put_final
 from accord.errors import ConfigError, FeedbackError, RunError, wanted
 from accord.feedback import Record, rows_of
 from accord.feedback.records import AnyRecord
-from accord.policies.capabilities import Freezes, check
+from accord.policies.capabilities import Freezes
 
 
 @dataclass(frozen=True)
@@ -45,35 +46,52 @@ class Round:
 Build = Callable[[Round], tuple[Algorithm, Sequence[Any]]]
 
 
-class RoundMethod:
+class RoundMethod(PolicyAlgorithm):
     """A method of rounds: of its policy as it is, and of a part of the data, it makes what the next round learns, and from what.
 
-    Attributes:
-        rows: the records that it begins with.
+    It is made, checked and told as other algorithms are, but learns by its own `fit`.
     """
 
-    rows: tuple[type, ...] = (Record, str, list)
+    rows = (Record, str, list)
 
     def __init__(self, policy: Freezes, rounds: int) -> None:
+        super().__init__(policy)
         wanted(rounds >= 1, f"{type(self).__name__} wants rounds >= 1", rounds)
-        check(policy, signature(type(self)).parameters["policy"].annotation, type(self).__name__)
-        self.policy, self.rounds = policy, rounds
+        self.rounds = rounds
 
     def build(self, now: Round, rows: Sequence[Any]) -> tuple[Algorithm, Sequence[Any]]:
         """What learns in this round, and from which rows."""
         raise NotImplementedError
 
-    def fit(self, rows: Any, training: Training | None = None, **options: Any) -> list[Run]:
-        """Run all rounds, each on a part of the rows that is its own; options as for `rounds`."""
+    def fit(self, rows: Any, training: Training | Mapping[str, Any] | None = None, *, out: str | Path | None = None, resume: Resume = False,
+            evaluate: Evaluation | None = None, info: Mapping[str, Any] | None = None, **options: Any) -> Run:  # fmt: skip
+        """Run all rounds, each on a part of the rows that is its own; arguments as for `accord.fit`, options of every round.
+
+        Returns:
+            All rounds as one run, whose steps are counted through; `out` has a folder for each beside it (see `rounds`).
+
+        Raises:
+            FeedbackError: there are fewer rows than rounds, or some that the method can't take.
+            RunError: `out` holds another run, or was begun otherwise.
+        """
+        chosen = Training.of(training, options)
         given = rows_of(rows)
         if len(given) < self.rounds:
             raise FeedbackError(f"{self.rounds} rounds want as many records at least, but there are {len(given)}")
-        return rounds(self.rounds, self.policy, lambda now: self.build(now, given[now.number :: self.rounds]),
-                      training or Training(), **options)  # fmt: skip
+        check_rows(self, given)
+        with Whole(self, given, chosen, out=out, resume=resume, info=info) as whole:
+            rounds(self.rounds, self.policy, lambda now: self.build(now, given[now.number :: self.rounds]), chosen, out=out,
+                   resume=resume, evaluate=whole.counted(evaluate), after=whole.add)  # fmt: skip
+        return whole.run
+
+    def experience(self, batch: Rows, step: Step) -> Any:
+        """Refused: there is none of a single step."""
+        name = type(self).__name__
+        raise ConfigError(f"{name} learns in rounds: call {name}(…).fit(data, …) in place of accord.fit")
 
 
 def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out: str | Path | None = None,
-           resume: Resume = False, evaluate: Callable[[int], dict[str, float]] | None = None) -> list[Run]:  # fmt: skip
+           resume: Resume = False, evaluate: Evaluation | None = None, after: Callable[[Run], None] = lambda run: None) -> list[Run]:  # fmt: skip
     """Run `count` rounds; each calls ``build(round)`` for an algorithm on `policy` and its data, and fits it.
 
     Args:
@@ -81,6 +99,7 @@ def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out
         out: folder that gets one run a round (round-0, round-1, …).
         resume: finished rounds are loaded instead of run again, a broken one goes on; "anyway" even with other options or
             if what `build` makes is not the same again (see `fit`).
+        after: called with the run of each round, as soon as that has ended.
 
     Raises:
         RunError: a round in `out` was run with other options.
@@ -98,14 +117,15 @@ def rounds(count: int, policy: Freezes, build: Build, training: Training, *, out
         if folder is not None and resume and (done := _finished(folder, options, anyway=resume == "anyway")):
             run, path = done
             put_final(path, {"policy": cast(nn.Module, policy)})
-            runs.append(run)
             earlier.append(_read_rows(_rows_of(folder)))
-            continue
-        algorithm, data = build(Round(number, seed, policy, tuple(snapshots), options, tuple(earlier)))
-        earlier.append(data)
-        if folder is not None:
-            _write_rows(_rows_of(folder), data)
-        runs.append(fit(algorithm, data, options, out=folder, resume=folder is not None and resume, evaluate=evaluate))
+        else:
+            algorithm, data = build(Round(number, seed, policy, tuple(snapshots), options, tuple(earlier)))
+            earlier.append(data)
+            if folder is not None:
+                _write_rows(_rows_of(folder), data)
+            run = fit(algorithm, data, options, out=folder, resume=folder is not None and resume, evaluate=evaluate)
+        runs.append(run)
+        after(run)
     return runs
 
 
