@@ -55,7 +55,7 @@ def test_reward_train_evaluate_score_and_use(pairs: Path, tmp_path: Path, capsys
     )
     assert "held-out accuracy" in capsys.readouterr().out
     assert main(["reward", "evaluate", "--reward", str(out / "model"), "--data", str(pairs), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["n"] == 40
+    assert json.loads(capsys.readouterr().out)["accuracy"]["n"] == 40
     flat = tmp_path / "flat.jsonl"
     flat.write_text(json.dumps({"prompt": "what is 2 plus 3 ?", "completion": "the answer is 5 ."}) + "\n")
     assert (

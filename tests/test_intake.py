@@ -196,7 +196,7 @@ def test_what_is_scored_and_measured_is_counted(
     said = capsys.readouterr()
     found = json.loads(said.out)
     assert accounted(found["intake"])
-    assert found["n"] == 27
+    assert found["accuracy"]["n"] == 27
     assert "1 comparison (its answers are the same" in said.err
     assert (
         main(

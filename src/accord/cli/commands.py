@@ -26,7 +26,7 @@ COMMANDS: dict[str, Any] = {
     "reward": {
         "_help": "train, measure and use reward models",
         "train": "accord.cli.reward:train",
-        "evaluate": "accord.cli.reward:evaluate",
+        "evaluate": "accord.cli.evaluate:evaluate",
         "score": "accord.cli.reward:score_file",
     },
     "personalize": "accord.cli.personalize:personalize",

@@ -15,6 +15,7 @@ from accord.rewards import References, Reward
 MAKERS = (
     "exact_answer", "json_call", "length_penalty", "matches", "numeric_answer",
     "combine", "Ensemble", "par", "logsigmoid_centred", "standardise", "clip", "minmax", "ceil",
+    "Served", "rated_by", "compared_by",
 )  # fmt: skip
 """Their names in `accord.rewards`."""
 

@@ -12,7 +12,10 @@ from accord.cli.rewards import check_reward, open_reward
 from accord.engine import Training
 from accord.engine.fit import Resume
 from accord.engine.run import write_json, write_text
+from accord.errors import wanted
 from accord.evaluation import write_report
+from accord.evaluation.trust import evaluate as tested
+from accord.evaluation.trust import write_card
 from accord.feedback import Comparison, Example, Label, Ranking, Rating
 from accord.policies.loading import resolve
 from accord.policies.placement import device_of, dtype_of
@@ -37,6 +40,7 @@ def train(
     test: float = 0.1,
     split_by: str = "prompt",
     test_limit: int | None = None,
+    probes: int = 32,
     gradient_checkpointing: bool = False,
     device: str = "auto",
     dtype: str = "auto",
@@ -60,12 +64,14 @@ def train(
         test: share of prompts held out.
         split_by: prompt, or a column whose values stay together.
         test_limit: measure on at most so many held-out pairs or ratings, evenly spread.
+        probes: so many held-out pairs are asked about again (reordered, rewritten, with ploys) for the card beside the model; 0 for none.
         gradient_checkpointing: less memory for more time.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
     at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora)
+    wanted(probes >= 0, "probes must be at least 0", probes)
     place = device_of(device)
     dtype_of(dtype, place)
     encodes = model.startswith("encoder:")
@@ -102,52 +108,19 @@ def train(
     with first_process() as first:
         if first:
             reward.save(Path(out) / "model")
+            if measures.pairs:
+                found = tested(
+                    reward,
+                    measures.pairs,
+                    held,
+                    probes=probes,
+                    clusters=measures.clusters,
+                    name=f"{Path(out).name}/model",
+                )
+                say(f"card: {write_card(found, Path(out) / 'model', f'the held-out part of {data}')}")
             write_json(Path(out) / "result.json", result)
             say(f"report: {write_report(out)}")
             print(f"{measures.words(last)}; model in {Path(out) / 'model'}")
-
-
-def evaluate(
-    reward: str,
-    data: str,
-    columns: dict[str, str] | None = None,
-    skip_bad: bool = False,
-    chat: bool = False,
-    limit: int | None = None,
-    cluster_by: str = "prompt",
-    device: str = "auto",
-    dtype: str = "auto",
-    json: bool = False,
-) -> None:
-    """Measure how often a reward ranks the preferred answer first.
-
-    Args:
-        reward: a saved reward, a hub reward model, or file.py:function.
-        data: comparisons or rankings.
-        cluster_by: what makes pairs dependent, for the interval: prompt, or a column.
-        columns: for each field the column that holds it.
-        skip_bad: leave malformed records out.
-        chat: treat text prompts as a user's message.
-        limit: read at most so many records.
-        device: cpu, cuda …; auto takes the accelerator, where there is one.
-        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
-        json: print JSON.
-    """
-    check_reward(reward)
-    intake = Intake.read(data, columns, skip_bad, limit, chat)
-    usable = intake.sift(
-        intake.records, of_kind((Comparison, Ranking), "the measure compares"), no_preference, purpose="measure on"
-    )
-    opened = open_reward(reward, device, dtype)
-    usable = intake.sift(usable, fits(intake, opened), purpose="measure on")
-    measures = HeldOut(intake.pairs(usable), by=cluster_by)
-    intake.tell(to_measure_on=len(usable))
-    found = measures.accuracy(opened)
-    print(
-        dumps({**found.row(), "intake": intake.row()})
-        if json
-        else f"accuracy {found} over {found.clusters} {cluster_by}s"
-    )
 
 
 def score_file(

@@ -34,6 +34,8 @@ def check_reward(spec: Any, *, based: bool = False) -> None:
     elif isinstance(spec, list):
         for one in spec or [{}]:
             check_reward(one, based=based)
+    elif _served(spec):
+        return
     elif ".py:" in spec:
         open_function(spec)
     elif _in_package(spec):
@@ -45,9 +47,9 @@ def check_reward(spec: Any, *, based: bool = False) -> None:
 def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base | None = None) -> Reward:
     """A reward of its specification.
 
-    A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, ``package.module:name``; or what
-    a `Maker` makes, by its name with its options, among which rewards are such specifications again. Several, in a list or
-    by their makers, are added up.
+    A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, ``package.module:name``, the
+    address of a server (`Served`); or what a `Maker` makes, by its name with its options, among which rewards are such
+    specifications again. Several, in a list or by their makers, are added up.
 
     Args:
         base: for rewards that are compared with a policy's answers.
@@ -65,6 +67,8 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
         else:
             found = {maker.name: maker.make(options, opened, base) for maker, options in _makers(spec)}
         return next(iter(found if isinstance(found, list) else found.values())) if len(found) == 1 else reward_of(found)
+    if _served(spec):
+        return rewards.Served(spec)
     if ".py:" in spec:
         return open_function(spec)
     if _in_package(spec):
@@ -105,6 +109,10 @@ def _kind(path: Path, spec: str) -> str:
 
     resolve(spec)
     return "classifier"
+
+
+def _served(spec: str) -> bool:
+    return spec.startswith(("http://", "https://"))
 
 
 def _in_package(spec: str) -> bool:

@@ -1,29 +1,15 @@
 """One self-contained HTML page of a run: what ran, curves, answers before and after, alarms."""
 
 import base64
-import html
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from accord.engine.run import Run, write_text
 from accord.evaluation.alarms import Alarm, alarms
-
-INK, ACCENT, TRUTH, FAINT = "#23303b", "#2f6f8f", "#c2603a", "#b9c4cc"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An inline SVG with its caption."""
-
-    svg: str
-    caption: str
+from accord.evaluation.drawing import ACCENT, FAINT, TRUTH, Picture, axes, number, picture, rendered
 
 
 def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
@@ -38,10 +24,8 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     before, after = (_rows(samples[0]), _rows(samples[-1])) if len(samples) > 1 else ([], [])
     info = run.info
     optimised = str(info.get("optimised", "proxy"))
-    environment = jinja2.Environment(
-        autoescape=True, loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("report.html").render(
+    page = rendered(
+        "report.html",
         title=info.get("title", f"{info.get('algorithm', 'Run')} in {run.folder.name}"),
         summary=_summary(run),
         story=info.get("story", ""),
@@ -69,8 +53,8 @@ def _summary(run: Run) -> list[dict[str, str]]:
     first, last = run.evaluations[0], run.evaluations[-1]
     names = [k for k in last if k != "step" and isinstance(last[k], int | float) and k.count("/") < 3]
     return [
-        {"name": k.replace("reward/", "reward: ").replace("/", ", "), "before": _number(first.get(k)), "after": _number(last[k]),
-         "change": _number(last[k] - first[k], sign=True) if isinstance(first.get(k), int | float) else ""}
+        {"name": k.replace("reward/", "reward: ").replace("/", ", "), "before": number(first.get(k)), "after": number(last[k]),
+         "change": number(last[k] - first[k], sign=True) if isinstance(first.get(k), int | float) else ""}
         for k in names
     ]  # fmt: skip
 
@@ -112,7 +96,7 @@ def _curves(run: Run, optimised: str) -> list[Picture]:
 
 def _rewards(run: Run, names: Sequence[str], optimised: str) -> Picture:
     """Optimised and other rewards over steps, each on its own axis scaled to its range: what matters is who turns."""
-    figure, axis = _axes(6.4, 3.0)
+    figure, axis = axes(6.4, 3.0)
     steps = [e["step"] for e in run.evaluations]
     for i, name in enumerate(names):
         own = axis if i == 0 else axis.twinx()
@@ -124,11 +108,11 @@ def _rewards(run: Run, names: Sequence[str], optimised: str) -> Picture:
         if i > 1:
             own.spines["right"].set_position(("axes", 1 + 0.16 * (i - 1)))
     axis.set_xlabel("step")
-    return _picture(figure, f"Held-out prompts: what was optimised ({optimised}) and what was not.")
+    return picture(figure, f"Held-out prompts: what was optimised ({optimised}) and what was not.")
 
 
 def _lines(columns: Mapping[str, Sequence[float]], caption: str) -> Picture:
-    figure, axis = _axes(3.6, 2.2)
+    figure, axis = axes(3.6, 2.2)
     for (name, values), colour in zip(columns.items(), (ACCENT, TRUTH), strict=False):
         axis.plot(range(1, len(values) + 1), values, color=FAINT if len(values) > 30 else colour, lw=1)
         if len(values) > 30:
@@ -138,7 +122,7 @@ def _lines(columns: Mapping[str, Sequence[float]], caption: str) -> Picture:
     if len(columns) > 1:
         axis.legend(frameon=False, fontsize=7)
     axis.set_xlabel("step")
-    return _picture(figure, caption)
+    return picture(figure, caption)
 
 
 def _distributions(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Picture]:
@@ -147,14 +131,14 @@ def _distributions(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[
         a, b = ([r["rewards"][name] for r in rows if r["rewards"][name] is not None] for rows in (before, after))
         if not a or not b:
             continue
-        figure, axis = _axes(3.6, 2.2)
+        figure, axis = axes(3.6, 2.2)
         low, high = min(*a, *b), max(*a, *b)
         edges = [low + (high - low or 1) * i / 24 for i in range(25)]
         axis.hist(a, edges, color=FAINT, label="before")
         axis.hist(b, edges, color=ACCENT, alpha=0.6, label="after")
         axis.legend(frameon=False, fontsize=7)
         axis.set_xlabel(name)
-        pictures.append(_picture(figure, f"{name} of held-out answers, before and after."))
+        pictures.append(picture(figure, f"{name} of held-out answers, before and after."))
     return pictures
 
 
@@ -167,7 +151,7 @@ def _side_by_side(
     return [
         {"prompt": prompt(b["prompt"]), "before": b["completion"], "after": a["completion"],
          "pictures": [_embedded(folder / x["completion"]) for x in (b, a) if x["completion"].endswith(".png")],
-         "scores": [(n, _number(b["rewards"][n]), _number(a["rewards"][n]), _aspects(n, b, a)) for n in b["rewards"]]}
+         "scores": [(n, number(b["rewards"][n]), number(a["rewards"][n]), _aspects(n, b, a)) for n in b["rewards"]]}
         for b, a in list(zip(before, after, strict=False))[:most]
     ]  # fmt: skip
 
@@ -175,34 +159,12 @@ def _side_by_side(
 def _aspects(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """What a score consists of, before and after."""
     mine = {n: n.partition("/")[2] for n in before.get("aspects", {}) if n.startswith(f"{name}/")}
-    return ", ".join(f"{a} {_number(before['aspects'][n])} → {_number(after['aspects'][n])}" for n, a in mine.items())
+    return ", ".join(f"{a} {number(before['aspects'][n])} → {number(after['aspects'][n])}" for n, a in mine.items())
 
 
 def _embedded(path: Path) -> str | None:
     """A picture file as a data address, None without one."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if path.is_file() else None
-
-
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    import matplotlib as mpl  # a report is the only thing that needs it
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axis = figure.subplots()
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(colors=INK, labelsize=7)
-    return figure, axis
-
-
-def _picture(figure: Any, caption: str) -> Picture:
-    import matplotlib as mpl
-
-    out = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "accord"}):
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-    svg = out.getvalue()
-    return Picture(svg[svg.index("<svg") :], html.escape(caption))
 
 
 def _smooth(values: Sequence[float], share: float = 0.1) -> list[float]:
@@ -211,14 +173,6 @@ def _smooth(values: Sequence[float], share: float = 0.1) -> list[float]:
         level += share * (v - level)
         out.append(level)
     return out
-
-
-def _number(x: Any, *, sign: bool = False) -> str:
-    if not isinstance(x, int | float):
-        return "–"
-    if abs(x) < 1e-6:
-        x = 0.0
-    return f"{x:+.3g}" if sign else f"{x:.3g}"
 
 
 __all__ = ["Alarm", "Picture", "write_report"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accord.rewards.routing import routed
     from accord.rewards.scores import Scores, Span
     from accord.rewards.segments import SegmentClassifier
+    from accord.rewards.served import Served, compared_by, rated_by
     from accord.rewards.shaping import (
         References,
         ceil,
@@ -57,6 +58,7 @@ __all__ = [
     "Scores",
     "SegmentClassifier",
     "SentenceEncoder",
+    "Served",
     "Span",
     "ToolCalls",
     "Tournament",
@@ -64,6 +66,7 @@ __all__ = [
     "clauses",
     "clip",
     "combine",
+    "compared_by",
     "exact_answer",
     "from_trl",
     "json_call",
@@ -73,6 +76,7 @@ __all__ = [
     "minmax",
     "numeric_answer",
     "par",
+    "rated_by",
     "routed",
     "score",
     "sentences",

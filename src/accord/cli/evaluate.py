@@ -1,0 +1,109 @@
+"""accord reward evaluate: can this reward be trusted?"""
+
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from accord.cli.data import at_least_one, say
+from accord.cli.heldout import cluster, rated_pairs
+from accord.cli.intake import Intake, no_preference, of_kind
+from accord.cli.lengths import fits
+from accord.cli.rewards import RewardSpec, check_reward, open_reward
+from accord.errors import ConfigError, wanted
+from accord.evaluation.benchmarks import benchmark_rows, rewardbench, rm_bench
+from accord.evaluation.trust import Trust, write_card, write_page
+from accord.evaluation.trust import evaluate as tested
+from accord.feedback import Comparison, Ranking, Rating
+
+
+def evaluate(
+    reward: RewardSpec,
+    data: str,
+    against: list[str] | None = None,
+    out: str | None = None,
+    card: bool = False,
+    probes: int = 200,
+    by: list[str] | None = None,
+    people: bool = False,
+    aspect: str | None = None,
+    columns: dict[str, str] | None = None,
+    skip_bad: bool = False,
+    chat: bool = False,
+    limit: int | None = None,
+    cluster_by: str = "prompt",
+    batch_size: int = 16,
+    device: str = "auto",
+    dtype: str = "auto",
+    json: bool = False,
+) -> None:
+    """Test a reward on comparisons that it hasn't seen: accuracy, calibration, consistency, bias, noise, over-optimisation.
+
+    Args:
+        reward: a saved reward, a hub reward model, file.py:function, http://server, or rules and judges by name.
+        data: comparisons, rankings or ratings; benchmarks as they are published (RewardBench, RM-Bench, LLMBar, JudgeBench …).
+        against: further rewards to compare it with; the page shows where they contradict each other most.
+        out: folder for trust.html and trust.json.
+        card: write what was measured into the card beside a saved reward.
+        probes: so many pairs are asked about again in the other order, rewritten and with ploys; 0 for none.
+        by: columns whose values are told apart; without, subset and annotator.
+        people: where a pair lists votes, measure on each person's own.
+        aspect: what of ratings makes pairs; without, overall or the first one's first.
+        columns: for each field the column that holds it.
+        skip_bad: leave malformed records out.
+        chat: treat text prompts as a user's message.
+        limit: read at most so many records.
+        cluster_by: what makes pairs dependent, for the intervals: prompt, or a column.
+        batch_size: pairs at once.
+        device: cpu, cuda …; auto takes the accelerator, where there is one.
+        dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
+        json: print JSON.
+    """
+    at_least_one(batch_size=batch_size)
+    wanted(probes >= 0, "probes must be at least 0", probes)
+    for spec in (reward, *(against or ())):
+        check_reward(spec)
+    if card and not (isinstance(reward, str) and Path(reward).is_dir()):
+        raise ConfigError(f"--card writes beside a saved reward, but {reward!r} is no folder")
+    intake = Intake.read(benchmark_rows(data, persons=people), columns, skip_bad, limit, chat, name=data)
+    unrated = intake.narrow(aspect)
+    comparing = of_kind((Comparison, Ranking, Rating), "the measure compares")
+    usable = intake.sift(intake.records, comparing, unrated, no_preference, tied, purpose="measure on")
+    opened, others = (
+        open_reward(reward, device, dtype),
+        {name: open_reward(name, device, dtype) for name in against or ()},
+    )
+    usable = intake.sift(usable, *(fits(intake, r) for r in (opened, *others.values())), purpose="measure on")
+    pairs = [*intake.pairs(usable), *rated_pairs(usable.of(Rating))]
+    if not pairs:
+        raise ConfigError(f"{data}: no two answers of one prompt are rated differently, so there is nothing to compare")
+    intake.tell(to_measure_on=len(usable))
+    screen = Console(stderr=True)
+    with Progress(console=screen, disable=not screen.is_terminal, transient=True) as bar:
+        task = bar.add_task("pairs", total=None)
+        found = tested(opened, pairs, usable, others=others, by=by or ("subset", "annotator"), probes=probes, name=str(reward),
+                       clusters=[cluster(p, cluster_by) for p in pairs], batch_size=batch_size, tick=lambda n: bar.advance(task, n))  # fmt: skip
+    published = {"rewardbench": rewardbench(found.pairs, found.leads[found.reward]),
+                 "rm_bench": rm_bench(found.pairs, found.leads[found.reward])}  # fmt: skip
+    more = {**{k: v for k, v in published.items() if v}, "intake": intake.row()}
+    if out is not None:
+        say(f"page: {write_page(found, out, measured_on=data, **more)}")
+    if card:
+        say(f"card: {write_card(found, str(reward), data)}")
+    print(dumps({**found.row(), **more}) if json else _words(found, cluster_by, published))
+
+
+def tied(record: Any) -> str | None:
+    """Leaves out comparisons of which nobody said which is better."""
+    return "a tie" if isinstance(record, Comparison) and record.strength == 0 else None
+
+
+def _words(found: Trust, cluster_by: str, published: dict[str, dict[str, float]]) -> str:
+    lines = [f"accuracy {found.accuracy} over {found.accuracy.clusters} {cluster_by}s"]
+    for name, table in published.items():
+        if table:
+            lines.append(f"{name}: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in table.items()))
+    lines += [f"fault: {f}" for f in found.faults] or ["faults: none found"]
+    return "\n".join(lines)
