@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.lambda_harmonic_rpo import RewardPreference, SubjectPair, subject_pairs
     from accord.algorithms.preference.modpo import MODPO
     from accord.algorithms.preference.orpo import ORPO
+    from accord.algorithms.preference.reward_augmented_dpo import RewardAugmentedDPO
     from accord.algorithms.preference.rpo import RPO
     from accord.algorithms.preference.scir import SCIR
     from accord.algorithms.preference.simpo import SimPO
@@ -91,6 +92,7 @@ __all__ = [
     "Preference",
     "ReFL",
     "Reference",
+    "RewardAugmentedDPO",
     "RewardBackprop",
     "RewardDifference",
     "RewardPreference",

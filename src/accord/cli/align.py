@@ -9,7 +9,7 @@ from accord.algorithms import RoundMethod
 from accord.algorithms.options import Option
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.embedded import rows_of
-from accord.cli.intake import Intake, no_preference, of_kind, says_something
+from accord.cli.intake import Intake, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.measures import measure
 from accord.cli.methods import Trainer, kind_for, names
@@ -88,7 +88,7 @@ def align(
     asked_for()
     dtype_of(dtype, device_of(device))
     learns, read = trainer.learns, trainer.answers
-    unfit = [says_something(read), *([no_preference] if trainer.paired else [])]
+    unfit = [says_something(read), *trainer.unfit]
     intake = Intake.read(rows_of(data, learns, training.seed, limit), columns, skip_bad, limit, chat, name=data)
     usable = intake.sift(intake.records, of_kind(learns, f"{trainer.name} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)

@@ -8,8 +8,8 @@ from accord.cli.data import quiet_diffusers
 from accord.errors import ConfigError
 from accord.feedback import Comparison, Example, Label, Record, Task
 
-SIZE = {"letters": 96, "portraits": 24}
-"""Requests of each world: so few that their answers are drawn and judged in seconds."""
+SIZE = {"letters": 96, "letters/reason": 96, "letters/quiz": 96, "letters/lookup": 96, "letters/explain": 96, "portraits": 24}
+"""Requests of each world, or of one kind alone: so few that their answers are drawn and judged in seconds."""
 
 
 def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0, limit: int | None = None) -> Any:
@@ -26,10 +26,10 @@ def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0, limit: int 
     n = min(SIZE[data], limit or SIZE[data])
     for kind in kinds:
         if kind is Record:
-            return _letters(n, seed) if data == "letters" else _portraits(n, seed)
+            return _portraits(n, seed) if data == "portraits" else _letters(data, n, seed)
         if kind is Example and data == "portraits":
             return _somebody(n)
-        pairs = (_letters_pairs if data == "letters" else _portraits_pairs)(n, seed)
+        pairs = _portraits_pairs(n, seed) if data == "portraits" else _letters_pairs(data, n, seed)
         if kind is Comparison:
             return pairs
         if kind is Example:
@@ -39,17 +39,28 @@ def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0, limit: int 
     raise ConfigError(f"{data} has no {' or '.join(k.__name__.lower() for k in kinds)}s: give a file as --data")
 
 
-def _letters(n: int, seed: int) -> list[Task]:
+def _letters(data: str, n: int, seed: int) -> list[Task]:
+    """Requests with what rewards read of them: their answers, the calls that they want as text, a reply as good as can be."""
+    from accord.worlds import letters
+    from accord.worlds.letters.demonstrations import called, demonstrations
+
+    kinds = [k for k in letters.MORE if data.endswith(f"/{k}")] or letters.KINDS
+    asked = letters.tasks(n, seed=seed, kinds=kinds)
+    more = [{"calls": called(t), "demonstration": d.completion} for t, d in zip(asked, demonstrations(asked, seed), strict=True)]
+    return [t.model_copy(update={"columns": {**t.columns, **own}}) for t, own in zip(asked, more, strict=True)]
+
+
+def _letters_pairs(data: str, n: int, seed: int) -> list[Comparison]:
+    """Two answers of the base policy to each request, compared and rated by people."""
     from accord.worlds import letters
 
-    return letters.tasks(n, seed=seed)
-
-
-def _letters_pairs(n: int, seed: int) -> list[Comparison]:
-    from accord.worlds import letters
-    from accord.worlds.letters.feedback import comparisons
-
-    return comparisons(letters.policy(), letters.population(20, seed=seed), n, seed=seed)
+    asked, people = _letters(data, n, seed), letters.population(20, seed=seed)
+    drawn = letters.policy().sample([t.prompt for t in asked], 2, {"max_new_tokens": 96 if "/" in data else 48}, seed=seed).completions
+    rated = people.rate([t for t in asked for _ in "12"], drawn, seed=seed)
+    worth = {(str(r.prompt), str(r.completion)): r.aspects["overall"] for r in rated}
+    pairs = people.compare(asked, drawn[0::2], drawn[1::2], seed=seed)
+    return [p.model_copy(update={"columns": {**p.columns, **{f"score_{side}": round(worth[str(p.prompt), str(getattr(p, side))])
+                                                              for side in ("chosen", "rejected")}}}) for p in pairs]  # fmt: skip
 
 
 def _portraits(n: int, seed: int) -> list[Task]:

@@ -14,7 +14,7 @@ from typing_extensions import get_protocol_members, is_protocol
 
 from accord.algorithms.options import Option, options_of
 from accord.catalogue import Method, find, methods
-from accord.cli.intake import answers_of
+from accord.cli.intake import Verdict, answers_of, no_preference
 from accord.cli.makers import Maker
 from accord.cli.options import check_options, writable
 from accord.engine import Learner
@@ -111,6 +111,12 @@ class Trainer:
     def paired(self) -> bool:
         """Whether it learns from comparisons alone, to which rankings can be taken apart."""
         return self.made.rows == (Comparison,)
+
+    @property
+    def unfit(self) -> list[Verdict]:
+        """Which records teach it nothing, as it says itself."""
+        own = [self.made.unfit] if hasattr(self.made, "unfit") else []
+        return [*([no_preference] if self.paired else []), *own]
 
     def answers(self, record: Any) -> Sequence[Any]:
         """Those answers of a record that it asks its policy about."""

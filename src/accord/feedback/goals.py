@@ -11,6 +11,9 @@ from accord.feedback.records import Comparison, Ranking, Record, comparisons_of
 Goal = Callable[[Prompt, Sequence[float]], Prompt]
 """A prompt and the scores that are wanted, to a prompt that asks for them."""
 
+SCORES = ("score_chosen", "score_rejected")
+"""Columns of a pair's scores."""
+
 
 def asked_for(
     prompt: Prompt, scores: Sequence[float], *, of: Sequence[str] = ("overall quality",), best: float = 10
@@ -22,7 +25,7 @@ def asked_for(
 
 
 def reward_augmented(records: Iterable[Comparison | Ranking], goal: Goal = asked_for,
-                     scores: tuple[str, str] = ("score_chosen", "score_rejected")) -> list[Comparison]:  # fmt: skip
+                     scores: tuple[str, str] = SCORES) -> list[Comparison]:  # fmt: skip
     """Two comparisons for each scored pair: asked for the better one's score the better one wins, asked for the other's the other
     does. A policy that learns from them by any preference loss keeps its good rejected answers, and is asked for the best score
     at last (Zhang et al. 2024, arXiv 2410.08067). Pairs whose scores are equal say nothing, and are left out.

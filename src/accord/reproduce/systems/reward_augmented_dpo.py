@@ -1,0 +1,107 @@
+"""20 DPO-RA: does asking for the score that an answer has keep DPO from unlearning good answers that something better was preferred to?
+
+The request stands before the prompt in words that this world's policy knows but has no habits with; gold reads the prompt without it. The
+treatment gets half of the pairs, which make as many items.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import fmean
+
+import torch
+from scipy.stats import spearmanr
+
+from accord.algorithms import DPO, RewardAugmentedDPO
+from accord.engine import fit
+from accord.feedback import Comparison, Prompt
+from accord.policies import LanguagePolicy
+from accord.policies.base import Group
+from accord.policies.meter import metered
+from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.keep import kept, load_comparisons, save_comparisons
+from accord.reproduce.letters import CALM, TESTS, quality, watched
+from accord.reproduce.luck import luck
+from accord.worlds.letters import policy, population, tasks
+from accord.worlds.letters.feedback import SAMPLING
+
+PAIRS, STEPS, ITEMS, LR, BETA, BEST, GOOD = 400, 100, 16, 2e-4, 0.1, 9, 6
+
+CLAIM = Claim(
+    name="reward-augmented-dpo",
+    world="letters",
+    statement="After the same steps on as many items, DPO-RA on half of the scored pairs, asked for the best score, has a higher gold than DPO on "
+    f"all of them, and rejected answers that scored {GOOD} or more have lost less log-probability.",
+    primaries=(Primary("dpo-ra", "dpo"), Primary("dpo-ra", "dpo", measure="kept", delta=1.0)),
+    arms=("dpo", "dpo-half", "dpo-ra"),
+    equal=("dpo", "dpo-ra"),
+    settings=(("pairs", f"{PAIRS} with people's scores from 0 to {BEST}"), ("steps x items", f"{STEPS} x {ITEMS}"), ("lr", f"{LR}, cosine"),
+              ("beta", str(BETA))),
+)  # fmt: skip
+
+
+def wished(prompt: Prompt, scores: Sequence[float]) -> Prompt:
+    """The request for a score in this world's words."""
+    return f"solution {scores[0]:g} : {prompt}"
+
+
+@lru_cache(maxsize=1)
+def pairs(seed: int) -> list[Comparison]:
+    """Pairs of the base policy's answers that people rated differently, the better one chosen."""
+
+    def make() -> list[Comparison]:
+        asked, people = tasks(2 * PAIRS, seed=seed), population(20, seed=seed)
+        drawn = policy().sample([t.prompt for t in asked], 2, SAMPLING, seed=seed).completions
+        rated = people.rate([t for t in asked for _ in "12"], drawn, seed=seed)
+        scored = [(round(r.aspects["overall"] * BEST / 4), r.completion) for r in rated]
+        made = []
+        for task, one, other in zip(asked, scored[0::2], scored[1::2], strict=True):
+            better, worse = (one, other) if one[0] > other[0] else (other, one)
+            if better[0] > worse[0]:
+                made.append(Comparison(prompt=task.prompt, chosen=better[1], rejected=worse[1],
+                                       columns={"score_chosen": better[0], "score_rejected": worse[0]}))  # fmt: skip
+        return made[:PAIRS]
+
+    return kept(f"scored pairs {PAIRS} of {BEST}", seed, make, save_comparisons, load_comparisons)
+
+
+def learn(algorithm: DPO, rows: Sequence[Comparison], batch: int, seed: int) -> None:
+    fit(algorithm, rows, steps=STEPS, batch_size=batch, lr=LR, seed=luck(seed), evaluate=watched(algorithm.policy, seed), evaluate_every=STEPS // 4,
+        progress=False, **CALM)  # fmt: skip
+
+
+def dpo(share: float, seed: int) -> Measures:
+    trained = policy()
+    learn(DPO(trained, beta=BETA), pairs(seed)[: int(share * len(pairs(seed)))], ITEMS, seed)
+    with metered():
+        trained.eval()
+        return {**asked_for(trained, None, seed), "kept": unlearned(trained, seed, requested=False), "order": 0.0}
+
+
+def dpo_ra(seed: int) -> Measures:
+    trained = policy()
+    learn(RewardAugmentedDPO(trained, goal=wished, beta=BETA), pairs(seed)[: PAIRS // 2], ITEMS // 2, seed)
+    with metered():
+        trained.eval()
+        steps = [0, 3, 6, BEST]
+        found = [asked_for(trained, s, seed) for s in steps]
+        return {**found[-1], "kept": unlearned(trained, seed, requested=True), "order": float(spearmanr(steps, [f["gold"] for f in found]).statistic),
+                **{f"gold@{s}": f["gold"] for s, f in zip(steps, found, strict=True)}}  # fmt: skip
+
+
+def asked_for(trained: LanguagePolicy, score: float | None, seed: int) -> Measures:
+    """Quality of answers to held-out requests that ask for this score."""
+    asked = [str(t.prompt) for t in tasks(TESTS, seed=seed, split="test")]
+    prompts = asked if score is None else [wished(a, [score]) for a in asked]
+    return quality(asked, trained.sample(prompts, 1, SAMPLING, seed=seed).completions)
+
+
+@torch.no_grad()
+def unlearned(trained: LanguagePolicy, seed: int, *, requested: bool) -> float:
+    """By how many nats the good ones among rejected answers have become likelier, asked for as they were trained."""
+    some = [p for p in pairs(seed)[: PAIRS // 2] if p.columns["score_rejected"] >= GOOD]
+    groups = [Group(wished(p.prompt, [p.columns["score_rejected"]]) if requested else p.prompt, (p.rejected,)) for p in some]
+    now, then = (m.likelihood(groups).policy for m in (trained, policy()))
+    return fmean((now - then).tolist())
+
+
+ARMS = {"dpo": lambda seed: dpo(1.0, seed), "dpo-half": lambda seed: dpo(0.5, seed), "dpo-ra": dpo_ra}

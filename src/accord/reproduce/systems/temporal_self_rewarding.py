@@ -1,0 +1,59 @@
+"""60 Temporal self-rewarding: do worst answers of the past and best answers of the future keep a pair's ends apart, and end higher?
+
+A reward model that learned from people with a mild flaw judges for all. Plain self-rewarding gets as many answers to each prompt (three times
+those of each time), as many prompts over twice as many rounds, and as many steps.
+"""
+
+from statistics import fmean
+
+from accord.algorithms import RoundMethod, SelfRewarding, TemporalSelfRewarding
+from accord.policies import LanguagePolicy
+from accord.policies.meter import metered
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.letters import answers, kl, proxy
+from accord.reproduce.letters_rounds import in_rounds
+from accord.rewards import Reward
+from accord.worlds.letters import policy
+from accord.worlds.letters.feedback import SAMPLING
+
+PROMPTS, ROUNDS, SAMPLES, LR, BETA = 240, 2, 3, 3e-4, 0.1
+SIZES = {"sampling": SAMPLING, "beta": BETA}
+
+CLAIM = Claim(
+    name="temporal-self-rewarding",
+    world="letters",
+    statement="At equal samples and steps, two temporal rounds end with a higher gold than four plain ones, and with pairs that the judge finds "
+    "farther apart.",
+    primaries=(Primary("temporal", "plain"), Primary("temporal", "plain", measure="apart", delta=0.3)),
+    arms=("plain", "past", "temporal"),
+    equal=("plain", "temporal"),
+    settings=(("prompts", f"{PROMPTS} over all rounds"), ("rounds", f"{ROUNDS}; plain {2 * ROUNDS}, of two passes"),
+              ("answers", f"{SAMPLES} of each time; plain {3 * SAMPLES}"), ("judge", "1000 verdicts, mild flaws"), ("lr", f"{LR}, cosine"), ("beta", str(BETA))),
+)  # fmt: skip
+
+
+def temporal(trained: LanguagePolicy, judge: Reward) -> RoundMethod:
+    return TemporalSelfRewarding(trained, judge, rounds=ROUNDS, samples=SAMPLES, **SIZES)  # type: ignore[arg-type]
+
+
+def past(trained: LanguagePolicy, judge: Reward) -> RoundMethod:
+    """Without the future."""
+    return TemporalSelfRewarding(trained, judge, rounds=ROUNDS, samples=SAMPLES, future=False, **SIZES)  # type: ignore[arg-type]
+
+
+def plain(trained: LanguagePolicy, judge: Reward) -> RoundMethod:
+    return SelfRewarding(trained, judge, rounds=2 * ROUNDS, samples=3 * SAMPLES, **SIZES)  # type: ignore[arg-type]
+
+
+def rewarding(make: object, epochs: float = 1) -> Arm:
+    def arm(seed: int) -> Measures:
+        trained = policy()
+        pairs = in_rounds(make(trained, proxy(seed, flaw="mild")), seed, prompts=PROMPTS, epochs=epochs, lr=LR)  # type: ignore[operator]
+        gaps = [fmean(p.strength for p in some) for some in pairs]
+        with metered():
+            return {**answers(trained.eval(), seed), "kl": kl(trained, seed), "apart": gaps[-1], "apart at first": gaps[0]}
+
+    return arm
+
+
+ARMS = {"plain": rewarding(plain, epochs=2), "past": rewarding(past), "temporal": rewarding(temporal)}
