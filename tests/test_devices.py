@@ -101,6 +101,14 @@ def words(*, prompts: Any, completions: Any, hint: Any = None, **columns: Any) -
     return [float(len(c)) for c in completions]
 
 
+def numbered(*, completions: Any, **samples: Any) -> rewards.Scores:
+    """Words, and an answer beside them."""
+    return rewards.Scores.of(
+        torch.tensor(words(completions=completions, **samples)), answer=[c[:1] for c in completions]
+    )
+
+
+SCORED = [c.model_copy(update={"columns": {"score_chosen": 8 + i, "score_rejected": 2}}) for i, c in enumerate(PAIRS)]
 LABELS = [Label(prompt=c.prompt, completion=c.chosen, label=bool(i)) for i, c in enumerate(PAIRS)]
 
 TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
@@ -117,7 +125,14 @@ TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "rloo": (lambda p: a.RLOO(p, words, group_size=3, sampling=SHORT), TASKS),
     "ppo": (lambda p: a.PPO(p, words, sampling=SHORT), TASKS),
     "raft": (lambda p: a.RAFT(p, words, group_size=3, kl=0.1, unfinished="keep", sampling=SHORT), TASKS),
+    "copo-consistency": (lambda p: a.COPO(p, numbered, blend="global", group_size=3, sampling=SHORT), TASKS),
+    "reward-augmented-dpo": (a.RewardAugmentedDPO, SCORED),
     "self-rewarding": (lambda p: a.SelfRewarding(p, words, rounds=1, samples=3, sampling=SHORT), TASKS),
+    "temporal-self-rewarding": (
+        lambda p: a.TemporalSelfRewarding(p, words, rounds=1, samples=3, sampling=SHORT),
+        TASKS,
+    ),
+    "cream": (lambda p: a.CREAM(p, tiny_policy(seed=1).to(p.device), rounds=1, samples=3, sampling=SHORT), TASKS),
 }
 """Methods on words, by their names in the catalogue."""
 

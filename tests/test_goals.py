@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import logsigmoid
 
-from accord.algorithms import DPO
+from accord.algorithms import DPO, RewardAugmentedDPO
 from accord.engine import Rows, Step
 from accord.errors import FeedbackError
 from accord.feedback import Comparison, Label, Ranking, asked_for, read, reward_augmented
@@ -99,3 +99,24 @@ def test_the_answer_with_the_score_that_is_asked_for_becomes_the_likeliest() -> 
         (-logsigmoid(logits[index[:, 0], index[:, 1]] - logits[index[:, 0], index[:, 2]])).mean().backward()
         optimiser.step()
     assert logits.argmax(-1).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_as_a_method_it_is_dpo_on_twice_the_pairs_and_is_measured_by_the_better_ones_score() -> None:
+    policy = tiny_policy()
+    rows = [scored(9, 2), scored(4, 7)]
+    ours, dpo = RewardAugmentedDPO(policy), DPO(policy)
+    ours.policy.model.get_input_embeddings().weight.data += 0.1  # no ratio is 1 any more
+    loss = ours(ours.experience(Rows(rows), Step(0, 0)))
+    plain = dpo(dpo.experience(Rows(reward_augmented(rows)), Step(0, 0)))
+    assert loss.weight == 4
+    assert torch.equal(loss.sum, plain.sum)
+    asked = [r.model_copy(update={"prompt": asked_for("?", [r.columns["score_chosen"]])}) for r in rows]
+    assert torch.equal(ours.evaluate(rows)[0], dpo.evaluate(asked)[0])
+
+
+def test_pairs_that_score_alike_are_told_by_number() -> None:
+    ours = RewardAugmentedDPO(tiny_policy())
+    with pytest.raises(FeedbackError, match="record 2, its answers have the same score, teaches"):
+        ours.check([scored(9, 2), scored(3, 3)])
+    assert ours.unfit(Comparison(prompt="?", chosen="a", rejected="b")) == "without score_chosen and score_rejected"
+    assert ours.unfit(scored([8, 3], [8, 2])) is None

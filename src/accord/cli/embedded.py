@@ -8,7 +8,14 @@ from accord.cli.data import quiet_diffusers
 from accord.errors import ConfigError
 from accord.feedback import Comparison, Example, Label, Record, Task
 
-SIZE = {"letters": 96, "letters/reason": 96, "letters/quiz": 96, "letters/lookup": 96, "letters/explain": 96, "portraits": 24}
+SIZE = {
+    "letters": 96,
+    "letters/reason": 96,
+    "letters/quiz": 96,
+    "letters/lookup": 96,
+    "letters/explain": 96,
+    "portraits": 24,
+}
 """Requests of each world, or of one kind alone: so few that their answers are drawn and judged in seconds."""
 
 
@@ -46,7 +53,10 @@ def _letters(data: str, n: int, seed: int) -> list[Task]:
 
     kinds = [k for k in letters.MORE if data.endswith(f"/{k}")] or letters.KINDS
     asked = letters.tasks(n, seed=seed, kinds=kinds)
-    more = [{"calls": called(t), "demonstration": d.completion} for t, d in zip(asked, demonstrations(asked, seed), strict=True)]
+    more = [
+        {"calls": called(t), "demonstration": d.completion}
+        for t, d in zip(asked, demonstrations(asked, seed), strict=True)
+    ]
     return [t.model_copy(update={"columns": {**t.columns, **own}}) for t, own in zip(asked, more, strict=True)]
 
 
@@ -55,7 +65,11 @@ def _letters_pairs(data: str, n: int, seed: int) -> list[Comparison]:
     from accord.worlds import letters
 
     asked, people = _letters(data, n, seed), letters.population(20, seed=seed)
-    drawn = letters.policy().sample([t.prompt for t in asked], 2, {"max_new_tokens": 96 if "/" in data else 48}, seed=seed).completions
+    drawn = (
+        letters.policy()
+        .sample([t.prompt for t in asked], 2, {"max_new_tokens": 96 if "/" in data else 48}, seed=seed)
+        .completions
+    )
     rated = people.rate([t for t in asked for _ in "12"], drawn, seed=seed)
     worth = {(str(r.prompt), str(r.completion)): r.aspects["overall"] for r in rated}
     pairs = people.compare(asked, drawn[0::2], drawn[1::2], seed=seed)

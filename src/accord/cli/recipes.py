@@ -98,9 +98,12 @@ SHORT = {"length_penalty": {"target": 8}}
 OWN: dict[str, dict[str, Any]] = {
     "rlcm": {"policy": "portraits/consistency"},
     "self-rewarding": {"reward": SHORT},
+    "temporal-self-rewarding": {"reward": SHORT},
+    "cream": {"before": "letters/untrained", "judge": SHORT},
+    "copo-consistency": {"data": "letters/reason", "reward": {"numeric_answer": {}}},
 }
 """What the recipe of a method has in place of what others have: another generator, data that its rewards can read, a judge for a policy
-too small to be one."""
+too small to be one, or for the report of what is judged by nobody else."""
 
 
 def _sections(sampling: Any) -> dict[str, dict[str, Any]]:

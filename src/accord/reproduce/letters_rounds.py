@@ -1,7 +1,6 @@
 """What reproductions of rounds on letters share: policies that were taught a little, the policy as its own judge, and how all rounds are run."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,27 @@ SHOWN, SEED_PAIRS, SEED_NOISE = 200, 300, 0.25
 
 
 def taught(seed: int) -> LanguagePolicy:
-    """The base policy after a little imitation of good replies."""
-    return _prepared("taught", seed, Supervised, lambda: demonstrations(tasks(SHOWN, seed=seed + 31), seed))
+    """The base policy after a little imitation of replies of good form, half of which answer wrongly."""
+    return _prepared(
+        "taught",
+        seed,
+        Supervised,
+        lambda: demonstrations(tasks(SHOWN, seed=seed + 31), seed, wrong=0.5),
+        steps=10,
+        lr=1e-4,
+    )
 
 
 def warmed(seed: int) -> LanguagePolicy:
     """The base policy after a little DPO on verdicts of which a quarter are random."""
-    return _prepared("warmed", seed, DPO, lambda: verdicts(seed, SEED_PAIRS, noise=SEED_NOISE))
+    return _prepared("warmed", seed, DPO, lambda: verdicts(seed, SEED_PAIRS, noise=SEED_NOISE), steps=25, lr=1e-4)
 
 
-def _prepared(name: str, seed: int, by: Callable[[Any], Algorithm], rows: Callable[[], Sequence[Any]]) -> LanguagePolicy:
+def _prepared(name: str, seed: int, by: Callable[[Any], Algorithm], rows: Callable[[], Sequence[Any]], *, steps: int,
+              lr: float) -> LanguagePolicy:  # fmt: skip
     def make() -> LanguagePolicy:
         made = policy()
-        fit(by(made), rows(), steps=25, batch_size=16, lr=2e-4, seed=seed, progress=False, **CALM)
+        fit(by(made), rows(), steps=steps, batch_size=16, lr=lr, seed=seed, progress=False, **CALM)
         return made
 
     return kept(f"letters {name}", seed, make, LanguagePolicy.save, _load)
@@ -41,15 +48,16 @@ def _load(folder: Path) -> LanguagePolicy:
     return LanguagePolicy.load(folder)
 
 
-JUDGING: dict[str, Any] = {"template": lambda prompt, first, second: compare(prompt, first, second), "labels": ("first", "second")}
+JUDGING: dict[str, Any] = {
+    "template": lambda prompt, first, second: compare(prompt, first, second),
+    "labels": ("first", "second"),
+}
 """How this world's policy is asked which of two replies is better."""
-
-judge = partial(PairJudge, **JUDGING)
 
 
 def own_judge(frozen: Any) -> PairJudge:
     """A policy as its own judge, asked in both orders."""
-    return judge(PolicyJudge(frozen))
+    return PairJudge(PolicyJudge(frozen), **JUDGING)
 
 
 def in_rounds(method: RoundMethod, seed: int, *, prompts: int, **training: Any) -> list[Sequence[Any]]:
@@ -63,5 +71,12 @@ def in_rounds(method: RoundMethod, seed: int, *, prompts: int, **training: Any) 
         return algorithm, made
 
     method.build = noted  # type: ignore[method-assign]
-    method.fit(requests(seed)[:prompts], batch_size=16, seed=luck(seed), progress=False, evaluate=watched(method.policy, seed), **{**CALM, **training})
+    method.fit(
+        requests(seed)[:prompts],
+        batch_size=16,
+        seed=luck(seed),
+        progress=False,
+        evaluate=watched(method.policy, seed),
+        **{**CALM, **training},
+    )
     return learned

@@ -38,7 +38,7 @@ class RewardAugmentedDPO(DPO):
         """Why nothing can be learned from a record; None where something can."""
         if not isinstance(row, Comparison) or any(row.columns.get(name) is None for name in SCORES):
             return f"without {' and '.join(SCORES)}"
-        return None if reward_augmented([row]) else "its answers have the same score"
+        return None if reward_augmented([row], lambda prompt, scores: prompt) else "its answers have the same score"
 
     def check(self, rows: Sequence[Any]) -> None:
         for i, row in enumerate(rows, 1):
@@ -49,6 +49,8 @@ class RewardAugmentedDPO(DPO):
     def experience(self, batch: Rows, step: Step) -> Given:
         return super().experience(Rows(reward_augmented(batch, self.goal)), step)
 
-    def evaluate(self, comparisons: Sequence[Comparison], batch_size: int = 8) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    def evaluate(
+        self, comparisons: Sequence[Comparison], batch_size: int = 8
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
         """As of other losses, of pairs that are asked for the better one's score."""
         return super().evaluate(reward_augmented(comparisons, self.goal)[0::2], batch_size)

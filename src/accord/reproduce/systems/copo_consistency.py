@@ -18,7 +18,7 @@ from accord.rewards import numeric_answer
 from accord.worlds.letters import policy, tasks
 from accord.worlds.letters.tasks import Kind
 
-STEPS, BATCH, GROUP, LR, TESTS, TRIES = 40, 12, 6, 5e-4, 100, 8
+STEPS, BATCH, GROUP, LR, TESTS, TRIES = 60, 12, 6, 5e-4, 100, 8
 KINDS: tuple[Kind, ...] = ("reason",)
 SAMPLING = Sampling(max_new_tokens=64)
 
@@ -57,7 +57,15 @@ def learning(make: Callable[[LanguagePolicy], Rollout]) -> Arm:
             with metered():
                 return note(step, {"reward/gold": accuracy(trained, seed, 1)["gold"]})
 
-        train(make(trained), tasks(1000, seed=seed + 1, kinds=KINDS), seed, steps=STEPS, batch_size=BATCH, lr=LR, evaluate=look)
+        train(
+            make(trained),
+            tasks(1000, seed=seed + 1, kinds=KINDS),
+            seed,
+            steps=STEPS,
+            batch_size=BATCH,
+            lr=LR,
+            evaluate=look,
+        )
         with metered():
             return accuracy(trained.eval(), seed, TRIES)
 

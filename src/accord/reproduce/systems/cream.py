@@ -1,6 +1,6 @@
 """09 CREAM: does trusting one's own labels only as far as two versions of the model agree keep self-rewarding from drifting?
 
-What the base policy has come to prefer by imitating a few good replies is a real but noisy sign of quality. Plain self-rewarding is CREAM that
+What the base policy has come to prefer by imitating a few replies, good in form and half of them wrong, is a real but noisy sign of quality. Plain self-rewarding is CREAM that
 trusts every label; gold says how many of the labels were right.
 """
 
@@ -26,7 +26,7 @@ CLAIM = Claim(
     primaries=(Primary("cream", "self-rewarding"), Primary("cream", "self-rewarding", measure="agreement", delta=0.05)),
     arms=("taught", "self-rewarding", "cream", "each"),
     equal=("self-rewarding", "cream"),
-    settings=(("good replies", str(SHOWN)), ("prompts", f"{PROMPTS} over {ROUNDS} rounds, {EPOCHS} passes"), ("answers", str(SAMPLES)),
+    settings=(("imitated replies", f"{SHOWN}, half of them wrong"), ("prompts", f"{PROMPTS} over {ROUNDS} rounds, {EPOCHS} passes"), ("answers", str(SAMPLES)),
               ("lr", f"{LR}, cosine"), ("beta", str(BETA))),
 )  # fmt: skip
 
@@ -47,7 +47,9 @@ def trusting(trust: Trust) -> Arm:
 
 def right(pair: Comparison) -> float:
     """Whether the chosen answer is the better one in truth."""
-    better, worse = gold(prompts=[str(pair.prompt)] * 2, completions=[str(pair.chosen), str(pair.rejected)]).values.tolist()
+    better, worse = gold(
+        prompts=[str(pair.prompt)] * 2, completions=[str(pair.chosen), str(pair.rejected)]
+    ).values.tolist()
     return 0.5 if better == worse else float(better > worse)
 
 

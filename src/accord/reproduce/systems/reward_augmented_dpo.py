@@ -99,7 +99,9 @@ def asked_for(trained: LanguagePolicy, score: float | None, seed: int) -> Measur
 def unlearned(trained: LanguagePolicy, seed: int, *, requested: bool) -> float:
     """By how many nats the good ones among rejected answers have become likelier, asked for as they were trained."""
     some = [p for p in pairs(seed)[: PAIRS // 2] if p.columns["score_rejected"] >= GOOD]
-    groups = [Group(wished(p.prompt, [p.columns["score_rejected"]]) if requested else p.prompt, (p.rejected,)) for p in some]
+    groups = [
+        Group(wished(p.prompt, [p.columns["score_rejected"]]) if requested else p.prompt, (p.rejected,)) for p in some
+    ]
     now, then = (m.likelihood(groups).policy for m in (trained, policy()))
     return fmean((now - then).tolist())
 

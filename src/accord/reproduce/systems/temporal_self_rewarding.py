@@ -51,7 +51,12 @@ def rewarding(make: object, epochs: float = 1) -> Arm:
         pairs = in_rounds(make(trained, proxy(seed, flaw="mild")), seed, prompts=PROMPTS, epochs=epochs, lr=LR)  # type: ignore[operator]
         gaps = [fmean(p.strength for p in some) for some in pairs]
         with metered():
-            return {**answers(trained.eval(), seed), "kl": kl(trained, seed), "apart": gaps[-1], "apart at first": gaps[0]}
+            return {
+                **answers(trained.eval(), seed),
+                "kl": kl(trained, seed),
+                "apart": gaps[-1],
+                "apart at first": gaps[0],
+            }
 
     return arm
 
