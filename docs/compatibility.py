@@ -62,20 +62,27 @@ def architectures(cells: Cells, rewards: Cells) -> list[str]:
         reward = {"works": "yes", "refused": "refused"}.get(rewards.get(name, {}).get("result", ""), "")
         failed = " (**fails a test**)" if "failed" in c else ""
         lines.append(f"| {name}{failed} | {c['path']} | {c.get('head', '')} | {c.get('sampling', '')} | {reward} |")
-    for way, title in (("refused", "Refused when they are loaded"), ("not tried", "Not tried: they can't be built tiny")):
+    for way, title in (
+        ("refused", "Refused when they are loaded"),
+        ("not tried", "Not tried: they can't be built tiny"),
+    ):
         lines += ["", f"### {title}", "", "| class | reason |", "|---|---|"]
         lines += [f"| {n} | {plain(cells[n].get('reason', ''))} |" for n in ways[way]]
     return [*lines, ""]
 
 
-def section(title: str, cells: Cells, columns: dict[str, str], words: Callable[[str], str | None] = lambda x: x) -> list[str]:
+def section(
+    title: str, cells: Cells, columns: dict[str, str], words: Callable[[str], str | None] = lambda x: x
+) -> list[str]:
     """A table of a part's cells."""
     if not cells:
         return []
     lines = [f"## {title}", "", f"| | {' | '.join(columns.values())} |", f"|---|{'---|' * len(columns)}"]
     for name, cell in cells.items():
         failed = " (**fails a test**)" if "failed" in cell else ""
-        lines.append(f"| {name}{failed} | {' | '.join(plain(words(str(cell.get(c, ''))) or str(cell.get(c, ''))) for c in columns)} |")
+        lines.append(
+            f"| {name}{failed} | {' | '.join(plain(words(str(cell.get(c, ''))) or str(cell.get(c, ''))) for c in columns)} |"
+        )
     return [*lines, ""]
 
 

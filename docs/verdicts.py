@@ -22,6 +22,7 @@ ENDS = 6.0
 """Deltas beyond which an effect is drawn at the edge."""
 STALE = {
     "of another claim": "the claim has been written anew since",
+    "of another plan": "its plan asks for other numbers of seeds",
     "of other code": "the code it runs through has changed since",
 }
 
@@ -60,7 +61,11 @@ def opening(measured: list[tuple[Method, dict[str, Any]]], old: dict[str, str]) 
         if measured
         else "None has been measured by these rules yet."
     )
-    again = f" {len(old)} older results are stale: {'they' if len(old) > 1 else 'it'} will be measured again." if old else ""
+    again = (
+        f" {len(old)} older results are stale: {'they' if len(old) > 1 else 'it'} will be measured again."
+        if old
+        else ""
+    )
     return [
         f"Does a published idea do what its paper says, to a *gold* that no method may read? {stand}{again}", "",
         "A dot is what the treatment does to its main measure beside its control, with the 95 % interval of a paired t test over seeds, in units of delta: the "
@@ -138,7 +143,7 @@ def table(found: list[tuple[Method, dict[str, Any]]], old: dict[str, str]) -> li
             mean, low, high = effect(r)
             verdict = f"**{r['verdict']}**" + (" (stale)" if m.name in old else "")
             lines.append(f"| {m.number:02} | [{m.short}](#{m.name}) | {r['claim']['world']} | {verdict} | {interval(next(iter(r['primaries'].values())))} "
-                         f"| {mean:+.1f} [{low:+.1f}, {high:+.1f}] | {len(r['seeds'])} |")  # fmt: skip
+                         f"| {mean:+.1f} [{low:+.1f}, {high:+.1f}] | {next(iter(r['wanted'].values()))} |")  # fmt: skip
         elif m.entry:
             name = f"[{m.short}](#{m.name})" if r else m.short
             lines.append(f"| {m.number:02} | {name} | | to be measured{' again' if r else ''} | | | |")
@@ -172,9 +177,13 @@ def section(m: Method, r: dict[str, Any], old: str | None, notes: str) -> list[s
         return [*lines, "Measured by earlier rules: to be measured again.", "", *([notes, ""] if notes else [])]
     lines += [f"**{r['verdict'].capitalize()}.**" + (f" *Stale: {STALE[old]}.*" if old else ""), ""]
     lines += [*[f"- Open, as {o}." for o in r["obstacles"]], ""] if r["obstacles"] else []
-    lines += ["| the claim says | difference, 95 % interval | delta | comes out | |", "|---|---|---|---|---|"]
     lines += [
-        f"| {n} | {interval(p)} | {p['delta']:g} | {p['outcome']} | {p['came']} |" for n, p in r["primaries"].items()
+        "| the claim says | difference, 95 % interval | seeds | delta | comes out | |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {n} | {interval(p)} | {r['wanted'][n]} | {p['delta']:g} | {p['outcome']} | {p['came']} |"
+        for n, p in r["primaries"].items()
     ]
     lines += ["", "| arm | gold | sd over seeds | seeds | compute |", "|---|---|---|---|---|"]
     for arm, measures in r["measures"].items():

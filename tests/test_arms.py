@@ -65,10 +65,10 @@ def test_every_systems_table_has_the_arms_of_its_claim() -> None:
     for name in claims():
         system = System.of(name)
         table = importlib.import_module(system.module).ARMS
-        assert list(table) == list(system.stated.arms)
-        lost = system.stated.arms[0]
+        assert list(table) == list(system.claim.arms)
+        lost = system.claim.arms[0]
         with pytest.raises(ValueError, match=rf"differ in \['{lost}'\]"):
-            system.stated.check({k: v for k, v in table.items() if k != lost})
+            system.claim.check({k: v for k, v in table.items() if k != lost})
 
 
 def test_arms_are_kept_until_their_code_changes(scir: Any, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from accord.evaluation import accuracy, best_of_n_curve
 from accord.policies import LanguagePolicy, Sampling
 from accord.policies.meter import metered
 from accord.reproduce import Claim, Interval, Primary, System, claims, judge, paired_interval
-from accord.reproduce.verdict import decide
+from accord.reproduce.verdict import decide, differences
 
 DELTA = 0.05
 ARMS = ("base", "new", "old", "more")
@@ -123,7 +123,7 @@ def test_obstacles_leave_a_claim_open() -> None:
         return judged.verdict, " ".join(judged.obstacles)
 
     assert found(CLAIM, table(0.3)) == ("holds", "")
-    assert found(CLAIM, table(0.3, seeds=5)) == ("open", "5 seeds; the claim wants 6")
+    assert found(CLAIM, table(0.3, seeds=5)) == ("open", "5 seeds of 'new better than old (gold)', which wants 6")
     assert found(replace(CLAIM, seeds=8), table(0.3))[0] == "open"
     assert found(CLAIM, table(0.3), {**EQUAL, "new": 120.0}) == ("open", "new used 1.20 times the compute of old")
     assert found(CLAIM, table(0.3), {**EQUAL, "old": 120.0})[0] == "holds", "a control may use more"
@@ -143,10 +143,16 @@ def test_a_claim_is_whole_and_its_hash_follows_its_content() -> None:
         Primary("new", "old", margin=-0.1)
 
 
-def test_arms_that_nothing_compares_run_on_six_seeds() -> None:
-    claim = replace(CLAIM, seeds=10, collapses="old")
-    assert {a: len(claim.seeds_of(a)) for a in ARMS} == {"base": 10, "new": 10, "old": 10, "more": 6}
-    assert claim.seeds_of("more")[0] == claim.seeds_of("new")[0] == 400
+def test_an_arm_runs_as_often_as_the_greediest_of_its_comparisons_wants_and_others_on_six_seeds() -> None:
+    claim = replace(CLAIM, primaries=(Primary("new", "old"), Primary("new", "base")))
+    seeds = claim.seeds_of({claim.primaries[0].name: 10, claim.primaries[1].name: 7})
+    assert {a: len(seeds[a]) for a in ARMS} == {"base": 7, "new": 10, "old": 10, "more": 6}
+    assert {s[0] for s in seeds.values()} == {400}
+
+
+def test_a_comparison_takes_the_seeds_that_both_of_its_arms_have() -> None:
+    uneven = {"new": {"gold": [0.3, 0.4, 0.5]}, "old": {"gold": [0.1, 0.2]}}
+    assert differences(Primary("new", "old"), uneven) == pytest.approx([0.2, 0.2])
 
 
 def test_the_meter_counts_forward_one_backward_two(base_policy: LanguagePolicy) -> None:
@@ -175,7 +181,8 @@ def test_committed_results_of_claims_as_they_stand_have_the_verdicts_that_the_ru
         path, claim = results_folder() / f"{name}.json", System.of(name).claim
         result = json.loads(path.read_text()) if path.is_file() else {"claim_hash": None}
         if result["claim_hash"] == claim.hash:
-            assert result["verdict"] == judge(claim, result["measures"], result["compute"], result["delta"]).verdict
+            said = judge(claim, result["measures"], result["compute"], result["delta"], result["wanted"])
+            assert result["verdict"] == said.verdict
 
 
 @pytest.mark.parametrize("seed", range(100, 110))

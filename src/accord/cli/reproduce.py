@@ -67,7 +67,7 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, co
                 do = partial(_plan, system, twins, processes)
             elif arms or seeds:
                 do = partial(_part, system, arms, seeds, processes)
-            failed += [] if _went(do, system.stated.name, alone=len(found) == 1) else [system.stated.name]
+            failed += [] if _went(do, system.claim.name, alone=len(found) == 1) else [system.claim.name]
         if failed:
             raise RunError(f"{len(failed)} of {len(found)} could not be finished ({', '.join(failed)}): see above")
 
@@ -110,14 +110,14 @@ def _confirm(system: Any, processes: int) -> None:
     from accord.reproduce.harness import confirm
 
     odd = confirm(system, processes=processes, say=say)
-    print(f"{system.stated.name}: {'confirmed' if not odd else 'stale, as by this code ' + '; '.join(odd[:3])}")
+    print(f"{system.claim.name}: {'confirmed' if not odd else 'stale, as by this code ' + '; '.join(odd[:3])}")
 
 
 def _part(system: Any, arms: str | None, seeds: str | None, processes: int) -> None:
     from accord.reproduce.runs import run_all
 
     jobs = system.jobs(numbers(seeds) if seeds else None, arms.split(",") if arms else None)
-    run_all(jobs, processes=processes, say=lambda text: say(f"{system.stated.name} {text}"))
+    run_all(jobs, processes=processes, say=lambda text: say(f"{system.claim.name} {text}"))
     for arm in dict.fromkeys(j.arm for j in jobs):
         gold = [j.found["measures"]["gold"] for j in jobs if j.arm == arm]
         spread = f" (sd {statistics.stdev(gold):.4f} over {len(gold)} seeds)" if len(gold) > 1 else ""
@@ -142,8 +142,7 @@ def _plan(system: Any, twins: int, processes: int) -> None:
     show.print(signs)
     for warning in plan["warnings"]:
         print(f"not calm yet: {warning}")
-    cost = plan["minutes"]
-    print(f"{plan['seeds']} seeds: {cost['compared']:.0f} minutes on two processes, and {cost['others']:.0f} for the arms that nothing compares")  # fmt: skip
+    print(f"{plan['minutes']:.0f} minutes on two processes")
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,7 @@ Outcome = Literal["better", "worse", "equal", "open"]
 Says = Literal["better", "not worse", "equal"]
 
 FEWEST, MOST = 6, 24
-"""Seeds of a claim; arms that no primary compares run on the fewest."""
+"""Seeds of a comparison; arms that no primary compares run on the fewest."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ class Claim:
         arms: all arms that run.
         equal: arms that get the same steps and samples; a treatment among them may use at most 1.1 times the compute of
             its control (a control may use more: a hacked policy rambles).
-        seeds: how many at least, counted from `first_seed`; a plan (`accord reproduce NAME --plan`) may want more. A
-            claim that was made anew after its seeds had been seen takes fresh ones (tuning uses seeds from 1000 on).
+        seeds: of each comparison at least, counted from `first_seed`; a plan (`accord reproduce NAME --plan`) may want more
+            for one or the other. A claim that was made anew after its seeds had been seen takes fresh ones (tuning uses
+            seeds from 1000 on).
         collapses: for a claim on hacking, the plain arm whose gold must fall below the base's.
         settings: whatever else was fixed in advance (budgets, grids).
     """
@@ -88,13 +89,17 @@ class Claim:
 
     @property
     def compared(self) -> set[str]:
-        """Arms that run on all seeds."""
+        """Arms that a primary compares, or that must fall."""
         collapse = {self.collapses, "base"} if self.collapses else set()
         return {a for p in self.primaries for a in (p.treatment, p.control)} | collapse
 
-    def seeds_of(self, arm: str) -> range:
-        """The seeds of an arm."""
-        return range(self.first_seed, self.first_seed + (self.seeds if arm in self.compared else FEWEST))
+    def seeds_of(self, wanted: Mapping[str, int]) -> dict[str, range]:
+        """Seeds of each arm: as many as the greediest of its comparisons wants, by the primaries' names."""
+        most = dict.fromkeys((*self.arms, *self.compared), FEWEST)
+        for p in self.primaries:
+            for arm in (p.treatment, p.control):
+                most[arm] = max(most[arm], wanted[p.name])
+        return {arm: range(self.first_seed, self.first_seed + n) for arm, n in most.items()}
 
     def check(self, table: Mapping[str, Arm]) -> None:
         """Raise ValueError where a table of arms has not just those that are claimed."""

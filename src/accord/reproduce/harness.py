@@ -4,7 +4,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accord import catalogue
@@ -23,14 +23,10 @@ from accord.reproduce.source import source_hash
 
 @dataclass(frozen=True)
 class System:
-    """A reproduction: the module that has its arms, and its claim as that states it.
-
-    Attributes:
-        claim: the same with the seeds that were planned.
-    """
+    """A reproduction: the module that has its arms, and its claim."""
 
     module: str
-    stated: Claim
+    claim: Claim
 
     @classmethod
     def of(cls, name: str) -> "System":
@@ -49,13 +45,16 @@ class System:
         return cls(module, loaded.CLAIM)
 
     @property
-    def claim(self) -> Claim:
-        return planned(self.stated)
+    def wanted(self) -> dict[str, int]:
+        """Seeds of each primary: as its plan says (see `accord.reproduce.plan`), and no fewer than the claim."""
+        plan = committed("plans").get(self.claim.name, {})
+        rows = plan["primaries"] if plan.get("claim") == self.claim.hash else {}
+        return {p.name: max(self.claim.seeds, rows.get(p.name, {"seeds": 0})["seeds"]) for p in self.claim.primaries}
 
     @property
     def delta(self) -> float | None:
         """The world's, if a primary rests on it; raises ConfigError where it has none."""
-        return delta_of(self.stated.world) if any(p.delta is None for p in self.stated.primaries) else None
+        return delta_of(self.claim.world) if any(p.delta is None for p in self.claim.primaries) else None
 
     @property
     def source(self) -> str:
@@ -76,11 +75,12 @@ class System:
         wanted = arms or [*claim.arms, *sorted(claim.compared - set(claim.arms))]
         home = {arm: self.module if arm in own else bench(claim.world) for arm in wanted}
         source = {module: source_hash(module) for module in set(home.values())}
+        own_seeds = claim.seeds_of(self.wanted)
         return [
             Job(home[arm], source[home[arm]], arm, seed, number)
-            for seed in seeds or range(claim.first_seed, claim.first_seed + claim.seeds)
+            for seed in seeds or max(own_seeds.values(), key=len)
             for arm in wanted
-            if seeds or seed in claim.seeds_of(arm)
+            if seeds or seed in own_seeds[arm]
             for number in twins
         ]
 
@@ -89,12 +89,6 @@ def claims() -> list[str]:
     """Systems that have a reproduction, in order of their cards."""
     found = {m.name.replace("_", "-") for m in pkgutil.iter_modules(systems.__path__)}
     return [m.name for m in catalogue.systems() if m.name in found]
-
-
-def planned(claim: Claim) -> Claim:
-    """The claim with the number of seeds that its plan asks for, if it has one; see `accord.reproduce.plan`."""
-    plan = committed("plans").get(claim.name, {})
-    return replace(claim, seeds=max(claim.seeds, plan["seeds"])) if plan.get("claim") == claim.hash else claim
 
 
 def reproduce_one(
@@ -106,7 +100,7 @@ def reproduce_one(
     """
     claim, delta, jobs = system.claim, system.delta, system.jobs()
     run_all(jobs, processes=processes, say=lambda text: say(f"{claim.name} {text}"))
-    result = Result.of(claim, jobs, delta)
+    result = Result.of(claim, jobs, delta, system.wanted)
     path = to or results_folder() / f"{claim.name}.json"
     write_json(path, asdict(result))
     courses = {arm: [j.found["course"] for j in jobs if j.arm == arm] for arm in result.measures}
@@ -124,6 +118,8 @@ def stale(name: str) -> str | None:
     result, system = json.loads(path.read_text()), System.of(name)
     if result["claim_hash"] != system.claim.hash:
         return "of another claim"
+    if result["wanted"] != system.wanted:
+        return "of another plan"
     return None if result.get("source_hash") == system.source else "of other code"
 
 

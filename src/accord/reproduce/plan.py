@@ -77,7 +77,7 @@ def make_plan(
     Raises:
         ConfigError: the claim's own seeds have been seen.
     """
-    claim, delta = system.stated, system.delta
+    claim, delta = system.claim, system.delta
     _unseen(system)
     arms = sorted(claim.compared)
     numbers = range(FIRST_SEED, FIRST_SEED + SEEDS)
@@ -85,12 +85,12 @@ def make_plan(
     run_all(jobs, processes=processes, say=lambda text: say(f"{claim.name} plan {text}"))
     runs = {arm: [j for j in jobs if j.arm == arm] for arm in arms}
     primaries = {p.name: _row(p, runs, twins, p.delta or delta) for p in claim.primaries}
-    seeds = max(claim.seeds, *(row["seeds"] for row in primaries.values()))
+    seconds = {arm: statistics.fmean(j.found["seconds"] for j in found) for arm, found in runs.items()}
     signs = {arm: _signs(found) for arm, found in runs.items()}
-    plan = {"claim": claim.hash, "source": system.source, "seeds": seeds, "primaries": primaries,
-            "arms": signs, "warnings": [*_obstacles(claim, runs, delta), *_warnings(primaries, signs, delta)], "minutes": _minutes(system, runs, seeds)}  # fmt: skip
+    plan = {"claim": claim.hash, "source": system.source, "primaries": primaries, "arms": signs,
+            "warnings": [*_obstacles(claim, runs, delta), *_warnings(primaries, signs, delta)]}  # fmt: skip
     commit("plans", claim.name, plan)
-    return plan
+    return {**plan, "minutes": _minutes(system, seconds)}
 
 
 def _row(p: Primary, runs: dict[str, list[Job]], twins: int, delta: float | None) -> dict[str, Any]:
@@ -142,12 +142,11 @@ def _warnings(primaries: dict[str, Any], signs: dict[str, Any], delta: float | N
     return found
 
 
-def _minutes(system: System, runs: dict[str, list[Job]], seeds: int) -> dict[str, float]:
+def _minutes(system: System, seconds: dict[str, float]) -> float:
     """Of the whole claim on two processes; arms that were not tried count as the mean of those that were."""
-    seconds = {arm: statistics.fmean(j.found["seconds"] for j in found) for arm, found in runs.items()}
-    other = len(set(system.claim.arms) - set(runs))
-    return {"compared": sum(seconds.values()) * seeds / 60 / PROCESSES,
-            "others": other * statistics.fmean(seconds.values()) * FEWEST / 60 / PROCESSES}  # fmt: skip
+    usual = statistics.fmean(seconds.values())
+    runs = system.claim.seeds_of(system.wanted)
+    return sum(seconds.get(arm, usual) * len(seeds) for arm, seeds in runs.items()) / 60 / PROCESSES
 
 
 def _unseen(system: System) -> None:

@@ -17,8 +17,7 @@ class Result:
     """What lies at reproductions/NAME.json.
 
     Attributes:
-        measures: arm -> measure -> a value for each seed; arms that no primary compares have the first few seeds only.
-        delta: the world's. effect, interval: of the main primary.
+        measures: arm -> measure -> a value for each of its first seeds. wanted: seeds of each primary. delta: the world's. effect, interval: of the main primary.
         confirmed: source hashes of earlier code, the first being that of the runs; see `accord.reproduce.harness.confirm`.
     """
 
@@ -30,6 +29,7 @@ class Result:
     seeds: list[int]
     compute: dict[str, float]
     measures: dict[str, dict[str, list[float]]]
+    wanted: dict[str, int]
     delta: float | None
     effect: float
     interval: tuple[float, float]
@@ -41,7 +41,7 @@ class Result:
     confirmed: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, claim: Claim, jobs: Sequence[Job], delta: float | None) -> "Result":
+    def of(cls, claim: Claim, jobs: Sequence[Job], delta: float | None, wanted: dict[str, int]) -> "Result":
         """From finished runs of the claim's arms, by the rules."""
         runs: dict[str, list[Job]] = {}
         for job in jobs:
@@ -51,12 +51,13 @@ class Result:
             for arm, done in runs.items()
         }
         compute = {arm: statistics.fmean(j.found["compute"] for j in done) for arm, done in runs.items()}
-        judged = judge(claim, measures, compute, delta)
+        judged = judge(claim, measures, compute, delta, wanted)
         main = next(iter(judged.primaries.values())).interval
         return cls(
             number=find(claim.name).number or 0, name=claim.name, claim=asdict(claim), claim_hash=claim.hash,
             source_hash=next(j.source for j in jobs if j.arm == claim.primaries[0].treatment),
-            seeds=sorted({j.seed for j in jobs}), compute=compute, measures=measures, delta=delta, effect=main.mean,
+            seeds=sorted({j.seed for j in jobs}), compute=compute, measures=measures, wanted=wanted, delta=delta,
+            effect=main.mean,
             interval=(main.low, main.high), primaries={n: d.row() for n, d in judged.primaries.items()},
             verdict=judged.verdict, obstacles=judged.obstacles, seconds=sum(j.found["seconds"] for j in jobs),
             versions=versions(),

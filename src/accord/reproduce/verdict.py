@@ -72,19 +72,21 @@ class Judged:
     obstacles: list[str] = field(default_factory=list)
 
 
-def judge(claim: Claim, table: Table, compute: Mapping[str, float], delta: float | None = None) -> Judged:
+def judge(claim: Claim, table: Table, compute: Mapping[str, float], delta: float | None = None,
+          wanted: Mapping[str, int] | None = None) -> Judged:  # fmt: skip
     """holds: every primary comes out as the claim says; in part: the main one does; fails: the main one comes out
     otherwise; open: the main one is open, or an obstacle stands (see `_obstacles`).
 
     Args:
         table: "base" among its arms where the claim names an arm that collapses.
         compute: of each arm. delta: the world's, for primaries that don't name their own.
+        wanted: seeds of each primary; None as many as the claim says.
 
     Raises:
         ValueError: there is no delta for a primary.
     """
     found = {p.name: decide(p, differences(p, table), delta) for p in claim.primaries}
-    obstacles = _obstacles(claim, table, compute)
+    obstacles = _obstacles(claim, table, compute, wanted or {})
     came = [d.came for d in found.values()]
     if obstacles or came[0] == "open":
         return Judged("open", found, obstacles)
@@ -113,18 +115,18 @@ def decide(p: Primary, values: Sequence[float], delta: float | None) -> Decided:
 
 
 def differences(p: Primary, table: Table) -> list[float]:
-    """Treatment minus control, a value for each seed."""
-    pairs = zip(table[p.treatment][p.measure], table[p.control][p.measure], strict=True)
+    """Treatment minus control, a value for each seed that both have (all begin with the claim's first)."""
+    pairs = zip(table[p.treatment][p.measure], table[p.control][p.measure], strict=False)
     return [p.sign * (a - b) for a, b in pairs]
 
 
-def _obstacles(claim: Claim, table: Table, compute: Mapping[str, float]) -> list[str]:
+def _obstacles(claim: Claim, table: Table, compute: Mapping[str, float], wanted: Mapping[str, int]) -> list[str]:
     """Too few seeds; a treatment that used over 1.1 times its control's compute; a plain arm that was to fall and didn't."""
     found = []
-    seeds = min(len(table[p.treatment][p.measure]) for p in claim.primaries)
-    if seeds < claim.seeds:
-        found.append(f"{seeds} seeds; the claim wants {claim.seeds}")
     for p in claim.primaries:
+        seeds, least = len(differences(p, table)), wanted.get(p.name, claim.seeds)
+        if seeds < least:
+            found.append(f"{seeds} seeds of {p.name!r}, which wants {least}")
         if {p.treatment, p.control} <= set(claim.equal) and compute[p.treatment] > COMPUTE * compute[p.control]:
             times = compute[p.treatment] / compute[p.control]
             found.append(f"{p.treatment} used {times:.2f} times the compute of {p.control}")

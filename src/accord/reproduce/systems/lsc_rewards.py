@@ -26,7 +26,7 @@ from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 PROPERTIES = {"content": ("correct", "helpful"), "manner": ("safe", "sincere", "polite", "concise")}
 NS, ANSWERS, PROMPTS, PAIRS, REFERENCES = (4, 16, 64), 64, 150, 1500, 32
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-BEST = 0.5
+BEST = 0.6
 """Of these, by gold on tuning seeds."""
 SURE = 3.0
 """People who judge one property are so many times surer of what they see than those who judge all: else rewards hardly leave the

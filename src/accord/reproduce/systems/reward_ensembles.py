@@ -49,8 +49,8 @@ CLAIM = Claim(
     ),
     arms=(
         "base",
-        "oracle",
         "member",
+        "oracle",
         "single",
         "finetune",
         "pretrain",
