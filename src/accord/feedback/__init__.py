@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from accord.lazy import lazy
 
 if TYPE_CHECKING:
+    from accord.feedback.curation import account, dropped, flipped, kept, notes_of, original, usable
     from accord.feedback.goals import asked_for, reward_augmented
     from accord.feedback.messages import (
         Message,
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
         text_of_completion,
         with_picture,
     )
+    from accord.feedback.pairs import Node, pairs_of_frontier, pairs_of_log, pairs_of_scores, pairs_of_tree
+    from accord.feedback.people import InContext, by_person, in_context, split_people
     from accord.feedback.reading import Feedback, read, rows_of, stream
     from accord.feedback.records import (
         Comparison,
@@ -41,21 +44,35 @@ __all__ = [
     "Comparison",
     "Example",
     "Feedback",
+    "InContext",
     "Label",
     "Marked",
     "Message",
+    "Node",
     "Prompt",
     "Provenance",
     "Ranking",
     "Rating",
     "Record",
     "Task",
+    "account",
     "as_conversation",
     "asked_for",
+    "by_person",
     "columns_of",
     "comparisons_of",
+    "dropped",
+    "flipped",
+    "in_context",
     "instructed",
     "is_picture",
+    "kept",
+    "notes_of",
+    "original",
+    "pairs_of_frontier",
+    "pairs_of_log",
+    "pairs_of_scores",
+    "pairs_of_tree",
     "picture_key",
     "pictures_of",
     "prompt_key",
@@ -63,8 +80,10 @@ __all__ = [
     "read",
     "reward_augmented",
     "rows_of",
+    "split_people",
     "stream",
     "text_of",
     "text_of_completion",
+    "usable",
     "with_picture",
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from accord.rewards.contrast import ContrastivePrompt
     from accord.rewards.demonstrations import BesideDemonstrations
     from accord.rewards.encoder import EncoderReward, SentenceEncoder
+    from accord.rewards.features import Features, SentenceFeatures, TrunkFeatures
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.judge import Judge, PairJudge, Tournament
@@ -47,6 +48,7 @@ __all__ = [
     "EncoderReward",
     "Endpoint",
     "Ensemble",
+    "Features",
     "Hybrid",
     "ImplicitReward",
     "Judge",
@@ -58,10 +60,12 @@ __all__ = [
     "Scores",
     "SegmentClassifier",
     "SentenceEncoder",
+    "SentenceFeatures",
     "Served",
     "Span",
     "ToolCalls",
     "Tournament",
+    "TrunkFeatures",
     "ceil",
     "clauses",
     "clip",

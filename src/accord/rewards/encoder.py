@@ -52,12 +52,12 @@ class SentenceEncoder:
         self.source, self.max_tokens = str(source), max_tokens
         self.width: int = self.model.config.hidden_size
         self._store = Store(folder, "features")
-        self._fingerprint = fingerprint(self.model)
+        self.fingerprint = fingerprint(self.model)
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str], batch_size: int = 64) -> Float[Tensor, "n d"]:
         """Features of texts, unit length each."""
-        keys = [Store.key(self._fingerprint, self.max_tokens, t) for t in texts]
+        keys = [Store.key(self.fingerprint, self.max_tokens, t) for t in texts]
         known = self._store.get(keys)
         todo = {k: t for k, t in zip(keys, texts, strict=True) if k not in known}
         # By length, so that little of a batch is padding.
@@ -74,6 +74,11 @@ class SentenceEncoder:
             self._store.put(fresh)
             known |= fresh
         return torch.stack([known[k] for k in keys])
+
+    def of_answers(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> Float[Tensor, "n f"]:
+        """Features of answers to prompts: of both, and their product."""
+        p, c = self([_flat(p) for p in prompts]), self(completions)
+        return torch.cat([p, c, p * c * self.width**0.5], -1)
 
     def _say_what_is_cut(self, texts: list[str]) -> None:
         longer = [t for t in texts if len(t) > self.max_tokens]  # a token has a character at least
@@ -114,7 +119,7 @@ class EncoderReward(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.encoder._fingerprint}:{fingerprint(self.head)}"
+        return f"{self.encoder.fingerprint}:{fingerprint(self.head)}"
 
     @classmethod
     def fit(cls, records: Sequence[Any], encoder: SentenceEncoder | None = None, *, hidden: int = 64,
@@ -139,9 +144,7 @@ class EncoderReward(nn.Module):
         )
 
     def _features(self, prompts: list[Prompt], completions: list[str]) -> Float[Tensor, "n f"]:
-        p, c = self.encoder([_flat(p) for p in prompts]), self.encoder(completions)
-        device = next(self.head.parameters()).device
-        return torch.cat([p, c, p * c * self.encoder.width**0.5], -1).to(device)
+        return self.encoder.of_answers(prompts, completions).to(next(self.head.parameters()).device)
 
     def save(self, folder: str | Path) -> None:
         """Write head.safetensors and reward.json (which names the encoder)."""
@@ -149,7 +152,7 @@ class EncoderReward(nn.Module):
             save_tensors(part / "head.safetensors", dict(self.head.state_dict()))
             e = self.encoder
             write_json(part / "reward.json", {"encoder": e.source, "max_tokens": e.max_tokens, "hidden": self.hidden,
-                                              "aspects": self.aspects, "encoder_fingerprint": e._fingerprint})  # fmt: skip
+                                              "aspects": self.aspects, "encoder_fingerprint": e.fingerprint})  # fmt: skip
 
     @classmethod
     def load(cls, folder: str | Path) -> "EncoderReward":
@@ -165,7 +168,7 @@ class EncoderReward(nn.Module):
             hidden=info["hidden"],
             aspects=info["aspects"],
         )
-        if reward.encoder._fingerprint != info["encoder_fingerprint"]:
+        if reward.encoder.fingerprint != info["encoder_fingerprint"]:
             raise ModelError(
                 f"{folder} was trained on other weights of the encoder {info['encoder']} than are here now"
             )
