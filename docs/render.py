@@ -1,9 +1,10 @@
-"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, letters, compatibility."""
+"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, letters, compatibility, families."""
 
 import json
 from pathlib import Path
 
 from compatibility import compatibility
+from families import families
 from hacking import alarms
 from letters import letters
 from verdicts import reproductions
@@ -18,6 +19,7 @@ def main() -> None:
     portraits()
     letters()
     compatibility()
+    families()
 
 
 def portraits() -> None:

@@ -79,7 +79,7 @@ def test_one_blank_stands_for_all_that_stable_diffusion_3_sees_without_its_large
     p = policy("sd3")
     x, condition = p.noise(2, 3), p.condition(PROMPTS)
     p.denoiser.double()
-    said = {k: v.double() for k, v in condition.arguments().items()}
+    said = {k: v.double() for k, v in condition.tensors.items()}
     words = said["encoder_hidden_states"]
     assert not words[:, -1].any()
     full = {**said, "encoder_hidden_states": torch.cat([words, words[:, -1:].expand(-1, 255, -1)], 1)}
@@ -210,9 +210,9 @@ class Gaussian(torch.nn.Module):
         self.config, self.s, self.bar = p.denoiser.config, s, p.pipeline.scheduler.alphas_cumprod
         self.unused = torch.nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, timestep: Tensor, **condition: Any) -> tuple[Tensor]:
+    def forward(self, sample: Tensor, timestep: Tensor, **condition: Any) -> tuple[Tensor]:
         a2 = self.bar[timestep.long()][:, None, None, None]
-        return ((1 - a2).sqrt() * x / (a2 * self.s**2 + 1 - a2),)
+        return ((1 - a2).sqrt() * sample / (a2 * self.s**2 + 1 - a2),)
 
 
 def test_inversion_of_a_gaussian_is_exact_in_the_limit() -> None:

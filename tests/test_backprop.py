@@ -53,7 +53,12 @@ def test_what_is_computed_again_comes_in_parts_and_changes_nothing(guidance: flo
         if isinstance(m, torch.nn.Dropout):
             m.p = 0.5  # pictures are drawn without, and so are their activations
     found, seen = [], []
-    p.denoiser.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])) if torch.is_grad_enabled() else None)
+
+    def see(module: Any, args: Any, said: dict[str, Any]) -> None:
+        if torch.is_grad_enabled():
+            seen.append(len(said["sample"]))
+
+    p.denoiser.register_forward_pre_hook(see, with_kwargs=True)
     for at_once, recompute in ((None, False), (None, True), (3, True)):
         p.at_once = at_once
         seen.clear()

@@ -144,6 +144,6 @@ def test_each_column_of_many_parts_is_joined_once(monkeypatch: pytest.MonkeyPatc
     joins: list[int] = []
     cat = torch.cat
     monkeypatch.setattr(torch, "cat", lambda parts, *a: joins.append(len(parts)) or cat(parts, *a))
-    parts = [Condition({"a": torch.ones(1, 2), "b": torch.zeros(1, 3)}, {}) for _ in range(50)]
+    parts = [Condition({"a": torch.ones(1, 2), "b": torch.zeros(1, 3)}) for _ in range(50)]
     assert len(Condition.concat(parts)) == 50
     assert joins == [50, 50]

@@ -123,9 +123,9 @@ class Line(torch.nn.Module):
         self.config, self.bar = p.denoiser.config, p.pipeline.scheduler.alphas_cumprod
         self.theta = torch.nn.Parameter(torch.tensor(theta))
 
-    def forward(self, x: Tensor, timestep: Tensor, **condition: Any) -> tuple[Tensor]:
+    def forward(self, sample: Tensor, timestep: Tensor, **condition: Any) -> tuple[Tensor]:
         a2 = self.bar[timestep.long()][:, None, None, None]
-        return ((x - a2.sqrt() * self.theta * x) / (1 - a2).sqrt(),)
+        return ((sample - a2.sqrt() * self.theta * sample) / (1 - a2).sqrt(),)
 
 
 class Plain(torch.nn.Module):

@@ -31,7 +31,9 @@ from accord.search import best_of_n, noise_optimise
 from accord.worlds import letters
 from accord.worlds.portraits import proxies
 from conftest import tiny_policy
-from tiny_pipelines import FAMILIES, brightness, contrast, folder, picture, policy
+from tiny_families import TINY
+from tiny_families import policy as of_family
+from tiny_pipelines import brightness, contrast, folder, picture, policy
 
 CPU = torch.device("cpu")
 NAMED = os.environ.get("ACCORD_DEVICE")
@@ -281,10 +283,10 @@ def test_half_precision_on_pictures_learns_nearly_the_same(method: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["single", "half"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", TINY)
 def test_a_policy_moves_whole(family: str, dtype: torch.dtype, far: torch.device) -> None:
     """Denoiser, text encoders, autoencoder; what was made of prompts before is made anew. The path stays in single precision."""
-    p = policy(family, lora=2)
+    p = of_family(family, lora=2)
     before = p.sample(PROMPTS, 1, SDE, seed=3)
     p.to(far, dtype)
     parts = [m for m in p.pipeline.components.values() if isinstance(m, torch.nn.Module)]

@@ -51,7 +51,7 @@ def test_deterministic_samplers_agree_with_diffusers(name: str, spacing: str, pr
         x = start * (scheduler.sigmas[0] ** 2 + 1).sqrt()
     with torch.no_grad():
         for t in scheduler.timesteps:
-            out = p.denoiser(scheduler.scale_model_input(x, t), t, **condition.arguments()).sample
+            out = p.denoiser(scheduler.scale_model_input(x, t), t, **condition.tensors).sample
             x = scheduler.step(out, t, x).prev_sample
     assert torch.allclose(ours.actions.latents[:, -1], x, atol=1e-4)
 
@@ -133,7 +133,7 @@ def test_likelihood_is_the_loss_of_diffusion_dpo() -> None:
     noise = draw.noise[:, 0].repeat_interleave(2, 0)
     noisy = scheduler.add_noise(p.pictures.encode(torch.stack(pictures)), noise, t)
     condition = p.condition([PROMPTS[0]] * 2 + [PROMPTS[1]] * 2)
-    mse = (p.denoiser(noisy, t, **condition.arguments()).sample - noise).square().mean((1, 2, 3))
+    mse = (p.denoiser(noisy, t, **condition.tensors).sample - noise).square().mean((1, 2, 3))
     assert torch.allclose(found.policy, -0.5 * mse, atol=1e-6)
     algorithm = DPO(p, beta=2000.0)
     pairs = Rows(Comparison(prompt=g.prompt, chosen=g.completions[0], rejected=g.completions[1]) for g in groups)

@@ -137,8 +137,8 @@ class Scalar(torch.nn.Module):
         super().__init__()
         self.config, self.w = config, torch.nn.Parameter(torch.tensor(0.3))
 
-    def forward(self, x: Tensor, **unused: Any) -> tuple[Tensor]:
-        return (self.w * x,)
+    def forward(self, hidden_states: Tensor, **unused: Any) -> tuple[Tensor]:
+        return (self.w * hidden_states,)
 
 
 def test_chain_derivative_of_a_linear_denoiser() -> None:

@@ -35,9 +35,9 @@ def text_config(width: int = 16) -> CLIPTextConfig:
                           max_position_embeddings=24, projection_dim=width, eos_token_id=63, bos_token_id=62, pad_token_id=63)  # fmt: skip
 
 
-def vae() -> AutoencoderKL:
+def vae(shift: float | None = None) -> AutoencoderKL:
     return AutoencoderKL(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
-                         up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4, sample_size=16, shift_factor=0.06)  # fmt: skip
+                         up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4, sample_size=16, shift_factor=shift)  # fmt: skip
 
 
 def unet(**more: Any) -> UNet2DConditionModel:
@@ -63,7 +63,7 @@ def pipeline(family: str = "sd", seed: int = 0, **config: Any) -> Any:
     transformer = SD3Transformer2DModel(
         sample_size=8, patch_size=2, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
         joint_attention_dim=32, caption_projection_dim=16, pooled_projection_dim=32, out_channels=4)  # fmt: skip
-    return StableDiffusion3Pipeline(transformer, FlowMatchEulerDiscreteScheduler(**config), vae(), CLIPTextModelWithProjection(text_config()),
+    return StableDiffusion3Pipeline(transformer, FlowMatchEulerDiscreteScheduler(**config), vae(0.06), CLIPTextModelWithProjection(text_config()),
                                     t, CLIPTextModelWithProjection(text_config()), t, None, None)  # fmt: skip
 
 

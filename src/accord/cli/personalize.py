@@ -16,7 +16,7 @@ from accord.evaluation import Probe, write_report
 from accord.evaluation.pictures import copying, save_picture
 from accord.feedback import Example
 from accord.identity import CallableEncoder, DlibFaces, FaceEncoder, IdentityConsistency, reference_vector
-from accord.policies.diffusion import Denoising, DiffusionPolicy, as_picture, square
+from accord.policies.diffusion import Denoising, DiffusionPolicy, as_picture, fitted
 
 SCENES = (
     "a photo of {}", "a portrait of {}", "{} smiling", "{} wearing a hat", "{} outdoors", "{} on a beach", "{} in a library",
@@ -47,7 +47,7 @@ def personalize(
 
     Args:
         reference: picture file of the person, or several as a list.
-        model: diffusers folder or hub name (Stable Diffusion 1, 2, XL or 3).
+        model: folder or hub name of a diffusers pipeline.
         out: folder of the run; the LoRA goes to OUT/policy, where pipe.load_lora_weights reads it.
         subject: words that will mean the person.
         prompts: text file, a prompt a line, in which {} stands for the subject; a dozen scenes otherwise.
@@ -76,8 +76,7 @@ def personalize(
     say(f"loading {model}")
     policy = DiffusionPolicy.load(model, lora=lora, device=device, dtype=dtype, seed=training.seed)
     extra = None if aesthetics is None else open_reward(aesthetics, device, dtype)
-    side = policy.picture_size
-    shown = torch.stack([square(p, side) for p in pictures])
+    shown = torch.stack([fitted(p, *policy.picture_size) for p in pictures])
     save_picture(shown[0], folder / "reference.png")
     identity = IdentityConsistency(faces, vector)
     rows = [Example(prompt=f"a photo of {subject}", completion=x) for x in shown]

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from accord.policies.diffusion.condition import Condition
     from accord.policies.diffusion.denoising import Blend, Hold, Moment, StepHook, denoise
     from accord.policies.diffusion.inversion import InvertedDraw, invert, noised, renoise
-    from accord.policies.diffusion.pictures import Autoencoder, as_picture, square
+    from accord.policies.diffusion.pictures import Autoencoder, as_clip, as_picture, fitted, square
     from accord.policies.diffusion.policy import DiffusionPolicy
     from accord.policies.diffusion.schedule import Schedule
 else:
     lazy(__name__)
 
 __all__ = ["AttentionHook", "Autoencoder", "Blend", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "Hold", "ImageAdapter", "InvertedDraw",
-           "LatentActions", "Moment", "Schedule", "StepHook", "as_picture", "denoise", "hook", "hooked", "invert", "noised", "renoise", "square"]  # fmt: skip
+           "LatentActions", "Moment", "Schedule", "StepHook", "as_clip", "as_picture", "denoise", "fitted", "hook", "hooked", "invert", "noised", "renoise", "square"]  # fmt: skip

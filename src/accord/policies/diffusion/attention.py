@@ -104,6 +104,10 @@ def _stretched(x: Heads, times: int) -> Heads:
     return torch.cat([x, x[:, :, -1:].expand(-1, -1, times, -1)], 2)
 
 
+KNOWN = {"Processor", "AttnProcessor", "AttnProcessor2_0", "JointAttnProcessor2_0"}
+"""Processors that ours can stand in for."""
+
+
 class Processor:
     """diffusers' attention (its defaults of `AttnProcessor2_0` and `JointAttnProcessor2_0`), with hooks."""
 
@@ -178,7 +182,10 @@ def layers(denoiser: Any) -> dict[str, tuple[Layer, Any]]:
     if not hasattr(denoiser, "attn_processors"):
         raise ModelError(f"{type(denoiser).__name__} does not show its attention: no hooks for it")
     found = {}
-    for key in denoiser.attn_processors:
+    for key, processor in denoiser.attn_processors.items():
+        if type(processor).__name__ not in KNOWN:
+            raise ModelError(f"{type(denoiser).__name__} attends in a way of its own ({type(processor).__name__}): no hooks for it, "
+                             "as there are for Stable Diffusion")  # fmt: skip
         name = key.removesuffix(".processor")
         module = denoiser.get_submodule(name)
         joint = getattr(module, "added_kv_proj_dim", None) is not None

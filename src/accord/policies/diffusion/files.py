@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accord.engine.run import versions, write_text
 from accord.errors import ModelError
+from accord.policies.diffusion.families import kind_of_family
 from accord.policies.hub import PICTURE_LORA, folder_of, kind_of
 
 
@@ -38,11 +39,11 @@ def opened(source: Any, dtype: torch.dtype) -> tuple[Any, str]:
         folder = folder_of(source)
         return with_lora(opened(base_of(folder), dtype)[0], folder), str(source)
     try:
-        kind = DiffusionPipeline.load_config(source)
-        # Stable Diffusion 3 saved without its largest text encoder opens only if told that there is none.
-        without = {n: None for n in ("text_encoder_3", "tokenizer_3") if not (kind.get(n) or [None])[0]}
-        more = without if str(kind.get("_class_name", "")).startswith("StableDiffusion3") else {}
-        return DiffusionPipeline.from_pretrained(source, dtype=dtype, **more), str(source)
+        parts = DiffusionPipeline.load_config(source)
+        kind_of_family(str(parts.get("_class_name")))  # before gigabytes are read
+        # Some pipelines saved without a part (the largest text encoder) open only if told that there is none.
+        without = {name: None for name, origin in parts.items() if origin == [None, None]}
+        return DiffusionPipeline.from_pretrained(source, dtype=dtype, **without), str(source)
     except (OSError, ValueError) as error:
         why = "there is no model_index.json" if "model_index" in str(error) else str(error).splitlines()[0]
         raise ModelError(f"can't load a diffusers pipeline from {source}: {why}") from error

@@ -12,7 +12,7 @@ from accord.policies.base import Group, Prompt
 from accord.policies.capabilities import Denoises, Inverts
 from accord.policies.diffusion.actions import Draw
 from accord.policies.diffusion.denoising import Moment, StepHook, denoise
-from accord.policies.diffusion.schedule import Schedule, level_of, training_levels
+from accord.policies.diffusion.schedule import Schedule
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ class _Undone(StepHook):
         if self.eta and i:
             fresh = self.policy.noise(len(latent), self.seed, at.number, purpose="inversion")
             latent = latent + self.eta * self.schedule.std(i - 1, 1.0) * fresh
-        return torch.where((self.undo > at.number)[:, None, None, None], latent, at.x)
+        return torch.where((self.undo > at.number).reshape(-1, *[1] * (latent.ndim - 1)), latent, at.x)
 
 
 def noised(policy: Inverts, clean: Float[Tensor, "n c h w"], steps: int, seed: int = 0) -> Float[Tensor, "n t1 c h w"]:
@@ -105,8 +105,9 @@ class InvertedDraw:
         there = invert(
             policy, clean, prompts, steps=self.levels, to=each, eta=self.eta, seed=times(seed, int(sizes[0]))
         )
-        level = level_of(policy.pipeline.scheduler, policy.schedule(self.levels).timesteps[self.levels - undo])
-        _, alpha, sigma = training_levels(policy.pipeline.scheduler, level.repeat_interleave(sizes))
-        shape = (-1, 1, 1, 1)
+        schedule = policy.schedule(self.levels)
+        level = schedule.level_of(schedule.timesteps[self.levels - undo])
+        _, alpha, sigma = schedule.training(level.repeat_interleave(sizes))
+        shape = (-1, *[1] * (clean.ndim - 1))
         noise = (there - alpha.reshape(shape).to(there) * clean) / sigma.reshape(shape).to(there)
         return Draw(level, noise.unflatten(0, (len(groups), -1)).cpu())

@@ -17,8 +17,8 @@ from accord.feedback import pictures_of, text_of
 from accord.policies.adapters import Lora, lora_config
 from accord.policies.base import Prompt
 from accord.policies.diffusion.adapter import Encoder, ImageAdapter
-from accord.policies.diffusion.attention import hook
-from accord.policies.diffusion.condition import Condition, blanks, encode
+from accord.policies.diffusion.condition import Condition
+from accord.policies.diffusion.families import Size, family_of
 from accord.policies.diffusion.files import lora_layers, opened, write_card
 from accord.policies.diffusion.fused import lean
 from accord.policies.diffusion.pictures import Autoencoder
@@ -26,7 +26,6 @@ from accord.policies.diffusion.schedule import Schedule
 from accord.policies.meter import count_call
 from accord.policies.placement import Aside, Device, Dtype, device_of, dtype_of
 
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 REMEMBERED = 1000
 """Prompts whose embeddings are kept: megabytes each in large pipelines."""
 
@@ -35,21 +34,24 @@ class LatentDiffusion(nn.Module):
     """The parts of a pipeline. The denoiser (U-Net or transformer) trains, or adapters on it; the rest is frozen.
 
     Attributes:
+        family: what its pipeline has in common with others, and what it has not.
         pictures: the autoencoder between pictures and latents.
         image_adapter: what makes the denoiser see a prompt's pictures, if anything.
         new_lora: whether the LoRA over the weights began here, as nothing; else the pipeline came with it.
     """
 
-    def __init__(self, pipeline: Any, name: str, image_adapter: ImageAdapter | None = None) -> None:
+    def __init__(
+        self, pipeline: Any, name: str, image_adapter: ImageAdapter | None = None, *, size: Size = None
+    ) -> None:
         super().__init__()
-        self.denoiser: Any = getattr(pipeline, "unet", None) or pipeline.transformer
-        self.denoiser.to(memory_format=torch.channels_last)  # convolutions are a fifth faster in it
+        self.family = family_of(pipeline, size)
+        self.denoiser: Any = self.family.denoiser
+        self._lay_out(torch.channels_last)  # convolutions are a fifth faster in it
         for part in (self.denoiser, pipeline.vae):
             lean(part)
-        if (blank := blanks(pipeline)) is not None:
-            hook(self.denoiser, blank)
+        self.family.prepare()
         self.image_adapter = image_adapter
-        self.pictures = Autoencoder(pipeline.vae, self.latent_shape)
+        self.pictures = Autoencoder(self.family)
         frozen = [p for p in pipeline.components.values() if isinstance(p, nn.Module) and p is not self.denoiser]
         for part in frozen:
             part.requires_grad_(False).eval()
@@ -68,24 +70,26 @@ class LatentDiffusion(nn.Module):
 
     @classmethod
     def load(cls, source: Any, *, lora: Lora | None = None, device: Device = "auto", dtype: Dtype = "auto", seed: int = 0,
-             gradient_checkpointing: bool = False) -> Self:  # fmt: skip
+             gradient_checkpointing: bool = False, size: Size = None) -> Self:  # fmt: skip
         """Load a pipeline.
 
         Args:
-            source: hub name or folder of a Stable Diffusion 1, 2, XL or 3 pipeline, or of a LoRA on one (of `save`: it
+            source: hub name or folder of a pipeline of one of the `families`, or of a LoRA on one (of `save`: it
                 trains on); or a pipeline that is loaded already, which becomes the policy's own.
             lora: rank of new adapters on the attention layers, or a peft LoraConfig; None trains the whole denoiser (or the
                 LoRA that a loaded pipeline came with).
             device: "auto" is the accelerator that there is, or the CPU.
             dtype: "auto" is bfloat16 on an accelerator, for weights that don't train, else float32.
             seed: of the adapters' first weights.
+            size: of its pictures in pixels, a side or (height, width), or (frames, height, width) where they move; None is
+                what the pipeline makes unless told otherwise.
 
         Raises:
-            ModelError: there is no such pipeline.
+            ModelError: there is no such pipeline, or none that can be trained.
         """
         place = device_of(device)
         kept = dtype_of(dtype, place, trains=lora is None)
-        policy = cls(*opened(source, kept)).to(kept)
+        policy = cls(*opened(source, kept), size=size).to(kept)
         if lora is not None:
             policy.add_lora(lora, seed=seed)
         if gradient_checkpointing:
@@ -115,14 +119,19 @@ class LatentDiffusion(nn.Module):
         return bool(getattr(self.denoiser, "peft_config", None))
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        config: Any = self.denoiser.config
-        return (config.in_channels, config.sample_size, config.sample_size)
+    def latent_shape(self) -> tuple[int, ...]:
+        return self.family.shape
 
     @property
-    def picture_size(self) -> int:
-        """Side of its pictures in pixels."""
-        return self.latent_shape[-1] * int(self.pipeline.vae_scale_factor)
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of its pictures in pixels."""
+        height, width = self.family.sides[-2:]
+        return height, width
+
+    def _lay_out(self, order: torch.memory_format) -> None:
+        """Bring the denoiser's weights into an order of memory; there is no such order for those of five dimensions."""
+        if all(w.ndim < 5 for w in self.denoiser.parameters()):
+            self.denoiser.to(memory_format=order)
 
     def add_lora(self, lora: Lora, name: str = "default", *, seed: int = 0) -> None:
         """Freeze the denoiser and put new adapters on it, in float32: small steps would be rounded away in anything narrower.
@@ -131,10 +140,14 @@ class LatentDiffusion(nn.Module):
             lora: rank, for its attention layers, or a peft LoraConfig; see `lora_config`.
             seed: of their first weights.
         """
-        config = lora_config(lora, self.name, targets=list(LORA_TARGETS), init_lora_weights="gaussian")
+        config = lora_config(lora, self.name, targets=list(self.family.targets), init_lora_weights="gaussian")
         if self.adapted:
             raise ConfigError("this pipeline has a LoRA already, which a new one would switch off: train that one on, or put it into "
                               "the weights first (pipe.fuse_lora() and pipe.unload_lora_weights())")  # fmt: skip
+        if not hasattr(self.denoiser, "add_adapter"):
+            raise ConfigError(
+                f"diffusers knows no LoRA for a {type(self.denoiser).__name__}: leave lora out to train all its weights"
+            )
         self.denoiser.requires_grad_(False)
         with seeded(seed, purpose=f"lora {name}"):
             self.denoiser.add_adapter(config, name)
@@ -197,19 +210,19 @@ class LatentDiffusion(nn.Module):
             if self.adapted:
                 self._save_lora(new)
             elif self.image_adapter is None:
-                self.denoiser.to(memory_format=torch.contiguous_format)  # files hold no strides
+                self._lay_out(torch.contiguous_format)  # files hold no strides
                 self.pipeline.save_pretrained(new)
-                self.denoiser.to(memory_format=torch.channels_last)
+                self._lay_out(torch.channels_last)
 
     def _save_lora(self, folder: Path) -> None:
-        part = "unet" if hasattr(self.pipeline, "unet") else "transformer"
-        self.pipeline.save_lora_weights(str(folder), **{f"{part}_lora_layers": lora_layers(self.denoiser)})
+        self.pipeline.save_lora_weights(str(folder), **{f"{self.family.part}_lora_layers": lora_layers(self.denoiser)})
         if self.pipeline.name_or_path:
             write_card(folder, self.pipeline.name_or_path)
 
     def schedule(self, steps: int | Sequence[float]) -> Schedule:
         """In so many steps, or at given timesteps."""
-        return Schedule.of(self.pipeline.scheduler, steps)
+        spacing = self.family.spacing(steps if isinstance(steps, int) else len(steps))
+        return Schedule.of(self.pipeline.scheduler, steps, self.family.shift, **spacing)
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[Prompt]) -> Condition:
@@ -217,8 +230,8 @@ class LatentDiffusion(nn.Module):
         texts = [text_of(p) for p in prompts]
         new = sorted({t for t in texts if t not in self._conditions})
         if new:
-            found = encode(self.pipeline, new)
-            self._conditions |= {t: found.select([i]) for i, t in enumerate(new)}
+            self.family.tell_what_is_cut(new)
+            self._conditions |= dict(zip(new, self.family.encode(new), strict=True))
         condition = Condition.concat([self._conditions[t] for t in texts])
         for text in list(self._conditions)[:-REMEMBERED]:
             del self._conditions[text]
@@ -230,31 +243,26 @@ class LatentDiffusion(nn.Module):
 
     def predict(self, x: Float[Tensor, "n c h w"], timestep: Float[Tensor, "n"] | float, condition: Condition,
                 guidance: float = 1.0) -> Float[Tensor, "n c h w"]:  # fmt: skip
-        """The denoiser's output, guided away from the empty prompt (without pictures) where guidance is above 1."""
+        """The denoiser's output, guided away from the blank prompt (without pictures) where guidance is above 1, if its family does so."""
         n = len(x)
         t = torch.as_tensor(timestep, device=x.device).expand(n)
-        embedded = getattr(self.denoiser.config, "time_cond_proj_dim", None)
-        more = {}
-        if embedded:  # guidance is an input of this denoiser (LCM), not a second branch
-            scale = torch.full((n,), guidance - 1.0, device=x.device)
-            more["timestep_cond"] = self.pipeline.get_guidance_scale_embedding(scale, embedding_dim=embedded).to(
-                self.dtype
-            )
-        elif guidance > 1:
-            empty = self.condition([""]).select([0] * n)
+        twice = guidance > 1 and self.family.guidance == "true"
+        if twice:
+            empty = self.condition([self.family.blank]).select([0] * n)
             x, t, condition = torch.cat([x, x]), torch.cat([t, t]), Condition.concat([empty, condition])
+        said = self.family.told(x.to(self.dtype), t, condition, guidance)
 
         def call() -> Any:
-            return self.denoiser(x.to(self.dtype), timestep=t, return_dict=False, **condition.arguments(), **more)
+            return self.denoiser(**said, return_dict=False)
 
         with self._seen(condition):
             count_call(self.denoiser, call, len(x), tuple(x.shape[1:]), backward=torch.is_grad_enabled())
             found = call()
-        out = found[0].float()
-        if guidance > 1 and not embedded:
-            without, towards = out.chunk(2)
-            return without + guidance * (towards - without)
-        return out
+        out = self.family.heard(found[0])
+        if not twice:
+            return out
+        without, towards = out.chunk(2)
+        return self.family.guided(without, towards, guidance)
 
     def _seen(self, condition: Condition) -> AbstractContextManager[None]:
         if self.image_adapter is None or condition.vectors is None:

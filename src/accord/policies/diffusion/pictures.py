@@ -11,7 +11,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from accord.errors import ModelError
+from accord.policies.diffusion.families import Family
 from accord.policies.meter import count_call
+
+Latent = Float[Tensor, "n c *places"]
+Pictures = Float[Tensor, "n *frames 3 H W"]
 
 PART = 16
 """So many pictures at a time go through the decoder, or have their activations made again."""
@@ -20,21 +24,21 @@ ROUNDING = 1e-3
 
 
 class Autoencoder:
-    """A diffusers VAE between pictures in [0, 1] and latents at the denoiser's scale."""
+    """A family's VAE between pictures in [0, 1] and latents at the denoiser's scale; where a family's pictures move they are
+    clips, [frames, 3, height, width]."""
 
-    def __init__(self, vae: Any, shape: tuple[int, int, int]) -> None:
-        self.vae, self.shape = vae, shape
-        self.side = shape[-1] * 2 ** (len(vae.config.block_out_channels) - 1)
-        self.shift = getattr(vae.config, "shift_factor", None) or 0.0
+    def __init__(self, family: Family) -> None:
+        self.family, self.vae, self.shape = family, family.pipeline.vae, family.shape
+        self.moves = len(self.shape) == 4
 
-    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
+    def decode(self, latents: Latent) -> Pictures:
         """Pictures in [0, 1], with gradient (clamped only in value: the gradient passes)."""
         if torch.is_grad_enabled() and latents.requires_grad:
             return self._decode(latents)
-        return torch.cat([self._decode(part) for part in latents.split(PART)])
+        return torch.cat([self._decode(part) for part in latents.split(1 if self.moves else PART)])
 
-    def _decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
-        scaled = (latents / self.vae.config.scaling_factor + self.shift).to(self.vae.dtype)
+    def _decode(self, latents: Latent) -> Pictures:
+        scaled = self.family.unscaled(latents).to(self.vae.dtype)
         count_call(
             self.vae.decoder,
             lambda: self.vae.decode(scaled),
@@ -43,35 +47,54 @@ class Autoencoder:
             backward=scaled.requires_grad,
         )
         image = self.vae.decode(scaled).sample.float() / 2 + 0.5
+        if image.ndim == 5:  # with an axis of time, along which a picture is one frame
+            image = image.transpose(1, 2) if self.moves else image[:, :, 0]
         return image + (image.clamp(0, 1) - image).detach()
 
-    def encode(self, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n c h w"]:
-        """Latents of pictures in [0, 1] (the mean of the encoder's Gaussian)."""
-        mean = self.vae.encode((images * 2 - 1).to(self.vae.device, self.vae.dtype)).latent_dist.mean.float()
-        return (mean - self.shift) * self.vae.config.scaling_factor
+    def encode(self, images: Pictures) -> Latent:
+        """Latents of pictures in [0, 1] (the mean of the encoder's Gaussian, where it has one)."""
+        x = (images * 2 - 1).to(self.vae.device, self.vae.dtype)
+        if "temperal_downsample" in self.vae.config:
+            x = x.transpose(1, 2) if self.moves else x[:, :, None]
+        found = self.vae.encode(x)
+        return self.family.scaled((found.latent_dist.mean if "latent_dist" in found else found.latent).float())
 
     @torch.no_grad()
-    def latents(self, completions: Sequence[Any]) -> Float[Tensor, "n c h w"]:
-        """Latents of completions: pictures or their files (the middle square, at the generator's size), or latents already."""
+    def latents(self, completions: Sequence[Any]) -> Latent:
+        """Latents of completions: pictures or their files (the middle, at the generator's size), or latents already."""
         there = {i: c for i, c in enumerate(completions) if isinstance(c, Tensor) and c.shape == self.shape}
         new = [i for i in range(len(completions)) if i not in there]
         device = self.vae.device  # it takes a while to say
         if new:
-            squares = [square(as_picture(completions[i]).to(device), self.side) for i in new]
-            there |= dict(zip(new, self.encode(torch.stack(squares)), strict=True))
+            read = as_clip if self.moves else as_picture
+            shown = [fitted(read(completions[i]).to(device), *self.family.sides[-2:]) for i in new]
+            if self.moves and any(len(clip) != self.family.sides[0] for clip in shown):
+                raise ModelError(f"a clip has {self.family.sides[0]} frames here, but not all of these: give size=(frames, height, width)")  # fmt: skip
+            there |= dict(zip(new, self.encode(torch.stack(shown)), strict=True))
         return torch.stack([there[i].to(device, torch.float32) for i in range(len(completions))])
 
 
 def square(picture: Float[Tensor, "*n 3 h w"], side: int) -> Float[Tensor, "*n 3 s s"]:
     """The middle square at this size, antialiased; a picture of this size as it is."""
+    return fitted(picture, side, side)
+
+
+def fitted(picture: Float[Tensor, "*n 3 h w"], height: int, width: int) -> Float[Tensor, "*n 3 H W"]:
+    """The largest middle part of this shape, at this size, antialiased; a picture of this size as it is."""
     h, w = picture.shape[-2:]
-    if (h, w) == (side, side):
+    if (h, w) == (height, width):
         return picture
-    n = min(h, w)
-    top, left = (h - n) // 2, (w - n) // 2
-    cut = picture[..., top : top + n, left : left + n].reshape(-1, 3, n, n)
-    made = interpolate(cut, (side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-    return made.reshape(*picture.shape[:-2], side, side)
+    scale = min(h / height, w / width)
+    high, wide = (max(1, round(scale * side)) for side in (height, width))
+    top, left = (h - high) // 2, (w - wide) // 2
+    cut = picture[..., top : top + high, left : left + wide].reshape(-1, 3, high, wide)
+    made = interpolate(cut, (height, width), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    return made.reshape(*picture.shape[:-2], height, width)
+
+
+def as_clip(frames: Any) -> Float[Tensor, "f 3 h w"]:
+    """A clip of its frames: a tensor [frames, 3, height, width], or a list of what `as_picture` reads."""
+    return torch.stack([as_picture(frame) for frame in frames])
 
 
 def as_picture(picture: Any) -> Float[Tensor, "3 h w"]:

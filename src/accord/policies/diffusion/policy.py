@@ -18,7 +18,6 @@ from accord.policies.diffusion.actions import FLOOR, Denoising, Draw, LatentActi
 from accord.policies.diffusion.denoising import StepHook, denoise
 from accord.policies.diffusion.model import LatentDiffusion
 from accord.policies.diffusion.pictures import PART
-from accord.policies.diffusion.schedule import training_levels
 from accord.policies.frozen import FrozenPolicy
 from accord.policies.recompute import recomputed
 
@@ -131,15 +130,19 @@ class DiffusionPolicy(LatentDiffusion):
         Args:
             draw: from `draw`; None derives one from the groups' places.
         """
-        draw = draw or self.draw(groups, 0)
+        output, target = self.denoised(groups, draw or self.draw(groups, 0))
+        error = (target - output).square().mean(tuple(range(1, output.ndim)))
+        return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
+
+    def denoised(self, groups: Sequence[Group], draw: Draw) -> tuple[Float[Tensor, "n c *places"], Float[Tensor, "n c *places"]]:  # fmt: skip
+        """What the denoiser says of each completion at the draw, and what it should say."""
         level, noise = draw.of_each([len(g.completions) for g in groups])
         clean, noise = self.pictures.latents([c for g in groups for c in g.completions]), noise.to(self.device)
-        timestep, alpha, sigma = (v.to(self.device) for v in training_levels(self.pipeline.scheduler, level))
-        a, s = alpha[:, None, None, None], sigma[:, None, None, None]
+        schedule, ones = self.schedule(2), [1] * (clean.ndim - 1)
+        timestep, alpha, sigma = (v.to(self.device) for v in schedule.training(level))
+        a, s = alpha.reshape(-1, *ones), sigma.reshape(-1, *ones)
         condition = self.condition([g.prompt for g in groups for _ in g.completions])
-        output = self.predict(a * clean + s * noise, timestep, condition)
-        error = (self.schedule(1).target(clean, noise, a, s) - output).square().mean((1, 2, 3))
-        return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
+        return self.predict(a * clean + s * noise, timestep, condition), schedule.target(clean, noise, a, s)
 
     def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising | Mapping[str, Any] = Denoising(), *, grad: int | Sequence[int] = 1, cut: bool = True,
                           stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, first: int = 0,
@@ -195,12 +198,12 @@ class DiffusionPolicy(LatentDiffusion):
             return FrozenPolicy(self, adapter_off=True)
         if which in ("base", "now"):
             return FrozenPolicy(self._twin())
-        return FrozenPolicy(DiffusionPolicy.load(which, device=self.device, dtype=self.dtype))
+        return FrozenPolicy(DiffusionPolicy.load(which, device=self.device, dtype=self.dtype, size=self.family.sides))
 
     def _twin(self) -> "DiffusionPolicy":
         """A copy of the denoiser over the same frozen parts."""
         twin = copy.copy(self.pipeline)
         # Together, so that the copy's attention sees the copied adapter.
         denoiser, adapter = copy.deepcopy((self.denoiser, self.image_adapter))
-        setattr(twin, "unet" if hasattr(twin, "unet") else "transformer", denoiser)
-        return DiffusionPolicy(twin, self.name, adapter).requires_grad_(False)
+        setattr(twin, self.family.part, denoiser)
+        return DiffusionPolicy(twin, self.name, adapter, size=self.family.sides).requires_grad_(False)

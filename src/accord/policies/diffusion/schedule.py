@@ -26,7 +26,7 @@ CONSISTENCY = 0.5
 
 Place = int | Int[Tensor, "n"]
 """A level, the same for all rows or one for each."""
-Number = float | Float[Tensor, "n 1 1 1"]
+Number = float | Float[Tensor, "n *ones"]
 Eta = float | Sequence[float]
 """Spread as a share of DDPM's, the same at all steps or one for each."""
 
@@ -41,6 +41,7 @@ class Schedule:
         predicts: what the model's output means.
         consistency: whether the model maps any level straight to the picture (LCM).
         timestep_scale: factor on timesteps in the consistency boundary condition.
+        scheduler, shift: what it was made of, see `of`.
     """
 
     timesteps: Float[Tensor, "t"]
@@ -49,32 +50,39 @@ class Schedule:
     predicts: Predicts
     consistency: bool = False
     timestep_scale: float = 10.0
+    scheduler: Any = None
+    shift: float | None = None
 
     def __len__(self) -> int:
         return len(self.timesteps)
 
     @classmethod
-    def of(cls, scheduler: Any, steps: int | Sequence[float]) -> "Schedule":
+    def of(cls, scheduler: Any, steps: int | Sequence[float], shift: float | None = None, **spacing: Any) -> "Schedule":
         """The schedule that a diffusers scheduler takes in so many steps, or at given timesteps, to its own end.
+
+        Args:
+            shift: of a flow's levels in training; None is the scheduler's own.
+            spacing: what its `set_timesteps` is called with, if not the number of steps.
 
         Raises:
             ModelError: the scheduler's path is not of this form.
         """
         if isinstance(steps, Sequence):
-            end = cls.of(scheduler, len(steps))
+            end = cls.of(scheduler, len(steps), shift, **spacing)
             t = torch.tensor(steps, dtype=torch.float32)
-            _, alpha, sigma = training_levels(scheduler, level_of(scheduler, t))
+            _, alpha, sigma = end.training(end.level_of(t))
             return replace(
                 end, timesteps=t, alpha=torch.cat([alpha, end.alpha[-1:]]), sigma=torch.cat([sigma, end.sigma[-1:]])
             )
         name = type(scheduler).__name__.removesuffix("Scheduler")
         scheduler = type(scheduler).from_config(scheduler.config)
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(**(spacing or {"num_inference_steps": steps}))
         t = torch.as_tensor(scheduler.timesteps).double()
-        predicts: Predicts = "flow" if name.startswith("Flow") else scheduler.config.prediction_type
-        if name.startswith("Flow"):
+        if is_flow(scheduler):
             sigma = torch.as_tensor(scheduler.sigmas).double()
-            return cls(t.float(), (1 - sigma).float(), sigma.float(), "flow")
+            if not bool(sigma.isfinite().all()):  # stretched to a last level that is also the first
+                raise ModelError(f"the scheduler {name} of this pipeline has no path of {len(t)} step: take 2 or more")
+            return cls(t.float(), (1 - sigma).float(), sigma.float(), "flow", scheduler=scheduler, shift=shift)
         if name in ("DDIM", "DDPM", "LCM"):
             table = scheduler.alphas_cumprod.double()
             # A consistency model's last prediction is the picture, without noise that would reach nobody.
@@ -86,8 +94,21 @@ class Schedule:
             raise ModelError(
                 f"no training path for the scheduler {name}: set a DDIM, DDPM, Euler, LCM or FlowMatchEuler scheduler"
             )
-        return cls(t.float(), bar.sqrt().float(), (1 - bar).clamp(min=0).sqrt().float(), predicts, name == "LCM",
-                   float(getattr(scheduler.config, "timestep_scaling", 10.0)))  # fmt: skip
+        return cls(t.float(), bar.sqrt().float(), (1 - bar).clamp(min=0).sqrt().float(), scheduler.config.prediction_type,
+                   name == "LCM", float(getattr(scheduler.config, "timestep_scaling", 10.0)), scheduler, shift)  # fmt: skip
+
+    def training(self, u: Float[Tensor, "n"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Timestep, alpha and sigma at uniform draws u in [0, 1); see `training_levels`."""
+        return training_levels(self.scheduler, u, self.shift)
+
+    def level_of(self, timestep: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """A draw for which `training` gives this timestep (to a thousandth, for flows)."""
+        if not is_flow(self.scheduler):
+            return (timestep + 0.5) / len(self.scheduler.alphas_cumprod)
+        shift = shift_of(self.scheduler, self.shift)
+        sigma = timestep / self.scheduler.config.num_train_timesteps
+        plain = sigma / (shift - (shift - 1) * sigma)
+        return ((plain * 1000).round() - 0.5).clamp(min=0) / 999
 
     def split(self, x: Tensor, output: Tensor, i: Place) -> tuple[Tensor, Tensor]:
         """Picture and noise that a model's output at level i stands for."""
@@ -172,10 +193,24 @@ def _levels(scheduler: Any, t: Tensor) -> Tensor:
     return torch.cat([table[t.long()], torch.ones(1, dtype=torch.float64)])
 
 
-def training_levels(scheduler: Any, u: Float[Tensor, "n"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Timestep, alpha and sigma at uniform draws u in [0, 1): every trained level is equally likely."""
-    if type(scheduler).__name__.startswith("Flow"):
-        shift = float(getattr(scheduler.config, "shift", 1.0) or 1.0)
+def is_flow(scheduler: Any) -> bool:
+    """Whether pictures and noise are mixed along a straight line, ``(1 - sigma) x_0 + sigma eps``."""
+    return type(scheduler).__name__.startswith("Flow") or bool(scheduler.config.get("use_flow_sigmas"))
+
+
+def shift_of(scheduler: Any, shift: float | None = None) -> float:
+    """By how much a flow's levels are shifted towards noise, if nothing else says it: 1 is not at all."""
+    return float(shift or scheduler.config.get("shift") or scheduler.config.get("flow_shift") or 1.0)
+
+
+def training_levels(scheduler: Any, u: Float[Tensor, "n"], shift: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Timestep, alpha and sigma at uniform draws u in [0, 1): every trained level is equally likely.
+
+    Args:
+        shift: of a flow's levels, see `shift_of`.
+    """
+    if is_flow(scheduler):
+        shift = shift_of(scheduler, shift)
         sigma = (u * 999 + 1).floor() / 1000
         sigma = shift * sigma / (1 + (shift - 1) * sigma)
         return sigma * scheduler.config.num_train_timesteps, 1 - sigma, sigma
@@ -183,13 +218,3 @@ def training_levels(scheduler: Any, u: Float[Tensor, "n"]) -> tuple[Tensor, Tens
     t = (u * len(table)).long()
     bar = table[t]
     return t.float(), bar.sqrt(), (1 - bar).sqrt()
-
-
-def level_of(scheduler: Any, timestep: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """A draw for which `training_levels` gives this timestep (to a thousandth, for flows)."""
-    if type(scheduler).__name__.startswith("Flow"):
-        shift = float(getattr(scheduler.config, "shift", 1.0) or 1.0)
-        sigma = timestep / scheduler.config.num_train_timesteps
-        plain = sigma / (shift - (shift - 1) * sigma)
-        return ((plain * 1000).round() - 0.5).clamp(min=0) / 999
-    return (timestep + 0.5) / len(scheduler.alphas_cumprod)

@@ -1,0 +1,60 @@
+"""Wan 2.1, and 2.2 where one transformer does it all (arXiv 2503.20314): text to video."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from accord.errors import ModelError
+from accord.policies.diffusion.condition import Condition
+from accord.policies.diffusion.families.family import Latent, Size
+from accord.policies.diffusion.families.moving import Standardised
+
+
+class Wan(Standardised):
+    """A flow over clips: channels, moments, height, width. Its autoencoder makes one frame of the first moment, and several of
+    each that follows."""
+
+    name = "Wan"
+    pipelines = frozenset({"WanPipeline"})
+
+    def __init__(self, pipeline: Any, size: Size = None) -> None:
+        if pipeline.config.boundary_ratio is not None:
+            raise ModelError("Wan 2.2 with one transformer for much noise and another for little can't be trained here; what can: Wan 2.1, and 2.2 of 5B")  # fmt: skip
+        super().__init__(pipeline, size)
+        if (self.sides[0] - 1) % self.pace:
+            raise ModelError(f"Wan makes clips of 1, {1 + self.pace}, {1 + 2 * self.pace} … frames, not of {self.sides[0]}")  # fmt: skip
+
+    @property
+    def natural(self) -> tuple[int, ...]:
+        call = self.default
+        return call("num_frames"), call("height"), call("width")
+
+    @property
+    def scale(self) -> int:
+        return int(self.pipeline.vae_scale_factor_spatial)
+
+    @property
+    def pace(self) -> int:
+        """Frames of a moment."""
+        return int(self.pipeline.vae_scale_factor_temporal)
+
+    @property
+    def multiple(self) -> int:
+        return self.scale * int(self.denoiser.config.patch_size[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        frames, height, width = self.sides
+        return self.channels, (frames - 1) // self.pace + 1, height // self.scale, width // self.scale
+
+    def encode(self, texts: Sequence[str]) -> list[Condition]:
+        words, _ = self.pipeline.encode_prompt(
+            list(texts), do_classifier_free_guidance=False, device=self.pipeline.text_encoder.device,
+            max_sequence_length=self.default("max_sequence_length"))  # fmt: skip
+        return Condition({"encoder_hidden_states": words}).rows()
+
+    def told(self, x: Latent, t: Tensor, condition: Condition, guidance: float) -> dict[str, Any]:
+        if self.pipeline.config.expand_timesteps:  # the 5B of 2.2 is told for each token
+            t = t[:, None].expand(-1, x[0, 0].numel() // 4)
+        return super().told(x, t, condition, guidance)

@@ -1,0 +1,154 @@
+"""Every family of pipelines, tiny and of the real classes: it draws what its pipeline draws, learns by every kind of method, and saves
+what diffusers opens."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from torch import Tensor
+
+from accord import algorithms as a
+from accord.engine import Rows, Step, fit
+from accord.errors import ConfigError, ModelError
+from accord.feedback import Comparison, Example
+from accord.policies.diffusion import Denoising, DiffusionPolicy
+from accord.policies.diffusion.families import FAMILIES
+from accord.policies.diffusion.files import opened
+from accord.search import noise_optimise
+from tiny_families import TINY, WITHOUT_LORA, folder, picture, pipeline, policy
+from tiny_pipelines import nudge
+
+PROMPTS = ["a red cat", "a person with a hat"]
+SDE, ODE = Denoising(steps=3, guidance=2.0, eta=1.0, average=True), Denoising(steps=2, guidance=2.0, eta=0.0)
+
+families = pytest.mark.parametrize("family", TINY)
+
+
+@families
+def test_a_sample_is_what_the_pipeline_itself_makes_of_the_noise(family: str) -> None:
+    p = policy(family)
+    start = p.noise(2, 5)
+    for guidance in (1.0, 3.0):
+        ours = p.sample(PROMPTS, 1, Denoising(TINY[family].steps, guidance, eta=0.0), start=start)
+        theirs = TINY[family].own(p, PROMPTS, guidance, start)
+        assert torch.allclose(torch.stack(ours.completions), theirs, atol=1e-4)
+        assert not torch.allclose(*ours.completions, atol=1e-2)
+
+
+@families
+def test_training_looks_at_the_levels_that_sampling_takes(family: str) -> None:
+    schedule = policy(family).schedule(5)
+    timestep, alpha, sigma = schedule.training(schedule.level_of(schedule.timesteps))
+    assert torch.allclose(timestep, schedule.timesteps, atol=5.0)
+    assert torch.allclose(alpha, schedule.alpha[:-1], atol=5e-3)
+    assert torch.allclose(sigma, schedule.sigma[:-1], atol=5e-3)
+
+
+def upper(*, prompts: Any, completions: Any, **columns: Any) -> Tensor:
+    """The upper half brighter than the lower, in pictures and in clips."""
+    shown = completions if isinstance(completions, Tensor) else torch.stack(list(completions))
+    above, below = shown.chunk(2, -2)
+    return (above - below).flatten(1).mean(1)
+
+
+def methods(p: DiffusionPolicy) -> dict[str, tuple[Any, Any]]:
+    """One of each kind, with its data."""
+    shown = [picture(p, i) for i in range(2)]
+    pairs = Rows([Comparison(prompt=t, chosen=shown[i], rejected=shown[1 - i]) for i, t in enumerate(PROMPTS)])
+    return {
+        "supervised": (a.Supervised(p), Rows([Example(prompt=c.prompt, completion=c.chosen) for c in pairs])),
+        "diffusion-dpo": (a.DiffusionDPO(p, beta=100.0), pairs),
+        "flow-grpo": (a.GRPO(p, upper, group_size=2, sampling=SDE), Rows(PROMPTS[:1])),
+        "alignprop": (a.AlignProp(p, upper, truncation="full", sampling=ODE), Rows(PROMPTS)),
+    }
+
+
+STEP = 2e-3
+
+
+@families
+def test_every_kind_of_method_goes_down_its_own_gradient(family: str) -> None:
+    """A small step changes its loss by what the gradient says."""
+    p = policy(family, lora=2)
+    nudge(p)
+    weights = [w for w in p.parameters() if w.requires_grad]
+    for name, (algorithm, rows) in methods(p).items():
+        given = algorithm.experience(rows, Step(0, 0))
+        loss = algorithm(given).sum
+        slopes = torch.autograd.grad(loss, weights)
+        steepness = torch.cat([g.flatten() for g in slopes]).norm()
+        with torch.no_grad():
+            for w, g in zip(weights, slopes, strict=True):
+                w.sub_(STEP / steepness * g)
+            assert float(loss - algorithm(given).sum) == pytest.approx(STEP * float(steepness), rel=0.2), name
+    found = noise_optimise(p, upper, PROMPTS[:1], sampling=ODE, iterations=2)
+    assert found.values > found.history[0]
+
+
+@pytest.mark.parametrize("family", [f for f in TINY if f not in WITHOUT_LORA])
+def test_a_saved_lora_is_opened_by_the_pipeline_whole_and_draws_the_same(family: str, tmp_path: Path) -> None:
+    path = folder(family, str(tmp_path))
+    p = DiffusionPolicy.load(path, lora=2, size=TINY[family].size, device="cpu")
+    nudge(p, 0.1)
+    p.save(tmp_path / "lora")
+    pipe, _ = opened(path, torch.float32)
+    pipe.load_lora_weights(str(tmp_path / "lora"))
+    after = DiffusionPolicy.load(pipe, size=TINY[family].size, device="cpu")
+    ours, theirs = ({n.replace("default_0", "default") for n, _ in x.named_parameters() if "lora" in n} for x in (p, after))  # fmt: skip
+    assert ours == theirs
+    before, drawn, again = (x.sample(PROMPTS, 1, SDE, seed=2).actions.latents for x in (policy(family), p, after))
+    assert torch.allclose(drawn, again, atol=1e-5)
+    assert not torch.allclose(drawn, before, atol=1e-3)
+
+
+class Stop(Exception):
+    pass
+
+
+@families
+def test_a_run_that_goes_on_ends_where_it_would_have_ended(family: str, tmp_path: Path) -> None:
+    def stop(step: int) -> dict[str, float]:
+        if step == 1:
+            raise Stop
+        return {}
+
+    def train(out: str, **more: Any) -> list[Tensor]:
+        p = policy(family, lora=2)
+        fit(a.DDPO(p, upper, min_count=1, group_size=2, sampling=SDE), PROMPTS, steps=2,
+            batch_size=1, lr=1e-2, out=tmp_path / out, progress=False, checkpoint_every=1, **more)  # fmt: skip
+        return [w.detach().clone() for w in p.parameters() if w.requires_grad]
+
+    whole = train("whole")
+    with pytest.raises(Stop):
+        train("broken", evaluate=stop, evaluate_every=1)
+    assert all(map(torch.equal, whole, train("broken", resume=True)))
+
+
+def test_other_pipelines_and_sizes_are_refused_in_a_line_that_says_what_would_do() -> None:
+    unet = UNet2DModel(sample_size=8, block_out_channels=(4, 4), norm_num_groups=2, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2)  # fmt: skip
+    with pytest.raises(ModelError) as caught:
+        DiffusionPolicy.load(DDPMPipeline(unet, DDPMScheduler()), device="cpu")
+    assert all(kind.name in str(caught.value) for kind in FAMILIES)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="no LoRA for a PixArtTransformer2DModel"):
+        policy("pixart").add_lora(2)
+    with pytest.raises(ModelError, match="1, 3, 5 … frames, not of 4"):
+        DiffusionPolicy(pipeline("wan"), "wan", size=(4, 16, 16))
+    with pytest.raises(ModelError, match="has 3 frames here"):
+        policy("wan").pictures.latents([torch.rand(2, 3, 16, 16)])
+    with pytest.raises(ModelError, match="no path of 1 step"):
+        policy("qwen-image").sample(PROMPTS, 1, Denoising(1, 1.0, 0.0))
+    for size, said in ((17, "multiples of 4 pixels"), ((1, 16, 16), "a side, or height and width")):
+        with pytest.raises(ConfigError, match=said):
+            DiffusionPolicy(pipeline("flux-dev"), "flux", size=size)
+
+
+def test_pictures_need_not_be_squares() -> None:
+    p = DiffusionPolicy(pipeline("flux-schnell"), "flux", size=(16, 24))
+    wide = torch.rand(3, 32, 48)
+    assert p.pictures.latents([wide]).shape == p.noise(1, 0).shape == (1, 4, 8, 12)
+    start = p.noise(1, 3)
+    (ours,) = p.sample(PROMPTS[:1], 1, Denoising(steps=3, guidance=1.0, eta=0.0), start=start).completions
+    assert torch.allclose(ours, TINY["flux-schnell"].own(p, PROMPTS[:1], 1.0, start)[0], atol=1e-4)
