@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -25,6 +26,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.attention import NAME
 from accord.policies.tokenise import Tokeniser
 from accord.worlds import letters
+from serving import Answer, Serving
 
 torch.set_num_threads(1)
 settings.register_profile("accord", deadline=None)  # a busy machine is no fault
@@ -102,3 +104,21 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data at {folder}: set ACCORD_DATA")
     return folder
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Serving]]:
+    """Starts servers that answer what a function says; who asks them again doesn't wait."""
+    from accord.rewards import wire
+
+    monkeypatch.setattr(wire, "PAUSE", 0.001)
+    running: list[Serving] = []
+
+    def start(answer: Answer) -> Serving:
+        running.append(Serving(answer))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.server.shutdown()
+        one.server.server_close()

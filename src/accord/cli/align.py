@@ -56,7 +56,7 @@ def align(
         policy: to start from: hub name, folder, .gguf file, diffusers pipeline, adapter folder, or letters, portraits, smollm2.
         data: feedback, examples or prompts: a file, a hub dataset as name or name:split, or those of letters or portraits.
         out: folder of the run; the policy goes to OUT/policy, the report to OUT/report.html.
-        reward: what is to grow: a saved reward, a hub reward model, file.py:function, package.module:name, or rules and combinations by name; a list of several is their sum.
+        reward: what is to grow: a saved reward, a hub reward model, file.py:function, package.module:name, or rules, networks for pictures, servers and combinations by name; a list of several is their sum.
         judge: a second reward that training does not see, for the report.
         lora: rank of adapters, or their configuration as peft has it; none trains every weight.
         options: of the method, by name.

@@ -1,4 +1,4 @@
-"""What makes a reward of options that a command line can write: rules, and what is made of other rewards."""
+"""What makes a reward of options that a command line can write: rules, published networks, servers, and what is made of other rewards."""
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from accord.rewards import References, Reward
 
 MAKERS = (
     "exact_answer", "json_call", "length_penalty", "matches", "numeric_answer",
+    "CLIPScore", "PickScore", "HPSv2", "ImageReward", "SigLIP", "Aesthetics", "OCRAccuracy", "ObjectChecks", "vision_judge",
     "combine", "Ensemble", "par", "logsigmoid_centred", "standardise", "clip", "minmax", "ceil",
     "Served", "rated_by", "compared_by",
 )  # fmt: skip
@@ -98,8 +99,8 @@ class Maker:
             )
         return n
 
-    def make(self, options: dict[str, Any], opened: Callable[[Any], Reward], base: Base | None) -> Reward:
-        """The reward; rewards within are opened, answers drawn."""
+    def make(self, options: dict[str, Any], opened: Callable[[Any], Reward], base: Base | None, **place: str) -> Reward:
+        """The reward; rewards within are opened, answers drawn. What has a place (device, dtype) and isn't told takes this one."""
         held: dict[str, Any] = {}
         for key, several in self.holders.items():
             value = options[key]
@@ -112,7 +113,8 @@ class Maker:
             key, several = self.compared
             first = next(iter(held.values()))
             held[key] = {name: base(r, n) for name, r in first.items()} if several is Mapping else base(first, n)
-        return self.made(**held, **self.plain(options))
+        here = {name: v for name, v in place.items() if name in self.options and name not in options}
+        return self.made(**here, **held, **self.plain(options))
 
 
 def _of_kind(kind: Any, options: Mapping[str, Option]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rewards as the command line names them: a saved model, a function in a Python file, a rule, or what is made of others."""
+"""Rewards as the command line names them: a saved model, a function in a Python file, one of the library's by name, or what is made of others."""
 
 import importlib.util
 import re
@@ -24,6 +24,7 @@ def check_reward(spec: Any, *, based: bool = False) -> None:
     Args:
         based: whether there is a policy whose answers a reward can be compared with.
     """
+    spec = _named(spec)
     if isinstance(spec, dict):
         for maker, options in _makers(spec):
             for inner in maker.inner(options):
@@ -48,8 +49,8 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
     """A reward of its specification.
 
     A folder saved by `accord reward train` (or any hub reward model), ``file.py:function``, ``package.module:name``, the
-    address of a server (`Served`); or what a `Maker` makes, by its name with its options, among which rewards are such
-    specifications again. Several, in a list or by their makers, are added up.
+    address of a server (`Served`); or what a `Maker` makes, by its name (with its options, among which rewards are such
+    specifications again). Several, in a list or by their makers, are added up.
 
     Args:
         base: for rewards that are compared with a policy's answers.
@@ -57,6 +58,7 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
     Raises:
         ModelError: it is a language model that has no reward head.
     """
+    spec = _named(spec)
     if isinstance(spec, dict | list):
 
         def opened(inner: Any) -> Reward:
@@ -65,7 +67,10 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
         if isinstance(spec, list):
             found: Any = [opened(one) for one in spec]
         else:
-            found = {maker.name: maker.make(options, opened, base) for maker, options in _makers(spec)}
+            found = {
+                maker.name: maker.make(options, opened, base, device=device, dtype=dtype)
+                for maker, options in _makers(spec)
+            }
         return next(iter(found if isinstance(found, list) else found.values())) if len(found) == 1 else reward_of(found)
     if _served(spec):
         return rewards.Served(spec)
@@ -90,6 +95,11 @@ def answers_of_base(policy: Any, records: Sequence[Any], sampling: Any, seed: in
         return References.sample(reward, policy, prompts, n, drawing, seed=seed, context=reward_columns(records))
 
     return drawn
+
+
+def _named(spec: RewardSpec) -> RewardSpec:
+    """A maker's name alone is one without options."""
+    return {spec: {}} if isinstance(spec, str) and spec in MAKERS else spec
 
 
 def _makers(spec: dict[str, Any]) -> list[tuple[Maker, dict[str, Any]]]:

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.judge import Judge, PairJudge, Tournament
+    from accord.rewards.pictures.aesthetics import Aesthetics
+    from accord.rewards.pictures.clip_score import CLIPScore
+    from accord.rewards.pictures.hps import HPSv2
+    from accord.rewards.pictures.image_reward import ImageReward
+    from accord.rewards.pictures.judged import vision_judge
+    from accord.rewards.pictures.objects import ObjectChecks
+    from accord.rewards.pictures.ocr import OCRAccuracy
+    from accord.rewards.pictures.pick_score import PickScore
+    from accord.rewards.pictures.siglip import SigLIP
     from accord.rewards.pieces import PrefixDifferences, clauses, sentences, whole
     from accord.rewards.reward import Reward, score
     from accord.rewards.routing import routed
@@ -40,19 +49,26 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "Aesthetics",
     "AnswerConsistency",
     "BesideDemonstrations",
     "BradleyTerry",
+    "CLIPScore",
     "Cached",
     "ContrastivePrompt",
     "EncoderReward",
     "Endpoint",
     "Ensemble",
     "Features",
+    "HPSv2",
     "Hybrid",
+    "ImageReward",
     "ImplicitReward",
     "Judge",
+    "OCRAccuracy",
+    "ObjectChecks",
     "PairJudge",
+    "PickScore",
     "PolicyJudge",
     "PrefixDifferences",
     "References",
@@ -62,6 +78,7 @@ __all__ = [
     "SentenceEncoder",
     "SentenceFeatures",
     "Served",
+    "SigLIP",
     "Span",
     "ToolCalls",
     "Tournament",
@@ -88,5 +105,6 @@ __all__ = [
     "shortfall",
     "standardise",
     "to_trl",
+    "vision_judge",
     "whole",
 ]

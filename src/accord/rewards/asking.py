@@ -1,4 +1,4 @@
-"""Whom a judge asks: a policy, or any server that speaks OpenAI's chat protocol (vLLM, SGLang, transformers serve, Ollama)."""
+"""Whom a judge asks: a policy, or any server that speaks OpenAI's chat protocol (vLLM, SGLang, transformers serve, Ollama), in words and pictures."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord.errors import ConfigError, RewardError, wanted
-from accord.feedback import Prompt
+from accord.feedback import Prompt, pictures_of
 from accord.policies.base import Group, Sampling
 from accord.policies.capabilities import Likelihood, Samples
+from accord.rewards.wire import turns_of
 
 
 class Asked(Protocol):
@@ -49,11 +50,13 @@ class PolicyJudge:
 
     def write(self, questions: Sequence[Prompt], n: int = 1, seed: int = 0) -> list[list[str]]:
         """n answers to each question."""
+        _refuse_pictures(questions)
         said = self.policy.sample(list(questions), n, self.sampling, seed=seed).completions
         return [said[i : i + n] for i in range(0, len(said), n)]
 
     def choose(self, questions: Sequence[Prompt], labels: Sequence[str]) -> Float[Tensor, "n k"]:
         """Log-probability of each label as the beginning of its answer."""
+        _refuse_pictures(questions)
         with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
             found = self.policy.likelihood([Group(q, tuple(labels)) for q in questions])
         assert found.per_step is not None
@@ -156,8 +159,13 @@ class Endpoint:
             raise RewardError(f"{self.model} at {where} does not answer: {str(error).splitlines()[0][:200]}") from None
 
 
+def _refuse_pictures(questions: Sequence[Prompt]) -> None:
+    if any(pictures_of(q) for q in questions):
+        raise ConfigError("a language policy sees no pictures: let an Endpoint judge them (vision_judge)")
+
+
 def _turns(question: Prompt) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": question}] if isinstance(question, str) else [dict(m) for m in question]
+    return [{"role": "user", "content": question}] if isinstance(question, str) else turns_of(question)
 
 
 def _joined(logprobs: Sequence[float]) -> float:

@@ -1,5 +1,6 @@
 """Judges: somebody is asked about completions in words, and what they say becomes `Scores`."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from accord.engine.store import Blobs
 from accord.errors import ConfigError, RewardError
-from accord.feedback import Prompt, prompt_key, text_of, text_of_completion
+from accord.feedback import Prompt, is_picture, pictures_of, prompt_key, text_of, text_of_completion
 from accord.rewards.answers import Parse, number
 from accord.rewards.asking import Asked
 from accord.rewards.scores import Scores
@@ -39,7 +40,9 @@ Answer B:
 Which answer is better? Say A or B alone."""
 
 Template = str | Callable[..., Prompt]
-"""A question with {prompt} and what is asked about; {names} of further columns are filled in as well. Or a function of these."""
+"""A question with {prompt} and what is asked about; {names} of further columns are filled in as well, pictures among them. Or a function of these."""
+
+_SHOWN = re.compile("\0(\\d+)\0")
 
 
 class Judge:
@@ -180,18 +183,33 @@ class Tournament:
 
 
 def filled(template: Template, **fields: Any) -> Prompt:
-    """A question with its fields filled in."""
+    """A question with its fields filled in; pictures are shown in their places."""
     if callable(template):
         return template(**fields)
-    said: Mapping[str, str] = {
-        k: text_of(v) if k == "prompt" else text_of_completion(v) or str(v) for k, v in fields.items()
-    }
+    pictures: list[Any] = []
+    said: Mapping[str, str] = {k: _words(k, v, pictures) for k, v in fields.items()}
     try:
-        return template.format_map(said)
+        text = template.format_map(said)
     except (KeyError, IndexError, ValueError) as error:
         raise ConfigError(
             f"a judge's template asks for {error}, but there are only {', '.join(said)} (write {{{{ and }}}} for braces)"
         ) from None
+    if not pictures:
+        return text
+    pieces = _SHOWN.split(text)  # words and numbers of pictures by turns
+    parts = [
+        {"type": "image", "image": pictures[int(p)]} if i % 2 else {"type": "text", "text": p}
+        for i, p in enumerate(pieces)
+    ]
+    return [{"role": "user", "content": [p for p in parts if p.get("text") != ""]}]
+
+
+def _words(name: str, value: Any, pictures: list[Any]) -> str:
+    """A field in words, with a mark for each picture in it; those are put to the others."""
+    shown = pictures_of(value) if name == "prompt" else [value] if is_picture(value) else []
+    marks = "".join(f"\0{i}\0" for i, _ in enumerate(shown, len(pictures)))
+    pictures += shown
+    return marks + (text_of(value) if name == "prompt" else "" if shown else text_of_completion(value) or str(value))
 
 
 def _read(values: Float[Tensor, "n"]) -> Scores:

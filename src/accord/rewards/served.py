@@ -1,56 +1,130 @@
 """Rewards that are somewhere else: behind an HTTP server of one's own, or a judge behind one that speaks OpenAI's protocol."""
 
 import json
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from torch import Tensor
+
 from accord.errors import RewardError, wanted
+from accord.feedback import is_picture
 from accord.rewards.asking import Endpoint
 from accord.rewards.judge import Judge, PairJudge
+from accord.rewards.wire import Format, base64_of, post, turns_of
+
+FIELDS = ("rewards", "scores", "values", "outputs", "results", "data", "reward", "score", "value")
+"""Under which servers answer; the first that is there counts."""
 
 
 class Served:
-    """A reward behind a URL: JSON ``{"prompts": […], "completions": […], "group": […], column: […]}`` is posted to it, and
-    ``{"rewards": [number or null, …]}`` comes back, one for each sample.
+    """A reward behind a URL.
+
+    JSON ``{"prompts": […], "completions": […], "group": […], column: […]}`` is posted to it, pictures as base64 under ``"images"`` instead of
+    completions. It answers with one number for each sample, or null where it does not apply: ``{"rewards": […]}``, ``{"scores": […]}``,
+    ``{"data": [{"score": …}, …]}``, or the bare list.
 
     Args:
-        url: http://… or https://…. timeout: seconds for one answer. tries: a call that fails is made so many times.
+        url: http://… or https://…, with the path.
+        columns: all that is sent beside prompts and completions; None sends the group and every column of the data.
+        names: what it calls these fields, ``{"prompts": "prompt", "images": "image"}``.
+        field: where in its answer the numbers lie, "result.scores"; None looks for the usual names.
+        picture: "png", or "jpeg", which is smaller and not quite the picture.
+        single: it wants one sample at a time, no lists, and answers with one number.
+        batch_size: samples in a request; None sends all at once, as rewards that compare a group want them.
+        at_once: requests under way together. timeout: seconds for one answer. tries: a call that fails is made so many times.
+
+    Raises:
+        RewardError: the server is not there, refuses, or answers with something that isn't one number (or null) for each sample.
     """
 
-    def __init__(self, url: str, *, timeout: float = 120.0, tries: int = 3) -> None:
+    def __init__(self, url: str, *, columns: list[str] | None = None, names: Mapping[str, str] | None = None, field: str | None = None,
+                 picture: Format = "png", single: bool = False, batch_size: int | None = None, at_once: int = 4, timeout: float = 120.0,
+                 tries: int = 3) -> None:  # fmt: skip
         wanted(url.startswith(("http://", "https://")), "a served reward wants a URL (http://…)", repr(url))
-        wanted(timeout > 0 and tries >= 1, "a served reward wants timeout > 0 and tries >= 1", (timeout, tries))
-        self.url, self.timeout, self.tries, self.name = url, timeout, tries, url
+        wanted(timeout > 0 and min(tries, at_once, batch_size or 1) >= 1, "a served reward wants timeout > 0 and tries, at_once, batch_size >= 1",
+               (timeout, tries, at_once, batch_size))  # fmt: skip
+        self.url = self.name = url
+        self.columns, self.names, self.field, self.picture, self.single = (
+            columns,
+            dict(names or {}),
+            field,
+            picture,
+            single,
+        )
+        self.batch_size, self.at_once, self.timeout, self.tries = 1 if single else batch_size, at_once, timeout, tries
 
-    def __call__(self, *, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        """Raises RewardError where the server doesn't answer, or not with one number (or null) for each sample."""
-        try:
-            body = json.dumps({"prompts": list(prompts), "completions": list(completions), **columns}).encode()
-        except TypeError as error:
-            raise RewardError(f"{self.url} takes what JSON can say: {error}") from None
-        said = self._posted(body)
-        found = said.get("rewards") if isinstance(said, dict) else None
-        if not isinstance(found, list) or len(found) != len(prompts):
-            raise RewardError(
-                f'{self.url} answered {json.dumps(said)[:80]}, but {{"rewards": [one number or null for each of {len(prompts)} samples]}} is wanted'
+    def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> list[float | None]:
+        sent = self._sent(columns)
+        n = len(prompts)
+        size = self.batch_size or max(n, 1)
+
+        def asked(start: int) -> list[float | None]:
+            rows = range(start, min(start + size, n))
+            return self._asked(
+                [prompts[i] for i in rows],
+                [completions[i] for i in rows],
+                {c: [v[i] for i in rows] for c, v in sent.items()},
             )
-        return found
 
-    def _posted(self, body: bytes) -> Any:
-        for last in range(1, self.tries + 1):
+        with ThreadPoolExecutor(self.at_once) as pool:
+            return [v for some in pool.map(asked, range(0, n, size)) for v in some]
+
+    def _sent(self, columns: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """The columns that go along, each such as JSON can say."""
+        names = columns.keys() if self.columns is None else self.columns
+        missing = next((c for c in names if c not in columns), None)
+        if missing is not None:
+            raise RewardError(
+                f"{self.url} is to be sent the column {missing!r}, but the data have only {sorted(columns)}"
+            )
+        for name in names:
             try:
-                asked = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
-                with urllib.request.urlopen(asked, timeout=self.timeout) as answer:
-                    return json.loads(answer.read())
-            except (OSError, ValueError) as error:
-                theirs = isinstance(error, urllib.error.HTTPError) and error.code < 500
-                if theirs or last == self.tries:
-                    raise RewardError(f"{self.url} does not answer: {error}") from None
-                time.sleep(0.5 * last)
-        raise AssertionError
+                json.dumps(list(columns[name]))
+            except (TypeError, ValueError) as error:
+                raise RewardError(
+                    f"{self.url} takes what JSON can say, which the column {name!r} is not: {error}; name the others: columns=[…]"
+                ) from None
+        return {c: list(columns[c]) for c in names}
+
+    def _asked(self, prompts: list[Any], completions: list[Any], columns: dict[str, list[Any]]) -> list[float | None]:
+        shown = "images" if isinstance(completions[0], Tensor) or is_picture(completions[0]) else "completions"
+        said = [base64_of(c, self.picture) for c in completions] if shown == "images" else completions
+        body: dict[str, Any] = {"prompts": [p if isinstance(p, str) else turns_of(p) for p in prompts], shown: said}
+        body = {self.names.get(k, k): v[0] if self.single else v for k, v in {**body, **columns}.items()}
+        return self._read(post(self.url, body, timeout=self.timeout, tries=self.tries), len(prompts))
+
+    def _read(self, answer: Any, n: int) -> list[float | None]:
+        """One number or None for each sample."""
+        if isinstance(answer, Mapping) and answer.get("error"):
+            raise RewardError(f"{self.url} answers with an error: {str(answer['error'])[:200]}")
+        found = _at(answer, self.field) if self.field else _usual(answer)
+        rows = [found] if self.single and not isinstance(found, list) else found
+        if not isinstance(rows, list) or len(rows) != n:
+            what = f"{len(rows)} values" if isinstance(rows, list) else str(answer)[:100]
+            raise RewardError(
+                f"{self.url} answers with {what}, but one number (or null) for each of {n} samples is wanted; option field says where they lie"
+            )
+        if all(isinstance(r, Mapping) and isinstance(r.get("index"), int) for r in rows):
+            rows = sorted(rows, key=lambda r: r["index"])
+        return [self._number(r) for r in rows]
+
+    def _number(self, row: Any) -> float | None:
+        value = _usual(row) if isinstance(row, Mapping) else row
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return None if value is None else float(value)
+        raise RewardError(f"{self.url} answers with {repr(row)[:60]} where a number (or null) belongs")
+
+
+def _at(answer: Any, path: str) -> Any:
+    for name in path.split("."):
+        answer = answer.get(name) if isinstance(answer, Mapping) else None
+    return answer
+
+
+def _usual(answer: Any) -> Any:
+    """What lies under the first of the usual names; a thing that has none of them as it is."""
+    return next((answer[f] for f in FIELDS if f in answer), answer) if isinstance(answer, Mapping) else answer
 
 
 def rated_by(model: str, url: str | None = None, *, tries: int = 1) -> Judge:
