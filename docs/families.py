@@ -57,6 +57,9 @@ Each row's tiny pipelines (`tests/tiny_families.py`) are of the real classes, ma
 
 What could not be tried without weights: that rewards rise on a model of full size, how much memory it takes, and how fast it is.
 
+What Wan makes are clips, `[frames, 3, height, width]`. A reward sees them whole, or frame by frame through `rewards.Framewise`. Reports and `Probe` show
+no clips yet.
+
 A sampler of higher order (DPM-Solver, UniPC) lends a policy its levels alone: steps of a policy are Gaussian, of first order.
 
 ## What a family is

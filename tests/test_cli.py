@@ -152,6 +152,10 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "an unwritten system": (["reproduce", "scir"], "no reproduction yet"),
         "no recipe": (["recipes", "copy", "none"], "no recipe"),
         "nothing to sample": (["sample", "--policy", MODEL], "--prompt or --data"),
+        "words of a size": (
+            ["sample", "--policy", "letters", "--prompt", "hi", "--size", "32"],
+            "size=32 is for pictures",
+        ),
     }
 
 
@@ -249,8 +253,9 @@ def test_pictures_are_drawn_into_a_folder_and_searched(tmp_path: Path, capsys: p
     assert main(call) == 2
     assert "--out" in capsys.readouterr().err
     few = ["--sampling.steps=2", "--sampling.guidance=1"]
-    assert main([*call, *few, "--n", "2", "--out", str(tmp_path / "plain")]) == 0
+    assert main([*call, *few, "--n", "2", "--size", "[32,48]", "--out", str(tmp_path / "plain")]) == 0
     assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == ["0000.png", "0001.png", "samples.jsonl"]
+    assert as_picture(tmp_path / "plain" / "0000.png").shape == (3, 32, 48)
     values = {}
     for i in (1, 3):
         out = tmp_path / str(i)

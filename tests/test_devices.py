@@ -245,6 +245,8 @@ PICTURES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "raft": (lambda p: a.RAFT(p, brightness, group_size=2, sampling=SDE), PROMPTS),
     "ddpo": (lambda p: a.DDPO(p, brightness, sampling=Denoising(2, 2.0, 1.0, average=True)), PROMPTS),
     "rlcm": (lambda p: a.RLCM(consistent(p), brightness, sampling=Denoising(3, 1.0, average=True), group_size=2), PROMPTS),
+    "flow-grpo": (lambda p: a.FlowGRPO(p, brightness, group_size=2, window=1, sampling={"steps": 2, "guidance": 2.0}), PROMPTS),
+    "diffusion-nft": (lambda p: a.DiffusionNFT(p, brightness, group_size=2, levels=2, sampling=ODE), PROMPTS),
     "prdp": (lambda p: a.PRDP(p, brightness, group_size=2, sampling=SDE), PROMPTS),
     "d3po": (lambda p: a.D3PO(p, brightness, sampling=SDE), PROMPTS),
     "refl": (lambda p: a.ReFL(p, contrast, last=2, sampling=ODE), PROMPTS),

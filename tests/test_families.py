@@ -11,13 +11,14 @@ from torch import Tensor
 
 from accord import algorithms as a
 from accord.engine import Rows, Step, fit
-from accord.errors import ConfigError, ModelError
+from accord.errors import ConfigError, ModelError, RewardError
 from accord.feedback import Comparison, Example
 from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.policies.diffusion.families import FAMILIES
 from accord.policies.diffusion.files import opened
+from accord.rewards import Framewise, score
 from accord.search import noise_optimise
-from tiny_families import TINY, WITHOUT_LORA, folder, picture, pipeline, policy
+from tiny_families import TINY, TWINS, WITHOUT_LORA, folder, picture, pipeline, policy
 from tiny_pipelines import nudge
 
 PROMPTS = ["a red cat", "a person with a hat"]
@@ -87,7 +88,7 @@ def test_every_kind_of_method_goes_down_its_own_gradient(family: str) -> None:
     assert found.values > found.history[0]
 
 
-@pytest.mark.parametrize("family", [f for f in TINY if f not in WITHOUT_LORA])
+@pytest.mark.parametrize("family", [f for f in TINY if f not in WITHOUT_LORA + TWINS])
 def test_a_saved_lora_is_opened_by_the_pipeline_whole_and_draws_the_same(family: str, tmp_path: Path) -> None:
     path = folder(family, str(tmp_path))
     p = DiffusionPolicy.load(path, lora=2, size=TINY[family].size, device="cpu")
@@ -107,7 +108,7 @@ class Stop(Exception):
     pass
 
 
-@families
+@pytest.mark.parametrize("family", [f for f in TINY if f not in TWINS])
 def test_a_run_that_goes_on_ends_where_it_would_have_ended(family: str, tmp_path: Path) -> None:
     def stop(step: int) -> dict[str, float]:
         if step == 1:
@@ -152,3 +153,28 @@ def test_pictures_need_not_be_squares() -> None:
     start = p.noise(1, 3)
     (ours,) = p.sample(PROMPTS[:1], 1, Denoising(steps=3, guidance=1.0, eta=0.0), start=start).completions
     assert torch.allclose(ours, TINY["flux-schnell"].own(p, PROMPTS[:1], 1.0, start)[0], atol=1e-4)
+
+
+def test_a_reward_of_pictures_sees_the_frames_of_clips() -> None:
+    p = policy("wan")
+    clips = p.denoise_with_grad(PROMPTS, ODE, grad=1, seed=3)
+    assert clips.shape == (2, 3, 3, 16, 16)
+    said = score(Framewise(upper), prompts=PROMPTS, completions=clips)
+    frames = torch.stack([upper(prompts=PROMPTS, completions=clips[:, t]) for t in range(3)])
+    assert torch.allclose(said.values, frames.mean(0))
+    assert torch.allclose(
+        score(Framewise(upper, every=2), prompts=PROMPTS, completions=clips).values, frames[::2].mean(0)
+    )
+    weight = next(w for w in p.denoiser.parameters() if w.ndim == 2)
+    slopes = [torch.autograd.grad(x.sum(), weight, retain_graph=True)[0] for x in (said.values, frames.mean(0))]
+    assert torch.allclose(*slopes, atol=1e-7)
+
+    def dark(*, completions: Any, **columns: Any) -> list[float | None]:
+        return [None if x.mean() > 0.5 else 1.0 for x in completions]
+
+    mixed = [torch.stack([torch.full((3, 4, 4), v) for v in levels]) for levels in ((0.1, 0.9), (0.9, 0.8))]
+    found = score(Framewise(dark), prompts=PROMPTS, completions=mixed)
+    assert found.values.tolist() == [1.0, 0.0]
+    assert found.valid.tolist() == [True, False]
+    with pytest.raises(RewardError, match="these are pictures"):
+        score(Framewise(upper), prompts=PROMPTS, completions=clips[:, 0])

@@ -178,6 +178,8 @@ TINY = {
 
 
 WITHOUT_LORA = ("pixart",)
+TWINS = ("sd-lcm", "flux-schnell", "flux2-klein-distilled")
+"""Distilled ones, whose weights and files are those of their family."""
 
 
 def pipeline(name: str, seed: int = 0) -> Any:

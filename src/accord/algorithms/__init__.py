@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from accord.algorithms.rollout.credit import Credit, Term
     from accord.algorithms.rollout.d3po import D3PO, StepPreference
     from accord.algorithms.rollout.ddpo import DDPO, PerPrompt
+    from accord.algorithms.rollout.diffusion_nft import DiffusionNFT
     from accord.algorithms.rollout.dr_irl import DRIRL, DifficultyScaled
     from accord.algorithms.rollout.fine_grained_rlhf import DenseGAE, FineGrainedRLHF
+    from accord.algorithms.rollout.flow_grpo import FlowGRPO
     from accord.algorithms.rollout.grpo import GRPO, GroupRelative
     from accord.algorithms.rollout.ppo import PPO, TokenGAE
     from accord.algorithms.rollout.prdp import PRDP, RewardDifference
@@ -81,7 +83,9 @@ __all__ = [
     "DenseGAE",
     "DifficultyScaled",
     "DiffusionDPO",
+    "DiffusionNFT",
     "FineGrainedRLHF",
+    "FlowGRPO",
     "GroupRelative",
     "IDAligner",
     "InPO",

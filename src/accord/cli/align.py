@@ -13,7 +13,7 @@ from accord.cli.intake import Intake, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.measures import measure
 from accord.cli.methods import Trainer, kind_for, names
-from accord.cli.policies import check_policy, embedded_among, kind_of_policy, open_policy
+from accord.cli.policies import Size, check_policy, embedded_among, kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, answers_of_base, check_reward, open_reward
 from accord.cli.shape import Shape
 from accord.engine import Training, fit
@@ -45,6 +45,7 @@ def align(
     split_by: str = "prompt",
     test_limit: int = 64,
     gradient_checkpointing: bool = False,
+    size: Size = None,
     device: str = "auto",
     dtype: str = "auto",
     resume: Resume = False,
@@ -71,6 +72,7 @@ def align(
         split_by: prompt, or a column whose values stay together.
         test_limit: measure on at most so many held-out prompts or pairs.
         gradient_checkpointing: less memory for more time.
+        size: of pictures in pixels, a side or [height, width], [frames, height, width] of clips; none is what the pipeline makes by itself.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
@@ -93,7 +95,7 @@ def align(
     usable = intake.sift(intake.records, of_kind(learns, f"{trainer.name} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
-                       seed=training.seed)  # fmt: skip
+                       seed=training.seed, size=size)  # fmt: skip
     base = answers_of_base(made, [*kept, *held], sampling, training.seed)
     opened = {name: open_reward(spec, device, dtype, base) for name, spec in watched}
     writes = getattr(sampling, "max_new_tokens", 1) if trainer.draws else 0
@@ -109,7 +111,7 @@ def align(
     evaluate = measure(trainer, algorithm, tested[:test_limit], watch, sampling, folder=out, by=split_by)
     intake.tell(to_train_on=len(kept), held_out=len(held))
     info = {"title": f"{trainer.name.upper()} on {Path(policy).name}", "model": policy, "data": data, "method": trainer.name,
-            "options": checked, "reward": reward, "lora": lora, "max_tokens": max_tokens}  # fmt: skip
+            "options": checked, "reward": reward, "lora": lora, "size": size, "max_tokens": max_tokens}  # fmt: skip
     learn = algorithm.fit if isinstance(algorithm, RoundMethod) else partial(fit, algorithm)
     run = learn(rows, training, out=out, resume=resume, evaluate=evaluate, info=info)
     result = {"before": run.evaluations[0], "after": run.evaluations[-1], "train_records": len(rows), "steps": len(run.metrics),

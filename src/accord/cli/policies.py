@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from accord.cli.data import quiet_diffusers
+from accord.errors import ConfigError
 from accord.policies import LanguagePolicy
 from accord.policies.hub import PICTURE_LORA, PIPELINE, folder_of, kind_of
 from accord.policies.loading import resolve
 
+Size = int | list[int] | None
 EMBEDDED = ("letters", "letters/untrained", "portraits", "portraits/flow", "portraits/consistency")
 """Policies that come with the package; smollm2 comes with one beside it."""
 
@@ -36,12 +38,14 @@ def check_policy(spec: str) -> type:
 
 
 def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = False, device: str = "auto",
-                dtype: str = "auto", seed: int = 0) -> Any:  # fmt: skip
-    """The policy of a specification, ready to train or to draw from."""
+                dtype: str = "auto", seed: int = 0, size: Size = None) -> Any:  # fmt: skip
+    """The policy of a specification, ready to train or to draw from; its pictures of this size, where one is given."""
     source: Any = spec
     more: dict[str, Any] = {}
     if _of_pictures(spec):
-        source = _pipeline(spec)
+        source, more = _pipeline(spec), {} if size is None else {"size": size}
+    elif size is not None:
+        raise ConfigError(f"size={size} is for pictures, but {spec} writes words")
     elif _embedded(spec):
         from accord.worlds.letters import WEIGHTS, build_model, build_tokenizer
 

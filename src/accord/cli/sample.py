@@ -15,7 +15,7 @@ from accord.cli.embedded import rows_of
 from accord.cli.intake import Intake
 from accord.cli.lengths import fits
 from accord.cli.options import check_options, writable
-from accord.cli.policies import check_policy, kind_of_policy, open_policy
+from accord.cli.policies import Size, check_policy, kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.cli.shape import Shape
 from accord.engine.run import write_text
@@ -45,6 +45,7 @@ def sample(
     chat: bool = False,
     limit: int | None = None,
     seed: int = 0,
+    size: Size = None,
     device: str = "auto",
     dtype: str = "auto",
     out: str | None = None,
@@ -65,6 +66,7 @@ def sample(
         chat: treat text prompts as a user's message.
         limit: read at most so many records.
         seed: of the draws.
+        size: of pictures in pixels, a side or [height, width], [frames, height, width] of clips; none is what the pipeline makes by itself.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
         out: file for JSON lines (standard output without); for pictures a folder, which gets samples.jsonl beside them.
@@ -85,7 +87,7 @@ def sample(
         check_reward(reward)
     source: Any = [{"prompt": prompt}] if data is None else rows_of(data, (Record,), seed, limit)
     intake = Intake.read(source, columns, skip_bad, limit, chat, name=data)
-    made = open_policy(policy, device=device, dtype=dtype, seed=seed)
+    made = open_policy(policy, device=device, dtype=dtype, seed=seed, size=size)
     chooser = None if reward is None else open_reward(reward, device, dtype)
     writes = getattr(sampling, "max_new_tokens", 1)
     short = [fits(intake, made, writes=1), *([fits(intake, chooser, writes=writes)] if chooser else [])]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from accord.rewards.asking import Endpoint, PolicyJudge
     from accord.rewards.cache import Cached
     from accord.rewards.classifier import BradleyTerry
+    from accord.rewards.clips import Framewise
     from accord.rewards.combine import Ensemble, combine
     from accord.rewards.consistency import AnswerConsistency
     from accord.rewards.contrast import ContrastivePrompt
@@ -60,6 +61,7 @@ __all__ = [
     "Endpoint",
     "Ensemble",
     "Features",
+    "Framewise",
     "HPSv2",
     "Hybrid",
     "ImageReward",
