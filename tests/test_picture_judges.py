@@ -23,6 +23,7 @@ from accord.cli import main
 from accord.errors import ConfigError, ModelError, RewardError
 from accord.feedback import with_picture
 from accord.rewards import (
+    CLIPScore,
     Judge,
     ObjectChecks,
     OCRAccuracy,
@@ -327,6 +328,16 @@ def test_they_are_named_on_the_command_line(serve: Any, tmp_path: Path, capsys: 
     told = json.loads((tmp_path / "out" / "result.json").read_text())
     assert any("CLIPScore" in k for k in told["after"])
     assert server.bodies
+    files = [tmp_path / f"{i}.png" for i in range(2)]
+    for x, file in zip(pictures(2), files, strict=True):
+        Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy()).save(file)
+    data.write_text("".join(json.dumps({"prompt": "a red cat", "completion": str(f)}) + "\n" for f in files))
+    asked = ["--data", str(data), "--out", str(tmp_path / "scores.jsonl"), "--reward", json.dumps(reward[0])]
+    assert main(["reward", "score", *asked]) == 0, capsys.readouterr().err
+    scores = [json.loads(line)["reward"] for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    should = score(CLIPScore(str(clip)), prompts=["a red cat"] * 2, completions=pictures(2)).values
+    assert torch.allclose(torch.tensor(scores), should, atol=1e-4), "files are scored as the pictures in them"
+    data.write_text('{"prompt": "a cat"}\n' * 2)
     capsys.readouterr()
     assert main(["align", "grpo", *say, "--reward", '{"PickScore": {"sorce": "x"}}']) == 2
     assert "no option 'sorce'" in capsys.readouterr().err

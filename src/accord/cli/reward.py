@@ -8,7 +8,7 @@ from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.heldout import HeldOut
 from accord.cli.intake import Intake, answers_of, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
-from accord.cli.rewards import check_reward, open_reward
+from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.engine import Training
 from accord.engine.fit import Resume
 from accord.engine.run import write_json, write_text
@@ -124,7 +124,7 @@ def train(
 
 
 def score_file(
-    reward: str,
+    reward: RewardSpec,
     data: str,
     out: str,
     columns: dict[str, str] | None = None,
@@ -137,7 +137,7 @@ def score_file(
     """Score completions: writes one JSON line for each with its reward.
 
     Args:
-        reward: a saved reward, a hub reward model, or file.py:function.
+        reward: a saved reward, a hub reward model, file.py:function, http://server, or rules, networks for pictures and judges by name.
         data: records with prompt and completion (or messages).
         out: file to write.
         columns: for each field the column that holds it.

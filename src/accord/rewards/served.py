@@ -20,9 +20,9 @@ FIELDS = ("rewards", "scores", "values", "outputs", "results", "data", "reward",
 class Served:
     """A reward behind a URL.
 
-    JSON ``{"prompts": […], "completions": […], "group": […], column: […]}`` is posted to it, pictures as base64 under ``"images"`` instead of
-    completions. It answers with one number for each sample, or null where it does not apply: ``{"rewards": […]}``, ``{"scores": […]}``,
-    ``{"data": [{"score": …}, …]}``, or the bare list.
+    JSON ``{"prompts": […], "completions": […], "group": […], column: […]}`` is posted to it, pictures as base64 under ``"images"``
+    instead of completions (their files by name, as texts). It answers with one number for each sample, or null where it does not
+    apply: ``{"rewards": […]}``, ``{"scores": […]}``, ``{"data": [{"score": …}, …]}``, or the bare list.
 
     Args:
         url: http://… or https://…, with the path.
