@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from accord.rewards.consistency import AnswerConsistency
     from accord.rewards.contrast import ContrastivePrompt
     from accord.rewards.demonstrations import BesideDemonstrations
-    from accord.rewards.encoder import EncoderReward, SentenceEncoder
+    from accord.rewards.encoder import SentenceEncoder
     from accord.rewards.features import Features, SentenceFeatures, TrunkFeatures
+    from accord.rewards.heads import EncoderReward, HeadReward
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.judge import Judge, PairJudge, Tournament
@@ -63,6 +64,7 @@ __all__ = [
     "Features",
     "Framewise",
     "HPSv2",
+    "HeadReward",
     "Hybrid",
     "ImageReward",
     "ImplicitReward",

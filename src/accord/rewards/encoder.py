@@ -1,25 +1,19 @@
-"""Cheap rewards: a frozen text encoder, and a small head that trains on its features in seconds."""
+"""A frozen text encoder, whose embeddings are computed once and kept."""
 
 import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from accord.engine.run import added_to, load_tensors, save_tensors, write_json
-from accord.engine.seeds import seeded
 from accord.engine.store import Store, fingerprint
 from accord.errors import ModelError
 from accord.feedback import Prompt, prompt_key
-from accord.policies.base import Group
 from accord.policies.placement import Device, device_of
-from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
-from accord.rewards.scores import Scores
 
 log = logging.getLogger(__name__)
 
@@ -91,89 +85,6 @@ class SentenceEncoder:
                 len(texts),
                 self.max_tokens,
             )
-
-
-class EncoderReward(nn.Module):
-    """A head on frozen features of prompt and completion (their own features, and their product).
-
-    Args:
-        hidden: width of one hidden layer; 0 for a linear head.
-        aspects: names of the outputs; none for one scalar.
-    """
-
-    def __init__(
-        self, encoder: SentenceEncoder, *, hidden: int = 64, aspects: Sequence[str] = (), seed: int = 0
-    ) -> None:
-        super().__init__()
-        self._encoder = [encoder]  # in a list: its frozen weights are not this module's
-        self.aspects, self.hidden = tuple(aspects), hidden
-        d, out = 3 * encoder.width, max(1, len(aspects))
-        with seeded(seed, purpose="head"):
-            self.head = (
-                nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, out)) if hidden else nn.Linear(d, out)
-            )
-
-    @property
-    def encoder(self) -> SentenceEncoder:
-        return self._encoder[0]
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.encoder.fingerprint}:{fingerprint(self.head)}"
-
-    @classmethod
-    def fit(cls, records: Sequence[Any], encoder: SentenceEncoder | None = None, *, hidden: int = 64,
-            options: FitOptions | None = None, aspects: Sequence[str] = (), **training: Any) -> "EncoderReward":  # fmt: skip
-        """Train a head on comparisons, rankings or ratings."""
-        reward = cls(encoder or SentenceEncoder(), hidden=hidden, aspects=aspects, seed=training.get("seed", 0))
-        fit_reward(RewardFitting(reward, options or FitOptions()), records,
-                   **{"lr": 1e-3, "batch_size": 64, "epochs": 5, "progress": False, **training})  # fmt: skip
-        return reward
-
-    @torch.no_grad()
-    def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[str], **columns: Any) -> Scores:
-        table = self.head(self._features(list(prompts), list(completions)))
-        table = table.cpu()
-        return Scores.of(table.mean(-1), aspects={a: table[:, i] for i, a in enumerate(self.aspects)})
-
-    def values_of(self, groups: Sequence[Group]) -> Float[Tensor, "n a"]:
-        return self.head(
-            self._features(
-                [g.prompt for g in groups for _ in g.completions], [c for g in groups for c in g.completions]
-            )
-        )
-
-    def _features(self, prompts: list[Prompt], completions: list[str]) -> Float[Tensor, "n f"]:
-        return self.encoder.of_answers(prompts, completions).to(next(self.head.parameters()).device)
-
-    def save(self, folder: str | Path) -> None:
-        """Write head.safetensors and reward.json (which names the encoder)."""
-        with added_to(Path(folder)) as part:
-            save_tensors(part / "head.safetensors", dict(self.head.state_dict()))
-            e = self.encoder
-            write_json(part / "reward.json", {"encoder": e.source, "max_tokens": e.max_tokens, "hidden": self.hidden,
-                                              "aspects": self.aspects, "encoder_fingerprint": e.fingerprint})  # fmt: skip
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "EncoderReward":
-        """Read what `save` wrote; raises ModelError where the encoder has changed since."""
-        import json
-
-        path = Path(folder) / "reward.json"
-        if not path.is_file():
-            raise ModelError(f"{folder} has no reward.json: it is not a saved EncoderReward")
-        info = json.loads(path.read_text())
-        reward = cls(
-            SentenceEncoder(info["encoder"], max_tokens=info["max_tokens"]),
-            hidden=info["hidden"],
-            aspects=info["aspects"],
-        )
-        if reward.encoder.fingerprint != info["encoder_fingerprint"]:
-            raise ModelError(
-                f"{folder} was trained on other weights of the encoder {info['encoder']} than are here now"
-            )
-        reward.head.load_state_dict(load_tensors(Path(folder) / "head.safetensors"))
-        return reward
 
 
 def _flat(prompt: Prompt) -> str:

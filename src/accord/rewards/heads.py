@@ -1,0 +1,122 @@
+"""Cheap rewards: a small head on frozen features, which trains in seconds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from accord.engine.run import added_to, load_tensors, save_tensors, write_json
+from accord.engine.seeds import seeded
+from accord.engine.store import fingerprint
+from accord.errors import ModelError
+from accord.feedback import Prompt
+from accord.policies.base import Group
+from accord.rewards.encoder import SentenceEncoder
+from accord.rewards.features import Features, SentenceFeatures
+from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
+from accord.rewards.scores import Scores
+
+
+class HeadReward(nn.Module):
+    """A head on frozen features.
+
+    Args:
+        hidden: width of one hidden layer; 0 for a linear head.
+        aspects: names of the outputs; none for one scalar.
+    """
+
+    def __init__(self, features: Features, *, hidden: int = 64, aspects: Sequence[str] = (), seed: int = 0) -> None:
+        super().__init__()
+        self.features, self.aspects, self.hidden = features, tuple(aspects), hidden
+        with seeded(seed, purpose="head"):
+            self.head = mlp(features.width, max(1, len(aspects)), *([hidden] if hidden else []))
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.features.fingerprint}:{fingerprint(self.head)}"
+
+    def fitted(self, records: Sequence[Any], options: FitOptions | None = None, **training: Any) -> Self:
+        """Train the head on comparisons, rankings or ratings; returns itself."""
+        fit_reward(RewardFitting(self, options or FitOptions()), records,
+                   **{"lr": 1e-3, "batch_size": 64, "epochs": 5, "progress": False, **training})  # fmt: skip
+        return self
+
+    @torch.no_grad()
+    def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
+        table = self._table(list(prompts), list(completions)).cpu()
+        return Scores.of(table.mean(-1), aspects={a: table[:, i] for i, a in enumerate(self.aspects)})
+
+    def values_of(self, groups: Sequence[Group]) -> Float[Tensor, "n a"]:
+        """Rewards of every completion, group by group, with gradient."""
+        return self._table(
+            [g.prompt for g in groups for _ in g.completions], [c for g in groups for c in g.completions]
+        )
+
+    def _table(self, prompts: list[Prompt], completions: list[Any]) -> Float[Tensor, "n a"]:
+        return self.head(self.features(prompts, completions).to(next(self.head.parameters()).device))
+
+
+def mlp(width: int, out: int, *hidden: int) -> nn.Module:
+    """Linear layers with GELU between them."""
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.GELU()]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, out)) if layers else nn.Linear(width, out)
+
+
+class EncoderReward(HeadReward):
+    """A head on a sentence encoder's features of prompt and completion (their own, and their product).
+
+    Args:
+        hidden, aspects: as for `HeadReward`.
+    """
+
+    features: SentenceFeatures
+
+    def __init__(
+        self, encoder: SentenceEncoder, *, hidden: int = 64, aspects: Sequence[str] = (), seed: int = 0
+    ) -> None:
+        super().__init__(SentenceFeatures(encoder), hidden=hidden, aspects=aspects, seed=seed)
+
+    @property
+    def encoder(self) -> SentenceEncoder:
+        return self.features.encoder
+
+    @classmethod
+    def fit(cls, records: Sequence[Any], encoder: SentenceEncoder | None = None, *, hidden: int = 64,
+            options: FitOptions | None = None, aspects: Sequence[str] = (), **training: Any) -> "EncoderReward":  # fmt: skip
+        """Train a head on comparisons, rankings or ratings."""
+        reward = cls(encoder or SentenceEncoder(), hidden=hidden, aspects=aspects, seed=training.get("seed", 0))
+        return reward.fitted(records, options, **training)
+
+    def save(self, folder: str | Path) -> None:
+        """Write head.safetensors and reward.json (which names the encoder)."""
+        with added_to(Path(folder)) as part:
+            save_tensors(part / "head.safetensors", dict(self.head.state_dict()))
+            e = self.encoder
+            write_json(part / "reward.json", {"encoder": e.source, "max_tokens": e.max_tokens, "hidden": self.hidden,
+                                              "aspects": self.aspects, "encoder_fingerprint": e.fingerprint})  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "EncoderReward":
+        """Read what `save` wrote; raises ModelError where the encoder has changed since."""
+        path = Path(folder) / "reward.json"
+        if not path.is_file():
+            raise ModelError(f"{folder} has no reward.json: it is not a saved EncoderReward")
+        info = json.loads(path.read_text())
+        reward = cls(
+            SentenceEncoder(info["encoder"], max_tokens=info["max_tokens"]),
+            hidden=info["hidden"],
+            aspects=info["aspects"],
+        )
+        if reward.encoder.fingerprint != info["encoder_fingerprint"]:
+            raise ModelError(
+                f"{folder} was trained on other weights of the encoder {info['encoder']} than are here now"
+            )
+        reward.head.load_state_dict(load_tensors(Path(folder) / "head.safetensors"))
+        return reward

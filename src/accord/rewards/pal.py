@@ -1,0 +1,192 @@
+"""People differ: everybody's taste is a mixture of a few shared ones, and a new person is known by a few comparisons."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from accord import losses
+from accord.engine import Learner, Loss, Mean, Rows, fit
+from accord.engine.seeds import generator, seeded
+from accord.errors import ConfigError, FeedbackError, one_of, wanted
+from accord.feedback import Comparison, Prompt, by_person
+from accord.rewards.features import Features, of_pairs
+from accord.rewards.heads import mlp
+from accord.rewards.scores import Scores
+
+STEEPEST = 100.0
+"""Bound of the angle model's scale."""
+
+
+class PAL(nn.Module):
+    """Ideal points (Chen et al. 2024, arXiv 2406.08469): an answer is the better, the nearer it lies to where a person wants it.
+
+    By distance (PAL-A), ``r_i(x) = -|f(x) - f(P w_i)|``, with the hinge ``max(0, 1 - lead)``; by angle (PAL-B), which depends on the
+    prompt, ``r_i(x) = t cos(f(x), sum_k w_ik g_k(prompt))``, with Bradley-Terry. All share the map f and the K prototypes (points P, or
+    functions g of the prompt); a person owns nothing but K weights ``w_i = softmax(o_i)``.
+
+    Args:
+        features: frozen ones of answers; a prompt's are those of an empty answer to it. people: names of those who are learned from.
+        prototypes: K; 1 is one taste for all. by: distance or angle. hidden: width of the map's hidden layer.
+    """
+
+    def __init__(self, features: Features, people: Sequence[str], *, prototypes: int = 2, by: str = "distance", hidden: int = 64,
+                 seed: int = 0) -> None:  # fmt: skip
+        super().__init__()
+        wanted(
+            prototypes >= 1 and len(set(people)) >= 1,
+            "PAL wants at least one prototype and one person",
+            (prototypes, len(people)),
+        )
+        one_of("by", by, "distance", "angle")
+        self.features, self.by, self.seed, d = features, by, seed, features.width
+        self.people = {name: i for i, name in enumerate(dict.fromkeys(people))}
+        with seeded(seed, purpose="pal"):
+            self.map = mlp(d, d, hidden)
+            self.asked = nn.ModuleList(mlp(d, d, hidden) for _ in range(prototypes if by == "angle" else 0))
+            self.tastes = Tastes(torch.randn(prototypes if by == "distance" else 0, d), len(self.people), prototypes)
+        self.steepness = nn.Parameter(torch.tensor(math.log(1 / 0.07))) if by == "angle" else None
+
+    def fitted(self, pairs: Sequence[Comparison], **training: Any) -> "PAL":
+        """Train on comparisons that say who judged, from prototypes among their answers; returns itself.
+
+        Raises:
+            FeedbackError: somebody is none of the people.
+        """
+        new = sorted(by_person(pairs).keys() - self.people.keys())
+        if new:
+            raise FeedbackError(
+                f"{new[0]} is none of the {len(self.people)} people of this model: for_newcomer fits a new one"
+            )
+        if self.by == "distance":
+            drawn = torch.randperm(len(pairs), generator=generator(self.seed, purpose="prototypes"))[
+                : len(self.tastes.points)
+            ]
+            with torch.no_grad():
+                self.tastes.points[: len(drawn)] = of_pairs(self.features, [pairs[i] for i in drawn.tolist()])[0]
+        fit(
+            TasteFitting(self),
+            pairs,
+            **{"lr": 1e-3, "lr_of": {"tastes": 5e-2}, "batch_size": 32, "epochs": 10, "progress": False, **training},
+        )
+        return self
+
+    def values(
+        self, rows: Float[Tensor, "n d"], asked: Float[Tensor, "n d"], weights: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "n"]:
+        """Rewards of answers by their features, their prompts' and the weights of who reads them."""
+        if self.by == "distance":
+            gap = self._mapped(rows) - self._mapped(weights @ self.tastes.points)
+            return -(gap.square().sum(-1) + 1e-12).sqrt()
+        ideal = torch.einsum("nk,nkd->nd", weights, torch.stack([g(asked) for g in self.asked], 1))
+        assert self.steepness is not None
+        return self.steepness.exp().clamp(max=STEEPEST) * torch.cosine_similarity(self.map(rows), ideal, -1)
+
+    def leads(self, pairs: Sequence[Comparison], weights: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
+        """Of chosen over rejected answers, to people of these weights."""
+        asked = self.of_prompts([p.prompt for p in pairs])
+        chosen, rejected = (x.to(weights.device) for x in of_pairs(self.features, pairs))
+        return self.values(chosen, asked, weights) - self.values(rejected, asked, weights)
+
+    def loss(self, leads: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        return (1 - leads).clamp(min=0) if self.by == "distance" else losses.pairwise(leads)
+
+    def of_prompts(self, prompts: Sequence[Prompt]) -> Float[Tensor, "n d"]:
+        """Features of prompts, where they are looked at."""
+        device = self.tastes.logits.device
+        if self.by == "distance":
+            return torch.zeros(len(prompts), self.features.width, device=device)
+        return self.features(prompts, [""] * len(prompts)).to(device)
+
+    def weights_of(self, person: str) -> Float[Tensor, "k"]:
+        """Somebody's weights; raises ConfigError for who is not among the people."""
+        if person not in self.people:
+            raise ConfigError(
+                f"{person!r} is none of the {len(self.people)} people of this model: for_newcomer fits a new one"
+            )
+        return self.tastes()[self.people[person]].detach()
+
+    def for_person(self, who: str | Float[Tensor, "k"]) -> "OfTaste":
+        """The reward of one of the people by name, or of any weights (their mean: of everybody)."""
+        return OfTaste(self, self.weights_of(who) if isinstance(who, str) else who)
+
+    def for_newcomer(self, said: Sequence[Comparison], *, steps: int = 60, lr: float = 0.1) -> "OfTaste":
+        """The reward of a new person who said this: their K weights alone are fitted, from equal ones, on all of it at once."""
+        newcomer = Newcomer(self)
+        fit(newcomer, list(said), steps=steps, batch_size=len(said), lr=lr, progress=False)
+        return OfTaste(self, newcomer.tastes()[0].detach())
+
+    def _mapped(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return rows + self.map(rows)
+
+
+class Tastes(nn.Module):
+    """Prototypes, and everybody's logits over them."""
+
+    def __init__(self, points: Float[Tensor, "k d"], people: int, prototypes: int) -> None:
+        super().__init__()
+        self.points, self.logits = nn.Parameter(points), nn.Parameter(torch.zeros(people, prototypes))
+
+    def forward(self) -> Float[Tensor, "u k"]:
+        return torch.softmax(self.logits, -1)
+
+
+class OfTaste:
+    """The reward of somebody with these weights."""
+
+    def __init__(self, model: PAL, weights: Float[Tensor, "k"]) -> None:
+        self.model, self.weights, self.name = model, weights, "of-taste"
+
+    @torch.no_grad()
+    def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
+        asked = self.model.of_prompts(prompts)
+        rows = self.model.features(prompts, completions).to(asked.device)
+        return Scores.of(self.model.values(rows, asked, self.weights.to(asked.device).expand(len(rows), -1)).cpu())
+
+
+class TasteFitting(Learner):
+    """Everybody at once."""
+
+    rows = (Comparison,)
+
+    def __init__(self, model: PAL) -> None:
+        super().__init__()
+        self.model = model
+        self.rest = nn.ModuleDict({"map": model.map, "asked": model.asked})
+        self.rest.register_parameter("steepness", model.steepness)
+
+    @property
+    def trainables(self) -> dict[str, nn.Module]:
+        return {"map": self.rest, "tastes": self.model.tastes}
+
+    def forward(self, rows: Rows) -> Loss:
+        who = [self.model.people[r.annotator] for r in rows]
+        return told(self.model, rows, self.model.tastes()[who])
+
+
+class Newcomer(Learner):
+    """One new person, everything else as it is."""
+
+    rows = (Comparison,)
+
+    def __init__(self, model: PAL) -> None:
+        super().__init__()
+        self._model = [model]  # in a list: its weights do not train
+        points = model.tastes.logits
+        self.tastes = Tastes(points.new_zeros(0, 0), 1, points.shape[1])
+
+    @property
+    def trainables(self) -> dict[str, nn.Module]:
+        return {"tastes": self.tastes}
+
+    def forward(self, rows: Rows) -> Loss:
+        return told(self._model[0], rows, self.tastes().expand(len(rows), -1))
+
+
+def told(model: PAL, rows: Sequence[Comparison], weights: Float[Tensor, "n k"]) -> Loss:
+    """The loss of verdicts by people of these weights."""
+    leads = model.leads(rows, weights)
+    return Loss(model.loss(leads).sum(), float(len(rows)), {"accuracy": Mean.of((leads > 0).float())})

@@ -1,0 +1,96 @@
+"""How strong each preference is, by a vote of reward models, and what to make of the weak ones."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from accord import losses
+from accord.errors import FeedbackError, wanted
+from accord.feedback import Comparison, flipped, kept
+from accord.rewards.fitting import RewardFitting
+from accord.rewards.reward import Reward, score_pairs
+
+BY = "voting"
+
+
+def voted(pairs: Sequence[Comparison], voters: Sequence[Reward], *, batch_size: int = 64) -> list[Comparison]:
+    """Each pair with its strength, the mean lead of the chosen answer over M voters, and their spread (population deviation), as the
+    columns `voted` and `voted_std`: below 0 it is probably labelled wrongly, near 0 it is ambiguous.
+
+    Secrets of RLHF II (Wang et al. 2024, arXiv 2401.06080) trains 10 voters on the same pairs for one epoch, in different orders.
+    Voters that train longer learn wrong labels by heart, and their vote says nothing.
+    """
+    wanted(len(voters) >= 1, "voting wants at least one voter", len(voters))
+    made = []
+    for i in range(0, len(pairs), batch_size):
+        some = pairs[i : i + batch_size]
+        values = torch.stack([score_pairs(v, some).values.detach().cpu() for v in voters])
+        leads = values[:, 0::2] - values[:, 1::2]
+        for pair, mean, std in zip(some, leads.mean(0).tolist(), leads.std(0, unbiased=False).tolist(), strict=True):
+            made.append(pair.model_copy(update={"columns": {**pair.columns, "voted": mean, "voted_std": std}}))
+    return made
+
+
+def repaired(
+    pairs: Sequence[Comparison], *, flip: float = 0.0, soften: float = 0.0, margin: bool = True
+) -> list[Comparison]:
+    """Voted pairs, the weakest flipped, the weak softened, all with the columns `target` and `margin` for `StrengthFitting`; what was
+    done stands in each record.
+
+    Args:
+        flip: share in [0, 1) of all pairs that is flipped, the weakest first; their margin is then above 0 where it was below.
+        soften: alpha in [0, 0.5) for pairs whose strength is still below 0: the target is 1 - alpha. margin: use the strength as margin,
+            else 0. The paper's recipes: flip 0.1 to 0.2, or soften 0.2 to 0.3, each with the margin.
+
+    Raises:
+        FeedbackError: a pair was not voted on.
+    """
+    wanted(0 <= flip < 1 and 0 <= soften < 0.5, "repairing wants flip in [0, 1) and soften in [0, 0.5)", (flip, soften))
+    strengths = [_column(p, "voted", i) for i, p in enumerate(pairs)]
+    weakest = set(sorted(range(len(pairs)), key=strengths.__getitem__)[: round(flip * len(pairs))])
+    made = []
+    for i, (pair, strength) in enumerate(zip(pairs, strengths, strict=True)):
+        told = (
+            flipped(pair, "weak", BY, strength=strength)
+            if i in weakest
+            else kept(pair, "strength", BY, strength=strength)
+        )
+        strength = -strength if i in weakest else strength
+        target = 1 - soften if strength < 0 else 1.0
+        columns = {**pair.columns, "voted": strength, "target": target, "margin": strength if margin else 0.0}
+        made.append(told.model_copy(update={"columns": columns}))
+    return made
+
+
+class StrengthFitting(RewardFitting):
+    """Comparisons by ``-[t log s(d - m) + (1 - t) log s(m - d)]``, d the lead of the chosen answer, t and m each pair's own `target` and
+    `margin` (`repaired`); a margin below 0 asks for less. Its gradient in d is ``-s(m - d)`` for t = 1, so it grows with the strength
+    (the paper prints m outside the logarithm, where it would have no gradient).
+    """
+
+    rows = (Comparison,)
+
+    def check(self, rows: Sequence[Comparison]) -> None:
+        """Raises FeedbackError where a pair lacks its target or margin, or the reward has several outputs."""
+        super().check(rows)
+        if self.reward.aspects:
+            raise FeedbackError(f"strengths are of one output, but this reward rates {', '.join(self.reward.aspects)}")
+        for i, pair in enumerate(rows):
+            for name in ("target", "margin"):
+                _column(pair, name, i)
+
+    def _comparisons(self, rows: list[Comparison], parts: list[Tensor]) -> Float[Tensor, "n"]:
+        values = torch.stack(parts)[..., 0]
+        own = [values.new_tensor([_column(r, name, i) for i, r in enumerate(rows)]) for name in ("target", "margin")]
+        return losses.bradley_terry(
+            values[:, 0], values[:, 1], target=own[0], margin=own[1], centre=self.options.centre
+        )
+
+
+def _column(pair: Comparison, name: str, i: int) -> float:
+    found = pair.columns.get(name)
+    if not isinstance(found, int | float):
+        raise FeedbackError(f"record {i + 1} has no number {name!r}: vote on it (voted), then repair it (repaired)")
+    return float(found)
