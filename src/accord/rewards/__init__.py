@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.judge import Judge, PairJudge, Tournament
+    from accord.rewards.pal import PAL
     from accord.rewards.pictures.aesthetics import Aesthetics
     from accord.rewards.pictures.clip_score import CLIPScore
     from accord.rewards.pictures.hps import HPSv2
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from accord.rewards.pictures.siglip import SigLIP
     from accord.rewards.pieces import PrefixDifferences, clauses, sentences, whole
     from accord.rewards.reward import Reward, score
+    from accord.rewards.reward_robust_rlhf import BayesianEnsemble
     from accord.rewards.routing import routed
     from accord.rewards.scores import Scores, Span
+    from accord.rewards.secrets_rlhf_rm import StrengthFitting, repaired, voted
     from accord.rewards.segments import SegmentClassifier
     from accord.rewards.served import Served, compared_by, rated_by
     from accord.rewards.shaping import (
@@ -46,13 +49,17 @@ if TYPE_CHECKING:
     )
     from accord.rewards.tool_calls import ToolCalls
     from accord.rewards.trl import from_trl, to_trl
+    from accord.rewards.variational_preference_learning import VPL
     from accord.rewards.verifiable import exact_answer, json_call, length_penalty, matches, numeric_answer
 else:
     lazy(__name__)
 
 __all__ = [
+    "PAL",
+    "VPL",
     "Aesthetics",
     "AnswerConsistency",
+    "BayesianEnsemble",
     "BesideDemonstrations",
     "BradleyTerry",
     "CLIPScore",
@@ -84,6 +91,7 @@ __all__ = [
     "Served",
     "SigLIP",
     "Span",
+    "StrengthFitting",
     "ToolCalls",
     "Tournament",
     "TrunkFeatures",
@@ -102,6 +110,7 @@ __all__ = [
     "numeric_answer",
     "par",
     "rated_by",
+    "repaired",
     "routed",
     "score",
     "sentences",
@@ -110,5 +119,6 @@ __all__ = [
     "standardise",
     "to_trl",
     "vision_judge",
+    "voted",
     "whole",
 ]

@@ -70,7 +70,7 @@ class StrengthFitting(RewardFitting):
     (the paper prints m outside the logarithm, where it would have no gradient).
     """
 
-    rows = (Comparison,)
+    rows = (Comparison,)  # type: ignore[assignment]
 
     def check(self, rows: Sequence[Comparison]) -> None:
         """Raises FeedbackError where a pair lacks its target or margin, or the reward has several outputs."""
