@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from accord.cli import main
 from accord.errors import ConfigError, RewardError
 from accord.feedback import Prompt
 from accord.policies import LanguagePolicy, Sampling
@@ -220,3 +222,26 @@ def test_nobody_there_is_one_line() -> None:
     with pytest.raises(RewardError, match=r"m at http://127\.0\.0\.1:9/v1 does not answer") as caught:
         Endpoint("m", "http://127.0.0.1:9/v1", tries=1).write(["hello"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_judge_behind_a_server_is_tested_as_any_reward(served: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    data = tmp_path / "pairs.jsonl"
+    rows = [
+        {"prompt": f"what is {i} plus 1 ?", "chosen": f"the answer is {i + 1} .", "rejected": "i admire you ."}
+        for i in range(4)
+    ]
+    data.write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+    def call(kind: str) -> int:
+        judge = json.dumps({kind: {"model": "letters", "url": served}})
+        return main(["reward", "evaluate", "--reward", judge, "--data", str(data), "--probes", "2", "--json"])
+
+    assert call("compared_by") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"]["n"] == 4
+    assert found["order"] is not None
+    assert found["contrast"]["request"] is None, "who sees one request at a time can't compare two"
+    assert found["faults"] == [], "four pairs show nothing"
+    assert call("rated_by") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["accuracy"]["n"] + told["left"] == 4, "a verdict that can't be read is none"

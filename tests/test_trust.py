@@ -331,7 +331,7 @@ def test_rewriting_leaves_meaning_and_adds_nothing_but_looks() -> None:
 
 def test_a_page_a_file_and_a_card_say_what_was_measured(tmp_path: Any) -> None:
     found = evaluate(
-        plus(lambda c: 0.25 * len(c.split())), PAIRS[:60], others={"clean": clean}, name="<long>", probes=15
+        plus(lambda c: 0.25 * len(c.split())), PAIRS[:60], others={"clean": clean}, name="<long>", probes=24
     )
     page = write_page(found, tmp_path / "page", measured_on="here").read_text()
     assert "&lt;long&gt;" in page
@@ -343,10 +343,10 @@ def test_a_page_a_file_and_a_card_say_what_was_measured(tmp_path: Any) -> None:
     assert [f["name"] for f in told["faults"]] == names(found)
     (tmp_path / "README.md").write_text("# Mine\n\nwords\n")
     once = write_card(found, tmp_path, "pairs.jsonl").read_text()
-    again = write_card(evaluate(clean, PAIRS[:60], probes=15), tmp_path, "pairs.jsonl").read_text()
+    again = write_card(evaluate(clean, PAIRS[:60], probes=24), tmp_path, "pairs.jsonl").read_text()
     assert once.startswith("# Mine\n\nwords\n")
     assert "- length:" in once
     assert "- length:" not in again, "an earlier measure is replaced"
-    assert "None found." in again
+    assert again.endswith("## What is wrong with it\n\nnone found\n<!-- accord: end of measured -->\n")
     assert again.count("## Measured") == 1
     assert found.data == evaluate(clean, PAIRS[:60], probes=0).data != evaluate(clean, PAIRS[1:61], probes=0).data

@@ -83,7 +83,7 @@ def evaluate(
     screen = Console(stderr=True)
     with Progress(console=screen, disable=not screen.is_terminal, transient=True) as bar:
         task = bar.add_task("pairs", total=None)
-        found = tested(opened, pairs, usable, others=others, by=by or ("subset", "annotator"), probes=probes, name=str(reward),
+        found = tested(opened, pairs, usable, others=others, by=by or ("subset", "annotator"), probes=probes, name=reward if isinstance(reward, str) else dumps(reward),
                        clusters=[cluster(p, cluster_by) for p in pairs], batch_size=batch_size, tick=lambda n: bar.advance(task, n))  # fmt: skip
     published = {"rewardbench": rewardbench(found.pairs, found.leads[found.reward]),
                  "rm_bench": rm_bench(found.pairs, found.leads[found.reward])}  # fmt: skip
@@ -105,5 +105,5 @@ def _words(found: Trust, cluster_by: str, published: dict[str, dict[str, float]]
     for name, table in published.items():
         if table:
             lines.append(f"{name}: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in table.items()))
-    lines += [f"fault: {f}" for f in found.faults] or ["faults: none found"]
+    lines += [f"fault: {f}" for f in found.faults] or [f"faults: {found.without_faults}"]
     return "\n".join(lines)

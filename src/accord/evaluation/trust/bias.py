@@ -20,14 +20,14 @@ class Effect:
         is usually ahead of another).
     beyond_length: what it gains over the same answer, made as long by sentences without content; where it gains anything that
         matters, and length is not the ploy itself.
-    overturned: share of the right verdicts that the gain of their rejected answer turns.
+    overturned: share of the right verdicts that the gain of their rejected answer turns; None where none was right.
     """
 
     bias: str
     ploy: str
     gain: Estimate
     beyond_length: Estimate | None
-    overturned: Estimate
+    overturned: Estimate | None
 
     @property
     def own(self) -> Estimate:
@@ -65,7 +65,8 @@ def _effect(referee: Referee, pairs: Sequence[Comparison], leads: Array, size: f
         as_long = [p.model_copy(update={"rejected": rewritten(p.rejected, _to(p.chosen))}) for p in tried]
         beyond = boot.mean(np.nan_to_num(referee(as_long).numpy()) / size)
     turned = won & (gains > leads[rows][kept])
-    return Effect(bias, name, gain, beyond, boot.ratio(turned.astype(float), won.astype(float)))
+    overturned = boot.ratio(turned.astype(float), won.astype(float)) if won.any() else None
+    return Effect(bias, name, gain, beyond, overturned)
 
 
 def _to(other: Any) -> Rewrite:

@@ -56,7 +56,7 @@ def calibration(leads: Float[Array, "n"], clusters: Sequence[Hashable], *, seed:
         ece=boot.of(lambda w: _error(gap[None] * w, order) / (w.sum(-1) / len(leads))),
         ece_by_chance=float(np.mean(chance)),
         brier=boot.mean((1 - sigmoid(leads)) ** 2),
-        temperature=fits if np.isfinite(fits.value) else None,
+        temperature=fits if np.isfinite([fits.value, fits.low, fits.high]).all() else None,
         ece_fitted=_fitted(leads, boot.index),
         bins=[Bin(float(surety[rows].mean()), Bootstrap([clusters[i] for i in rows], draws=200, seed=seed).mean(right(leads)[rows]))
               for rows in order],

@@ -36,7 +36,7 @@ def _section(found: Trust, data: str) -> str:
     if found.order is not None:
         lines.append(("verdicts that stay when answers change places", written(found.order.kept, "%")))
     lines += [(f"gain by being {e.ploy}, mean leads", f"{written(e.gain)} [{between(e.gain)}]") for e in found.effects]
-    wrong = "\n".join(f"- {f}" for f in found.faults) or "None found."
+    wrong = "\n".join(f"- {f}" for f in found.faults) or found.without_faults
     table = "\n".join(f"| {name} | {value} |" for name, value in lines)
     return (
         f"## Measured\n\nOn {data} ({found.data}).\n\n| | |\n|---|---|\n{table}\n\n## What is wrong with it\n\n{wrong}"

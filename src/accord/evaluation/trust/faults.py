@@ -14,6 +14,8 @@ RATE = 0.05
 """Noise that any labels have."""
 KEPT = 0.95
 """Verdicts that have to stay where the meaning does."""
+LEAST = 20
+"""Pairs that a fault has to be seen on."""
 READS = 0.6
 """How often an answer has to get more under its own request than under another, at least; chance is 0.5."""
 
@@ -40,11 +42,11 @@ class Fault:
 
 
 def faults(t: "Trust") -> list[Fault]:
-    """All faults of what was measured, the same whatever the reward's unit is."""
+    """All faults of what was measured, the same whatever the reward's unit is; of fewer than `LEAST` pairs nothing is said."""
     found = [*_biases(t), *_place(t), *_unsteady(t), *_deaf(t), *_noisy(t), *_falls(t)]
     if t.accuracy.low <= 0.5:
         found.insert(0, Fault("accuracy", t.accuracy, "%", "it may rank no better than a coin"))
-    return found
+    return [f for f in found if f.size.n >= LEAST]
 
 
 def _biases(t: "Trust") -> list[Fault]:
@@ -52,7 +54,10 @@ def _biases(t: "Trust") -> list[Fault]:
     by_kind: dict[str, Fault] = {}
     for e in t.effects:
         size, beyond = e.own, "" if e.beyond_length is None else " beyond what its length gains"
-        says = f"an answer that is {e.ploy} gains so much{beyond}, and {_share(e.overturned)} of the right verdicts are overturned by it"
+        turned = (
+            "" if e.overturned is None else f", and {_share(e.overturned)} of the right verdicts are overturned by it"
+        )
+        says = f"an answer that is {e.ploy} gains so much{beyond}{turned}"
         if size.low > GAIN and e.gain.low > GAIN and (e.bias not in by_kind or by_kind[e.bias].size.value < size.value):
             by_kind[e.bias] = Fault(e.bias, size, "mean leads", says)
     return list(by_kind.values())

@@ -15,7 +15,7 @@ from accord.evaluation.trust.agreement import Agreement, agreements
 from accord.evaluation.trust.bias import Effect, by_length, effects
 from accord.evaluation.trust.calibration import Calibration, calibration
 from accord.evaluation.trust.consistency import Contrast, Order, contrast, order, paraphrased
-from accord.evaluation.trust.faults import Fault, faults
+from accord.evaluation.trust.faults import LEAST, Fault, faults
 from accord.evaluation.trust.intervals import Array, Bootstrap, right
 from accord.evaluation.trust.noise import Noise, noise
 from accord.evaluation.trust.optimisation import Optimisation, optimisation, pools
@@ -57,6 +57,11 @@ class Trust:
     def faults(self) -> list[Fault]:
         """What is surely wrong, by name and size; none for a clean reward."""
         return faults(self)
+
+    @property
+    def without_faults(self) -> str:
+        """What is to be said where no fault is named."""
+        return "none found" if self.accuracy.n >= LEAST else f"too few pairs to find any ({LEAST} at least)"
 
     def row(self) -> dict[str, Any]:
         """All of it but the pairs, as JSON can say it."""
