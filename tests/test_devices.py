@@ -110,6 +110,7 @@ def numbered(*, completions: Any, **samples: Any) -> rewards.Scores:
     )
 
 
+PAIRS_SHOWN = [Example(prompt=c.prompt, completion=c.chosen) for c in PAIRS]
 SCORED = [c.model_copy(update={"columns": {"score_chosen": 8 + i, "score_rejected": 2}}) for i, c in enumerate(PAIRS)]
 LABELS = [Label(prompt=c.prompt, completion=c.chosen, label=bool(i)) for i, c in enumerate(PAIRS)]
 
@@ -129,6 +130,30 @@ TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "raft": (lambda p: a.RAFT(p, words, group_size=3, kl=0.1, unfinished="keep", sampling=SHORT), TASKS),
     "copo-consistency": (lambda p: a.COPO(p, numbered, blend="global", group_size=3, sampling=SHORT), TASKS),
     "reward-augmented-dpo": (a.RewardAugmentedDPO, SCORED),
+    "amft": (lambda p: a.AMFT(p, words, PAIRS_SHOWN, mu=0.5, warmup=0, group_size=3, sampling=SHORT), TASKS),
+    "dr-irl": (
+        lambda p: a.DRIRL(p, rewards.BesideDemonstrations(words, column="answer"), group_size=3, sampling=SHORT),
+        TASKS,
+    ),
+    "fine-grained-rlhf": (lambda p: a.FineGrainedRLHF(p, rewards.PrefixDifferences(words), sampling=SHORT), TASKS),
+    "scir": (
+        lambda p: a.SCIR(
+            p,
+            tiny_policy(seed=1).to(p.device),
+            rounds=1,
+            samples=2,
+            template="{prompt} {first} {second}",
+            labels=("it", "the"),
+            sampling=SHORT,
+        ),
+        TASKS,
+    ),
+    "dpa": (
+        lambda p: a.DPA(
+            p, rewards.combine({"long": words, "other": numbered}), rounds=1, samples=4, directions=2, sampling=SHORT
+        ),
+        TASKS,
+    ),
     "self-rewarding": (lambda p: a.SelfRewarding(p, words, rounds=1, samples=3, sampling=SHORT), TASKS),
     "temporal-self-rewarding": (
         lambda p: a.TemporalSelfRewarding(p, words, rounds=1, samples=3, sampling=SHORT),
@@ -172,6 +197,8 @@ ON_WORDS: dict[str, Callable[[BradleyTerry, References], Any]] = {
     "and": lambda learned, base: rewards.combine({"a": learned, "b": LENGTH}, "logsigmoid-sum", references={"a": base}),
     "harmonic": lambda learned, base: rewards.combine({"a": rewards.par(learned, base), "b": rewards.par(LENGTH, NONE)}, "harmonic"),
     "running": lambda learned, base: rewards.standardise(learned),
+    "harmo": lambda learned, base: rewards.Hybrid(rewards.par(learned, base), LENGTH),
+    "toolrl": lambda learned, base: rewards.combine({"a": learned, "b": rewards.ToolCalls("kind")}),
 }  # fmt: skip
 """Rewards of a learned one and the base's own, those of the catalogue by their names there."""
 
@@ -181,11 +208,15 @@ LENGTH, NONE = rewards.length_penalty(1), References({t.prompt: torch.zeros(1) f
 def test_rewards_on_words_are_the_cpus(far: torch.device) -> None:
     prompts, texts = [t.prompt for t in TASKS], ["it is 5 .", "no ."]
 
+    columns = {"kind": ['<tool_call>{"name": "news", "parameters": {}}</tool_call>', "it is 5 ."]}
+
     def all_of(device: torch.device) -> dict[str, float]:
         torch.manual_seed(0)
         learned = BradleyTerry.fit(PAIRS, BradleyTerry.load(letters.WEIGHTS, device=device), steps=1, progress=False, batch_size=2)  # fmt: skip
         base = References.sample(learned, tiny_policy().to(device), prompts, 3, SHORT)
-        said = {n: score(make(learned, base), prompts=prompts, completions=texts) for n, make in ON_WORDS.items()}
+        said = {
+            n: score(make(learned, base), prompts=prompts, completions=texts, **columns) for n, make in ON_WORDS.items()
+        }
         return {f"{n} {i}": float(v) for n, s in said.items() for i, v in enumerate(s.values)}
 
     both(far, all_of)
@@ -395,6 +426,7 @@ def test_rewards_of_portraits_follow_the_pictures(far: torch.device) -> None:
 
 def test_every_entry_of_the_catalogue_has_such_a_test() -> None:
     elsewhere = {*ON_WORDS, *SEARCHES}
-    tried = {"text": {*TEXT, *elsewhere}, "image": {*PICTURES, *elsewhere}}
+    # Of policies that read words and pictures alike there is none yet.
+    tried = {"text": {*TEXT, *elsewhere}, "multimodal": {*TEXT, *elsewhere}, "image": {*PICTURES, *elsewhere}}
     missing = [f"{m.name} on {kind}" for m in methods() if m.entry for kind in m.modality if m.name not in tried[kind]]
     assert not missing, "add it to TEXT, PICTURES, ON_WORDS or SEARCHES above"

@@ -113,5 +113,16 @@ def test_every_round_starts_from_the_first_policy_and_learns_from_all_winners_so
 def test_a_reward_without_the_aspects_is_refused() -> None:
     policy = letters.policy()
     method = DPA(policy, two, ("helpful", "kind"), rounds=1, samples=2, sampling=SHORT)
-    with pytest.raises(ConfigError, match="goes by the aspect 'kind', but two tells only helpful, brief"):
+    with pytest.raises(ConfigError, match="goes by the aspects helpful and kind, but two tells helpful, brief"):
         method.fit(letters.tasks(2), Training(steps=1, batch_size=1, progress=False))
+
+
+def test_of_a_reward_with_two_aspects_those_are_meant() -> None:
+    policy, tasks = letters.policy(), letters.tasks(2)
+    now = Round(0, 1, policy, (policy.freeze("now"),))
+    named, unnamed = (
+        DPA(policy, two, aspects, rounds=1, samples=4, sampling=SHORT).winners(now, tasks)
+        for aspects in (ASPECTS, None)
+    )
+    assert named == unnamed
+    assert named

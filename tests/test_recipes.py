@@ -9,7 +9,7 @@ import yaml
 
 from accord.cli import main
 from accord.cli.methods import Trainer, names
-from accord.cli.recipes import OWN
+from accord.cli.recipes import FOLDER, OWN
 
 TRAINERS = {t.name: t for t in map(Trainer.find, names())}
 
@@ -71,3 +71,38 @@ def test_a_methods_recipe_takes_a_step_and_is_measured_before_and_after(
     assert (before.keys(), before["step"], after["step"]) == (after.keys(), 0, run["steps"])
     told = {"accuracy", "loss"} | {k for k in before if k.startswith("reward/")}
     assert told & before.keys()
+
+
+REAL = sorted(p.stem for p in FOLDER.glob("*.yaml") if "policy: smollm2" in p.read_text())
+ONE = [
+    "--limit=12",
+    "--test=0.3",
+    "--test_limit=1",
+    "--training.batch_size=1",
+    "--training.schedule=constant",
+    "--training.warmup=0",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_a_recipe_on_real_data_loads_steps_saves_and_goes_on(
+    name: str, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    data = data_folder / Path(written["data"]).relative_to("../shared/data")
+    few = ["--sampling.max_new_tokens=8", "--group_size=2"] if "sampling" in written else []
+    call = [
+        "align",
+        str(FOLDER / f"{name}.yaml"),
+        f"--data={data}",
+        "--out=run",
+        *ONE,
+        *few,
+        "--training.progress=false",
+    ]
+    assert main([*call, "--training.steps=1"]) == 0
+    assert main([*call, "--training.steps=2", "--resume"]) == 0
+    assert json.loads(Path("run/result.json").read_text())["steps"] == 2
+    assert (Path("run") / "policy" / "adapter_model.safetensors").is_file()

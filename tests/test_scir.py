@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli, kl_divergence
 
 from accord import losses
-from accord.algorithms import SCIR
+from accord.algorithms import SelfConsistency
 from accord.engine import Rows, Step
 from accord.errors import ConfigError
 from accord.feedback import Comparison
@@ -49,9 +49,11 @@ def test_the_penalty_draws_opinions_together_and_entropy_makes_them_sure() -> No
     )
 
 
-def made(**options: Any) -> SCIR:
+def made(**options: Any) -> SelfConsistency:
     # "it" and "the" are words of the tiny policy.
-    return SCIR(tiny_policy(), tiny_policy(seed=1).freeze("now"), template=ASK, labels=("it", "the"), **options)  # type: ignore[arg-type]
+    return SelfConsistency(
+        tiny_policy(), tiny_policy(seed=1).freeze("now"), template=ASK, labels=("it", "the"), **options
+    )  # type: ignore[arg-type]
 
 
 def test_only_pairs_on_which_both_agree_are_learned_from_and_never_by_their_label() -> None:

@@ -112,6 +112,26 @@ def test_a_label_without_a_call_is_about_its_form_alone() -> None:
     assert not follows(label.replace("hello", "<response> hi </response>"), label)
 
 
+def test_calls_in_other_tags_are_worth_the_same() -> None:
+    pairs = (
+        [call("weather", city="oslo"), call("time", city="rome")],
+        [call("weather", city="lima"), call("time", city="rome")],
+    )
+    theirs, ours = (["".join(text) for text in map(in_tags, pairs)] for in_tags in (lambda calls: written(*calls).split("</think>\n")[1:],
+                                                                                   lambda calls: [letters_call(*calls)]))  # fmt: skip
+    for found in range(2):
+        published = of(theirs[found], theirs[0])
+        other = of(ours[found], ours[0], call="call", arguments="arguments", between=" ")
+        assert torch.equal(published.values, other.values)
+        assert published.answer == other.answer
+    assert of(f"{ours[0]} .", ours[0], call="call", arguments="arguments", between=" ").aspects["format"] == 0
+    assert of(ours[0], ours[0]).aspects["correct"] == 0, "in the published form it has no call"
+
+
+def letters_call(*calls: Call) -> str:
+    return " ".join(f"<call> {json.dumps({'name': c['name'], 'arguments': c['parameters']})} </call>" for c in calls)
+
+
 def test_longer_thoughts_pay_where_that_is_asked_for() -> None:
     thought = ONE.replace("hm", "one two three four")
     assert float(of(thought, ONE, longer=8).values - of(ONE, ONE, longer=8).values) == pytest.approx(3 / 8)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.orpo import ORPO
     from accord.algorithms.preference.reward_augmented_dpo import RewardAugmentedDPO
     from accord.algorithms.preference.rpo import RPO
-    from accord.algorithms.preference.scir import SCIR
+    from accord.algorithms.preference.self_consistency import SelfConsistency
     from accord.algorithms.preference.simpo import SimPO
     from accord.algorithms.preference.t_reg import TREG
     from accord.algorithms.preference.trainer import Preference
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from accord.algorithms.rounds.cream import CREAM
     from accord.algorithms.rounds.dpa import DPA, directed
     from accord.algorithms.rounds.irl import irl_pairs, ml_irl
+    from accord.algorithms.rounds.scir import SCIR
     from accord.algorithms.rounds.self_rewarding import SelfRewarding
     from accord.algorithms.rounds.temporal_self_rewarding import TemporalSelfRewarding
     from accord.algorithms.rounds.trainer import Round, RoundMethod, rounds
@@ -103,6 +104,7 @@ __all__ = [
     "Rollout",
     "Round",
     "RoundMethod",
+    "SelfConsistency",
     "SelfRewarding",
     "SimPO",
     "StepPreference",

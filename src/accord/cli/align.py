@@ -78,8 +78,8 @@ def align(
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
     """
     trainer, kind, given = Trainer.find(method), check_policy(policy), dict(options or {})
-    specs = {**({} if reward is None else {next(iter(trainer.rewards)): trainer.shaped(reward, given)}),
-             **{n: s for n in trainer.rewards if (s := given.pop(n, None)) is not None}}  # fmt: skip
+    whole = trainer.shaped(reward, given)
+    specs = {**({} if whole is None else {next(iter(trainer.rewards)): whole}), **{n: s for n in trainer.rewards if (s := given.pop(n, None)) is not None}}  # fmt: skip
     checked = trainer.check(kind, given, specs, sampling)
     watched = [*specs.items(), *([("judge", judge)] if judge is not None else [])]
     for _, spec in watched:
@@ -136,11 +136,10 @@ def shape(given: dict[str, Any]) -> Shape:
         )
     trainer = Trainer.find(str(name))
     about = f"{trainer.about} {trainer.needs}"
-    hidden = set() if trainer.rewards else {"reward"}
-    if not trainer.rewards and given.get("reward") is not None:
-        raise ConfigError(
-            f"{trainer.name} learns from feedback, not from a reward: leave --reward out, or take grpo, rloo, ddpo …"
-        )
+    hidden = set() if trainer.takes_reward else {"reward"}
+    if not trainer.takes_reward and given.get("reward") is not None:
+        why = "brings its own reward" if trainer.rewards else "learns from feedback, not from a reward"
+        raise ConfigError(f"{trainer.name} {why}: leave --reward out, or take grpo, rloo, ddpo …")
     if not trainer.samples:
         hidden |= {"judge"}
         if given.get("judge") is not None:

@@ -17,6 +17,7 @@ MAKERS = (
     "CLIPScore", "PickScore", "HPSv2", "ImageReward", "SigLIP", "Aesthetics", "OCRAccuracy", "ObjectChecks", "vision_judge",
     "combine", "Ensemble", "par", "logsigmoid_centred", "standardise", "clip", "minmax", "ceil",
     "Served", "rated_by", "compared_by",
+    "routed", "Hybrid", "ToolCalls", "BesideDemonstrations", "PrefixDifferences",
 )  # fmt: skip
 """Their names in `accord.rewards`."""
 
@@ -74,6 +75,8 @@ class Maker:
         found: list[Any] = []
         for key, several in self.holders.items():
             value = options.get(key)
+            if value is None and not self.options[key].needed:
+                continue
             shape = {Mapping: dict, Sequence: list}.get(several)
             if not value or (shape is not None and not isinstance(value, shape)):
                 wanted = {Mapping: "rewards by name", Sequence: "a list of rewards"}.get(several, "a reward")
@@ -103,7 +106,9 @@ class Maker:
         """The reward; rewards within are opened, answers drawn. What has a place (device, dtype) and isn't told takes this one."""
         held: dict[str, Any] = {}
         for key, several in self.holders.items():
-            value = options[key]
+            value = options.get(key)
+            if value is None:
+                continue
             if several is Mapping:
                 held[key] = {name: opened(spec) for name, spec in value.items()}
             else:

@@ -170,13 +170,21 @@ class Trainer:
         own = {} if self.shape is None else self.shape.flags
         return {n: v for n, v in options.items() if n in own}, {n: v for n, v in options.items() if n not in own}
 
+    @property
+    def takes_reward(self) -> bool:
+        """Whether a call names a reward; not, where the method's own needs no other."""
+        return bool(self.rewards if self.shape is None else self.shape.holders)
+
     def shaped(self, spec: Any, options: dict[str, Any]) -> Any:
-        """The specification of its reward: what it makes of the one that is given."""
+        """The specification of its reward: what it makes of the one that is given, if it needs one."""
         if self.shape is None:
             return spec
+        own = self.divided(options)[0]
+        if not self.shape.holders:
+            return {self.shape.name: own}
         key, several = next(iter(self.shape.holders.items()))
         held = spec if several is None or isinstance(spec, list) else [spec]
-        return {self.shape.name: {key: held, **self.divided(options)[0]}}
+        return None if spec is None else {self.shape.name: {key: held, **own}}
 
     def make(self, policy: Any, rewards: Mapping[str, Any], options: dict[str, Any], sampling: Any) -> Any:
         """The algorithm that trains this policy."""

@@ -86,7 +86,7 @@ def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
     world = "letters" if kind is LanguagePolicy else "portraits"
     start: dict[str, Any] = {"policy": world, "data": world, "out": f"runs/{trainer.name}", "lora": 4}
     rewards: dict[str, Any] = {"letters": SHORT, "portraits": "accord.worlds.portraits:Looks"}
-    for i, name in enumerate(n for n, o in trainer.rewards.items() if o.needed):
+    for i, name in enumerate(n for n, o in trainer.rewards.items() if o.needed and trainer.takes_reward):
         somebody = i == 0 and find(trainer.name).kind == "identity"
         start["reward" if i == 0 else name] = "accord.cli.embedded:Somebody" if somebody else rewards[world]
     if trainer.shape is not None and Sequence in trainer.shape.holders.values():
@@ -101,6 +101,18 @@ OWN: dict[str, dict[str, Any]] = {
     "temporal-self-rewarding": {"reward": SHORT},
     "cream": {"before": "letters/untrained", "judge": SHORT},
     "copo-consistency": {"data": "letters/reason", "reward": {"numeric_answer": {}}},
+    "scir": {"before": "letters/untrained", "judge": SHORT},
+    "dpa": {
+        "reward": {
+            "combine": {
+                "rewards": {"brief": SHORT, "even": {"length_penalty": {"target": 1, "unit": "characters", "per": 0.1}}}
+            }
+        }
+    },
+    "dr-irl": {"reward": {"BesideDemonstrations": {"reward": SHORT}}},
+    "fine-grained-rlhf": {"data": "letters/explain", "reward": {"PrefixDifferences": {"reward": SHORT}}},
+    "harmo": {"scale": False},
+    "toolrl": {"data": "letters/lookup", "column": "calls", "call": "call", "arguments": "arguments", "between": " "},
 }
 """What the recipe of a method has in place of what others have: another generator, data that its rewards can read, a judge for a policy
 too small to be one, or for the report of what is judged by nobody else."""

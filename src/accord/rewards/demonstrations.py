@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from zlib import crc32
 
 import torch
 from jaxtyping import Float
@@ -23,13 +24,14 @@ class BesideDemonstrations:
     (the difficulty of DR-IRL, Cheng et al. 2025, arXiv 2503.18991).
 
     Args:
-        encode: features of pieces. column: that holds the demonstrations. pieces: how texts are cut.
+        reward: any. encode: features of pieces, by default which words they have, whatever their order.
+        column: that holds the demonstrations. pieces: how texts are cut.
     """
 
     def __init__(
-        self, reward: Reward, encode: Encode, *, column: str = "demonstration", pieces: Pieces = sentences
+        self, reward: Reward, encode: Encode | None = None, *, column: str = "demonstration", pieces: Pieces = sentences
     ) -> None:
-        self.reward, self.encode, self.column, self.pieces = reward, encode, column, pieces
+        self.reward, self.encode, self.column, self.pieces = reward, encode or bag_of_words, column, pieces
 
     def __call__(self, *, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
         if self.column not in columns:
@@ -65,3 +67,12 @@ class BesideDemonstrations:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         load_state_of(self.reward, state)
+
+
+def bag_of_words(texts: Sequence[str], size: int = 4096) -> Float[Tensor, "n d"]:
+    """How often each word stands in a text, of unit length; words share a place by their hash."""
+    out = torch.zeros(len(texts), size)
+    for i, text in enumerate(texts):
+        for word in text.lower().split():
+            out[i, crc32(word.encode()) % size] += 1
+    return torch.nn.functional.normalize(out, dim=-1)

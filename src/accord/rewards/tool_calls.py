@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,21 @@ from accord.feedback import text_of_completion
 from accord.rewards.scores import Scores
 
 Granularity = Literal["fine", "intermediate", "strict", "coarse"]
-_TAGS = {"think": "think", "call": "tool_call", "response": "response"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a completion is written: in which tags its thoughts, calls and response stand, with what between them, and under which key a
+    call has its arguments."""
+
+    call: str = "tool_call"
+    arguments: str = "parameters"
+    between: str = "\n"
+    think: str = "think"
+    response: str = "response"
+
+
+PUBLISHED = Form()
 
 
 class ToolCalls:
@@ -23,8 +38,8 @@ class ToolCalls:
     match the label's: names, then for each matched pair keys and values (Qian et al. 2025, arXiv 2504.13958).
 
     ``<think>…</think>``, then ``<tool_call>``, a JSON object ``{"name": …, "parameters": {…}}`` a line, ``</tool_call>``, then
-    ``<response>…</response>``; which of the last two, the label says. What can't be read is worth `low`; where the label has no
-    call, only the form counts.
+    ``<response>…</response>``; which of them, and how often, the label says. What can't be read is worth `low`; where the label has no
+    call, only the form counts. Other models' habits are options: tags, what stands between them, the key of a call's arguments.
 
     Args:
         column: that holds the label, a text in the same form, or as verl keeps it, ``{"ground_truth": text}``.
@@ -33,10 +48,12 @@ class ToolCalls:
             "coarse", all calls are right or not.
         matching: "best", the paper's; "greedy", the released code's: each label's call takes the best one left of its name.
         longer: adds ``min(words of thought / longer, 1)``, the length reward of the ablation.
+        call: the tag of calls. arguments: key of a call's arguments. between: what stands between two parts.
     """
 
     def __init__(self, column: str = "answer", *, low: float = -3.0, high: float = 3.0, granularity: Granularity = "fine",
-                 matching: Literal["best", "greedy"] = "best", longer: int | None = None) -> None:  # fmt: skip
+                 matching: Literal["best", "greedy"] = "best", longer: int | None = None, call: str = "tool_call",
+                 arguments: str = "parameters", between: str = "\n") -> None:  # fmt: skip
         wanted(low < high, "a tool-call reward wants low < high", (low, high))
         one_of("granularity", granularity, "fine", "intermediate", "strict", "coarse")
         one_of("matching", matching, "best", "greedy")
@@ -48,6 +65,7 @@ class ToolCalls:
             matching,
             longer,
         )
+        self.form = Form(call, arguments, between)
 
     def __call__(self, *, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
         if self.column not in columns:
@@ -57,19 +75,19 @@ class ToolCalls:
         texts = [text_of_completion(c) for c in completions]
         labels = [c["ground_truth"] if isinstance(c, Mapping) else c for c in columns[self.column]]
         pairs = list(zip(texts, labels, strict=True))
-        form = torch.tensor([float(follows(t, label)) for t, label in pairs])
+        form = torch.tensor([float(follows(t, label, self.form)) for t, label in pairs])
         right = torch.tensor([self.correct(t, label) for t, label in pairs])
         aspects = {"format": form, "correct": right}
         if self.longer is not None:
-            words = [len((_inside(t, "think") or "").split()) for t in texts]
+            words = [len((_inside(t, self.form.think) or "").split()) for t in texts]
             aspects["length"] = torch.tensor([min(w / self.longer, 1.0) for w in words])
-        found = [calls_of(t) for t in texts]
+        found = [calls_of(t, self.form) for t in texts]
         return Scores.of(sum(aspects.values(), torch.zeros(len(texts))), aspects=aspects, answer=found,
                          parsed=torch.tensor([f is not None for f in found]))  # fmt: skip
 
     def correct(self, text: str, label: str) -> float:
         """R_correct of a completion beside its label."""
-        right, found = calls_of(label), calls_of(text)
+        right, found = calls_of(label, self.form), calls_of(text, self.form)
         if right is None:
             raise ConfigError(f"a label's tool calls can't be read: {label[:80]!r}")
         if not right:
@@ -120,27 +138,31 @@ def jaccard(a: Iterable[Any], b: Iterable[Any]) -> float:
     return (x & y).total() / union if union else 1.0
 
 
-def follows(text: str, label: str) -> bool:
-    """Whether a completion consists of the parts that its label has, each once, in their order, and of nothing else."""
-    parts = ["think", *(p for p in ("call", "response") if f"<{_TAGS[p]}>" in label)]
-    pattern = r"\n".join(rf"<{_TAGS[p]}>\n?.*?\n?</{_TAGS[p]}>" for p in parts)
-    once = all(text.count(f"<{_TAGS[p]}>") == 1 == text.count(f"</{_TAGS[p]}>") for p in parts)
-    return once and re.fullmatch(pattern, text, re.DOTALL) is not None
+def follows(text: str, label: str, form: Form = PUBLISHED) -> bool:
+    """Whether a completion consists of the parts that its label has, each as often, in their order, and of nothing else."""
+    tags = [form.think, form.call, form.response]
+    parts = [tag for tag in tags for _ in range(label.count(f"<{tag}>"))]
+    pattern = re.escape(form.between).join(rf"<{tag}>\n?.*?\n?</{tag}>" for tag in parts)
+    as_often = all(text.count(f"<{tag}>") == parts.count(tag) == text.count(f"</{tag}>") for tag in tags)
+    return as_often and re.fullmatch(pattern, text, re.DOTALL) is not None
 
 
-def calls_of(text: str) -> list[dict[str, Any]] | None:
-    """The tool calls of a text, none where it has none; None where they can't be read."""
-    inside = _inside(text, "tool_call")
-    if inside is None:
-        return None if "<tool_call>" in text or "</tool_call>" in text else []
+def calls_of(text: str, form: Form = PUBLISHED) -> list[dict[str, Any]] | None:
+    """The tool calls of a text, ``{"name": …, "parameters": {…}}``, none where it has none; None where they can't be read."""
+    inside = re.findall(rf"<{form.call}>(.*?)</{form.call}>", text, re.DOTALL)
+    if not inside:
+        return None if f"<{form.call}>" in text or f"</{form.call}>" in text else []
     try:
-        calls = [json.loads(line, parse_constant=_no_number) for line in inside.splitlines() if line.strip()]
+        calls = [
+            json.loads(line, parse_constant=_no_number) for part in inside for line in part.splitlines() if line.strip()
+        ]
     except ValueError:
         return None
     sound = all(
-        isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get("parameters"), dict) for c in calls
+        isinstance(c, dict) and isinstance(c.get("name"), str) and isinstance(c.get(form.arguments), dict)
+        for c in calls
     )
-    return calls if sound and calls else None
+    return [{"name": c["name"], "parameters": c[form.arguments]} for c in calls] if sound and calls else None
 
 
 def _inside(text: str, tag: str) -> str | None:

@@ -1,7 +1,8 @@
 """AMFT: imitation and exploration in one loss, balanced by what would have helped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from accord.algorithms.supervised import Supervised
 from accord.engine import Loss, Mean, Rows, Step
 from accord.engine.seeds import derive, generator
 from accord.errors import wanted
-from accord.feedback import rows_of
+from accord.feedback import Example, rows_of
 from accord.rewards import Reward
 from accord.rewards.asking import Generative
+
+Data = str | Path | Sequence[Any]
 
 
 @dataclass
@@ -58,7 +61,8 @@ class AMFT(Joint):
     (He et al. 2025, arXiv 2508.06944).
 
     Args:
-        reward: of exploration, and of the prompts that steer. demonstrations: examples to imitate; any data `fit` takes.
+        reward: of exploration, and of the prompts that steer.
+        demonstrations: examples to imitate; any data `fit` takes, or none: those that it explores on, which are examples then.
         steer: prompts on which it is tried what helps, which are training data by that; none: the entropy alone steers.
         mu: share of imitation at first. low, high: its bounds. rate: of the meta-gradient. pull: of the entropy.
         every: so many steps from one look ahead to the next. batch: so many of `steer` at a look; few rewards are mostly noise.
@@ -66,7 +70,7 @@ class AMFT(Joint):
         group_size: answers to each prompt. sampling: how they are drawn. clip: of the ratio.
     """
 
-    def __init__(self, policy: Generative, reward: Reward, demonstrations: Any, steer: Any = None, *, mu: float = 0.5, low: float = 0.05,
+    def __init__(self, policy: Generative, reward: Reward, demonstrations: Data | None = None, steer: Data | None = None, *, mu: float = 0.5, low: float = 0.05,
                  high: float = 0.95, rate: float = 0.03, pull: float = 0.03, every: int = 5, batch: int = 16, warmup: int = 10,
                  group_size: int = 8, sampling: Any = None, clip: float = 0.2) -> None:  # fmt: skip
         wanted(
@@ -81,7 +85,7 @@ class AMFT(Joint):
         self.every, self.batch, self.warmup = every, batch, warmup
         self.ahead = [RLOO(policy, reward, kl=0.0, group_size=group_size, sampling=sampling)] if self.steer else []
 
-    rows = GRPO.rows
+    rows = (Example, *GRPO.rows)
 
     def experience(self, batch: Rows, step: Step) -> Pieces:
         if step.number < self.warmup:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -18,7 +18,11 @@ from accord.errors import ConfigError, wanted
 from accord.feedback import Example, Prompt, instructed, prompt_of
 from accord.policies.capabilities import Samples
 from accord.rewards import Reward
+from accord.rewards.combine import reward_of
 from accord.rewards.reward import name_of, reward_columns, score_drawn
+
+Tell = Callable[[Prompt, Sequence[str], Sequence[float]], Prompt]
+"""A prompt, the aspects and their weights to a prompt that asks for them."""
 
 
 class DPA(RoundMethod):
@@ -30,23 +34,25 @@ class DPA(RoundMethod):
 
     Args:
         reward: with named aspects, all on one scale: v means nothing where one of them varies more than the others.
-        aspects: two of them: v = (cos a, sin a). angle: a is drawn from ±this, in degrees, in (0, 180].
+        aspects: two of them: v = (cos a, sin a); none: those that the reward tells, where it tells two.
+        angle: a is drawn from ±this, in degrees, in (0, 180].
         rounds: how many. samples: answers to each prompt, scored once for all directions. directions: of each prompt.
-        sampling: how answers are drawn.
+        sampling: how answers are drawn. tell: writes a direction into the prompt.
     """
 
-    def __init__(self, policy: Samples, reward: Reward, aspects: tuple[str, str], *, angle: float = 45.0, rounds: int = 4, samples: int = 16,
-                 directions: int = 5, sampling: Any = None) -> None:  # fmt: skip
+    def __init__(self, policy: Samples, reward: Reward, aspects: tuple[str, str] | None = None, *, angle: float = 45.0, rounds: int = 4,
+                 samples: int = 16, directions: int = 5, sampling: Any = None, tell: Tell | None = None) -> None:  # fmt: skip
         super().__init__(policy, rounds)
         wanted(0 < angle <= 180 and samples >= 2 and directions >= 1, "DPA wants an angle in (0, 180], samples >= 2, directions >= 1",
                (angle, samples, directions))  # fmt: skip
         self.reward, self.aspects, self.angle, self.samples, self.directions = (
-            reward,
+            reward_of(reward),
             aspects,
             angle,
             samples,
             directions,
         )
+        self.tell: Tell = tell or directed
         self.sampling = filled(policy.sampling_kind(), sampling, "sampling")
 
     def build(self, now: Round, rows: Sequence[Any]) -> tuple[Algorithm, Sequence[Example]]:
@@ -64,27 +70,31 @@ class DPA(RoundMethod):
             prompts = [prompt_of(r) for r in rows]
         else:
             asked, of = [row for row, _ in drawn_for], list(range(len(drawn_for)))
-            prompts = [directed(prompt_of(row), self.aspects, v) for row, v in drawn_for]
+            prompts = [self.tell(prompt_of(row), self._names(), v) for row, v in drawn_for]
         drawn = now.snapshots[-1].sample(
             prompts, self.samples, self.sampling, seed=now.seed, context=reward_columns(asked)
         )
         said = score_drawn(self.reward, drawn, now.snapshots[-1])
-        odd = [a for a in self.aspects if a not in said.aspects]
-        if odd:
-            raise ConfigError(
-                f"DPA goes by the aspect {odd[0]!r}, but {name_of(self.reward)} tells only {', '.join(said.aspects) or 'none'}"
-            )
-        table = torch.stack([said.aspects[a] for a in self.aspects], -1).float()
+        names = self._names(said.aspects)
+        table = torch.stack([said.aspects[a] for a in names], -1).float()
         won = []
         for (row, v), at in zip(drawn_for, of, strict=True):
             mine = ((drawn.group == at) & said.valid).nonzero()[:, 0]
             if len(mine) and (best := winner(table[mine], torch.tensor(v))) is not None:
                 won.append(
-                    Example(
-                        prompt=directed(prompt_of(row), self.aspects, v), completion=drawn.completions[int(mine[best])]
-                    )
+                    Example(prompt=self.tell(prompt_of(row), names, v), completion=drawn.completions[int(mine[best])])
                 )
         return won
+
+    def _names(self, told: Mapping[str, Any] = {}) -> tuple[str, str]:
+        """Of both aspects, once the reward has told its own."""
+        if self.aspects is None and len(told) == 2:
+            one, other = told
+            self.aspects = one, other
+        if self.aspects is None or any(a not in told for a in self.aspects if told):
+            odd = "two aspects" if self.aspects is None else f"the aspects {' and '.join(self.aspects)}"
+            raise ConfigError(f"DPA goes by {odd}, but {name_of(self.reward)} tells {', '.join(told) or 'none'}")
+        return self.aspects
 
     def _direction(self, seed: int, prompt: int, j: int) -> tuple[float, float]:
         return direction(Random(derive(seed, prompt, j, purpose="direction")).uniform(-self.angle, self.angle))

@@ -1,4 +1,4 @@
-"""SCIR: a policy's two opinions of its own answers, made to agree, label the pairs on which they do."""
+"""What SCIR learns by: a policy's two opinions of its own answers, made to agree, label the pairs on which they do."""
 
 from dataclasses import dataclass
 
@@ -28,10 +28,10 @@ class Unlabelled(Given):
     before: Float[Tensor, "g k"] | None = None
 
 
-class SCIR(PolicyAlgorithm):
+class SelfConsistency(PolicyAlgorithm):
     """``1[all agree] (-log s(beta d)) + weight (divergence of the opinions + eta their entropy)`` on pairs whose labels are not looked at:
     the opinions are the policy's as a judge, asked in both orders, and its implicit reward; both learn, and where they agree on a pair
-    in this very step, DPO learns from it (Zhou et al. 2025, arXiv 2502.08922).
+    in this very step, DPO learns from it: a round of `SCIR` (Zhou et al. 2025, arXiv 2502.08922).
 
     Args:
         before: a model before any training on preferences, which the implicit reward compares with.
@@ -49,7 +49,7 @@ class SCIR(PolicyAlgorithm):
         super().__init__(policy)
         wanted(
             min(beta, sharpness) > 0 <= min(weight, eta),
-            "SCIR wants beta and sharpness > 0, weight and eta >= 0",
+            "SelfConsistency wants beta and sharpness > 0, weight and eta >= 0",
             (beta, sharpness, weight, eta),
         )
         self.beta, self.sharpness, self.weight, self.eta = beta, sharpness, weight, eta

@@ -1,0 +1,103 @@
+"""10 HARMO: do rules where an answer can be verified and a model elsewhere beat either of them alone, where that model likes it short?
+
+Half of the requests have an answer that a rule can check, half have none. The model has learned from people who dislike long replies.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from accord.algorithms import GRPO
+from accord.policies.meter import metered
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.course import note
+from accord.reproduce.keep import kept
+from accord.reproduce.letters import quality, train
+from accord.rewards import BradleyTerry, Hybrid, Reward, exact_answer, routed, shaped
+from accord.worlds.letters import policy, population, tasks
+from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
+from accord.worlds.letters.tasks import Kind
+
+VERIFIABLE: tuple[Kind, ...] = ("sum", "choice")
+OPEN: tuple[Kind, ...] = ("note", "unsafe")
+PAIRS, BREVITY, STEPS, BATCH, GROUP, LR, TESTS = 1000, -0.4, 50, 12, 4, 5e-4, 400
+
+CLAIM = Claim(
+    name="harmo",
+    world="letters",
+    statement="At equal samples and steps, rules and a learned reward joined by HARMO, with its shortfall, end with a higher gold over verifiable and "
+    "open requests together than rules alone, and than the learned reward alone.",
+    primaries=(Primary("harmo", "model"), Primary("harmo", "rules")),
+    arms=("rules", "model", "hybrid", "harmo"),
+    equal=("model", "hybrid", "harmo"),
+    settings=(("pairs", f"{PAIRS}, log-odds for a word {BREVITY}"), ("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"),
+              ("lr", f"{LR}, cosine"), ("requests", f"{VERIFIABLE} and {OPEN}"), ("advantages", "without a standard deviation")),
+)  # fmt: skip
+
+rule = exact_answer("answer", extract=r"(?:the answer is|it is the) (\w+) \.")
+
+
+def learned(seed: int) -> Reward:
+    """The probability that the model of people's verdicts gives an answer, over an average one."""
+
+    def make() -> BradleyTerry:
+        return reward_model(
+            comparisons(policy(), population(20, seed=seed, bias={"length": BREVITY}), PAIRS, seed=seed), seed=seed
+        )
+
+    model = kept(
+        f"letters brevity {PAIRS} {BREVITY}", seed, make, BradleyTerry.save, lambda path: BradleyTerry.load(path).eval()
+    )
+    return shaped(model, lambda r, prompts: torch.sigmoid(r), "probability")
+
+
+def silent(*, prompts: Sequence[Any], **samples: Any) -> list[None]:
+    return [None] * len(prompts)
+
+
+def by_kind(verifiable: Reward, open_: Reward) -> Reward:
+    return routed("kind", dict.fromkeys(VERIFIABLE, verifiable) | dict.fromkeys(OPEN, open_))
+
+
+def learning(reward: Callable[[int], Any]) -> Arm:
+    def arm(seed: int) -> Measures:
+        trained = policy()
+
+        def look(step: int) -> Measures:
+            with metered():
+                return note(step, {"reward/gold": measured(trained, seed, 150)["gold"]})
+
+        algorithm = GRPO(trained, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING)
+        train(
+            algorithm,
+            tasks(1000, seed=seed + 1, kinds=(*VERIFIABLE, *OPEN)),
+            seed,
+            steps=STEPS,
+            batch_size=BATCH,
+            lr=LR,
+            evaluate=look,
+        )
+        with metered():
+            return measured(trained.eval(), seed, TESTS)
+
+    return arm
+
+
+def measured(trained: Any, seed: int, n: int) -> Measures:
+    """Quality of answers to held-out requests, and the gold of both halves."""
+    asked = [tasks(n // 2, seed=seed, split="test", kinds=kinds) for kinds in (VERIFIABLE, OPEN)]
+    prompts = [[str(t.prompt) for t in half] for half in asked]
+    said = [trained.sample(p, 1, SAMPLING, seed=seed).completions for p in prompts]
+    apart = {
+        f"gold/{name}": quality(p, c)["gold"] for name, p, c in zip(("verifiable", "open"), prompts, said, strict=True)
+    }
+    return {**quality([*prompts[0], *prompts[1]], [*said[0], *said[1]]), **apart}
+
+
+ARMS = {
+    "rules": learning(lambda seed: by_kind(rule, silent)),
+    "model": learning(learned),
+    "hybrid": learning(lambda seed: by_kind(rule, learned(seed))),
+    "harmo": learning(lambda seed: Hybrid(by_kind(rule, learned(seed)))),
+}

@@ -1,0 +1,89 @@
+"""03 SCIR: does a policy that makes its two opinions of answers agree label its own pairs better than one that judges alone?
+
+Both begin from a little DPO on few, noisy verdicts, whose beginning the implicit reward compares with. The control's labels are those of the
+policy as a judge, asked in both orders, as a round begins.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from accord.algorithms import SCIR, RoundMethod, SelfRewarding
+from accord.policies import LanguagePolicy
+from accord.policies.meter import metered
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.letters import answers, kl
+from accord.reproduce.letters_rounds import JUDGING, SEED_NOISE, SEED_PAIRS, in_rounds, own_judge, warmed
+from accord.rewards import Tournament
+from accord.rewards.implicit import ImplicitReward
+from accord.worlds.letters import judge_tasks, policy, prefers
+from accord.worlds.letters.feedback import SAMPLING
+
+PROMPTS, ROUNDS, SAMPLES, LR, BETA, JUDGED = 160, 2, 4, 2e-4, 0.1, 200
+
+CLAIM = Claim(
+    name="scir",
+    world="letters",
+    statement="After two rounds on its own answers, SCIR's gold is above that of self-rewarding by the policy's judgement alone, and so is the share "
+    "of pairs that its two opinions rank rightly.",
+    primaries=(Primary("scir", "self-rewarding"), Primary("scir", "self-rewarding", measure="judging", delta=0.05)),
+    arms=("warmed", "self-rewarding", "agreement", "scir"),
+    equal=("self-rewarding", "scir"),
+    settings=(("verdicts to begin with", f"{SEED_PAIRS}, noise {SEED_NOISE}"), ("prompts", f"{PROMPTS} over {ROUNDS} rounds"),
+              ("answers", str(SAMPLES)), ("passes", "1; self-rewarding 4"), ("lr", f"{LR}, cosine"), ("beta", str(BETA)), ("weight, eta", "1, 0.1")),
+)  # fmt: skip
+
+
+def scir(trained: LanguagePolicy, weight: float) -> RoundMethod:
+    return SCIR(
+        trained, policy(), rounds=ROUNDS, samples=SAMPLES, sampling=SAMPLING, beta=BETA, weight=weight, **JUDGING
+    )
+
+
+def plain(trained: LanguagePolicy) -> RoundMethod:
+    def judge(frozen: Any) -> Any:
+        return Tournament(own_judge(frozen))
+
+    return SelfRewarding(trained, judge=judge, rounds=ROUNDS, samples=SAMPLES, sampling=SAMPLING, beta=BETA)
+
+
+def rewarding(make: object, epochs: float = 1) -> Arm:
+    def arm(seed: int) -> Measures:
+        trained = warmed(seed)
+        in_rounds(make(trained), seed, prompts=PROMPTS, epochs=epochs, lr=LR)  # type: ignore[operator]
+        with metered():
+            return {**answers(trained.eval(), seed), "kl": kl(trained, seed), **judging(trained, seed)}
+
+    return arm
+
+
+@torch.no_grad()
+def judging(trained: LanguagePolicy, seed: int) -> Measures:
+    """Share of held-out pairs that the policy ranks rightly: as a judge in both orders, by its implicit reward, and the mean of both."""
+    asked = judge_tasks(JUDGED, seed=seed, split="test")
+    requests, first, second = (
+        [str(x) for x in column]
+        for column in zip(*((t.columns["request"], *t.columns["replies"]) for t in asked), strict=True)
+    )
+    better = torch.tensor([t.columns["answer"] == "first" for t in asked])
+    sure = (prefers(trained, requests, first, second) + 1 - prefers(trained, requests, second, first)) / 2
+    said = ImplicitReward(trained, policy())(prompts=[r for r in requests for _ in "12"], completions=[x for pair in zip(first, second, strict=True) for x in pair],
+                                             group=[i for i in range(len(asked)) for _ in "12"]).values  # fmt: skip
+    found = {"judge": (sure > 0.5) == better, "implicit": (said[0::2] > said[1::2]) == better}
+    shares = {name: float(x.float().mean()) for name, x in found.items()}
+    return {**shares, "judging": sum(shares.values()) / 2}
+
+
+def start(seed: int) -> Measures:
+    """Where the rounds begin."""
+    begun = warmed(seed).eval()
+    return {**answers(begun, seed), "kl": kl(begun, seed), **judging(begun, seed)}
+
+
+ARMS = {
+    "warmed": start,
+    "self-rewarding": rewarding(plain, epochs=4),
+    "agreement": rewarding(partial(scir, weight=0.0)),
+    "scir": rewarding(partial(scir, weight=1.0)),
+}
