@@ -15,7 +15,8 @@ EXAMPLES = {
     "xstest-should-refuse": 154, "xstest-should-respond": 250, "donotanswer": 136, "math-prm": 984,
     "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164, "hep-python": 164, "hep-rust": 164,
 }  # fmt: skip
-"""What each subset of RewardBench weighs within its section: its size; math-prm (447) as much as all code together."""
+"""What each subset of RewardBench weighs within its section, as in its own code: its size; math-prm (447) as much as all code together.
+(That code weighed the two parts of XSTest by each other's size before 2024-09.)"""
 
 SECTIONS = {
     "Chat": ("alpacaeval-easy", "alpacaeval-length", "alpacaeval-hard", "mt-bench-easy", "mt-bench-med"),
