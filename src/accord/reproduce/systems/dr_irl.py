@@ -66,7 +66,8 @@ def asked(seed: int) -> list[Task]:
 
 
 def grpo(reward: Callable[[int], Reward]) -> Callable[[LanguagePolicy, int], Rollout]:
-    return lambda p, seed: GRPO(p, reward(seed), kl=KL, group_size=GROUP, sampling=SAMPLING)
+    """As dear as the treatment: what it looks at beside the reward is computed here too, and logged."""
+    return lambda p, seed: GRPO(p, BesideDemonstrations(reward(seed)), kl=KL, group_size=GROUP, sampling=SAMPLING)
 
 
 def scaled(trained: LanguagePolicy, seed: int) -> Rollout:
