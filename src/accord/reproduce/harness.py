@@ -96,7 +96,7 @@ def reproduce_one(
 ) -> Result:
     """Run a reproduction and judge it; runs that are already finished, by the same code, are not made again.
 
-    Beside the result lie its figure and, in courses/, a line for the course of each run.
+    Beside the result lie its figure and, in courses/, a line for the course of each run that had one.
     """
     claim, delta, jobs = system.claim, system.delta, system.jobs()
     run_all(jobs, processes=processes, say=lambda text: say(f"{claim.name} {text}"))
@@ -106,7 +106,8 @@ def reproduce_one(
     courses = {arm: [j.found["course"] for j in jobs if j.arm == arm] for arm in result.measures}
     save(figure(result, claim, courses), path.with_suffix(".svg"))
     rows = [{"arm": j.arm, "seed": j.seed, "course": j.found["course"]} for j in jobs if j.found["course"]]
-    write_text(path.parent / "courses" / f"{path.stem}.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    if rows:
+        write_text(path.parent / "courses" / f"{path.stem}.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
     return result
 
 
