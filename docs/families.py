@@ -38,7 +38,7 @@ in pixels, or height and width; of clips, frames, height and width. Without it p
 
 A scale of guidance means the same everywhere: `without + guidance * (with - without)`, 1 switches it off. So it is one more than `guidance_scale` of
 Z-Image's pipeline, it is `true_cfg_scale` of Qwen-Image's, and `guidance_scale` of all others. Denoisers into which guidance was distilled are told the
-scale, or know none.
+scale, or know none. Training by denoising (`Supervised`, `DiffusionDPO` …) is without guidance everywhere: those that are told of it are told 1.
 
 | family | classes | guidance | LoRA goes on | tried as |
 |---|---|---|---|---|
@@ -57,8 +57,8 @@ Each row's tiny pipelines (`tests/tiny_families.py`) are of the real classes, ma
 
 What could not be tried without weights: that rewards rise on a model of full size, how much memory it takes, and how fast it is.
 
-What Wan makes are clips, `[frames, 3, height, width]`. A reward sees them whole, or frame by frame through `rewards.Framewise`. Reports and `Probe` show
-no clips yet.
+What Wan makes are clips, `[frames, 3, height, width]`. A reward sees them whole, or frame by frame through `rewards.Framewise`. The library
+trains and draws them; the command line refuses to, since reports, `Probe` and `accord sample` write no clips yet.
 
 A sampler of higher order (DPM-Solver, UniPC) lends a policy its levels alone: steps of a policy are Gaussian, of first order.
 

@@ -6,15 +6,24 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    DDPMPipeline,
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    UNet2DModel,
+)
 from torch import Tensor
 
 from accord import algorithms as a
+from accord.cli import main
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError, ModelError, RewardError
 from accord.feedback import Comparison, Example
+from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy
 from accord.policies.diffusion.families import FAMILIES
+from accord.policies.diffusion.families.shifted import TRAINING
 from accord.policies.diffusion.files import opened
 from accord.rewards import Framewise, score
 from accord.search import noise_optimise
@@ -45,6 +54,70 @@ def test_training_looks_at_the_levels_that_sampling_takes(family: str) -> None:
     assert torch.allclose(timestep, schedule.timesteps, atol=5.0)
     assert torch.allclose(alpha, schedule.alpha[:-1], atol=5e-3)
     assert torch.allclose(sigma, schedule.sigma[:-1], atol=5e-3)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("family", ["flux-dev", "flux-schnell", "flux2-klein", "qwen-image", "z-image"])
+def test_levels_are_shifted_in_training_as_in_sampling(family: str, linear: bool) -> None:
+    p, steps = policy(family), 5
+    kind = "linear" if linear else "exponential"
+    p.pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(
+        p.pipeline.scheduler.config, time_shift_type=kind
+    )
+    # As many steps as those for which a shift counts that depends on them.
+    schedule = p.schedule(TRAINING)
+    places = torch.arange(0, TRAINING, TRAINING // steps)
+    timestep, _, sigma = schedule.training(1 - places / TRAINING)
+    if end := p.pipeline.scheduler.config.shift_terminal:  # the last level of sampling is stretched to it
+        _, _, last = schedule.training(torch.tensor([1 / TRAINING]))
+        timestep = 1000 * (1 - (1 - sigma) * (1 - end) / (1 - last))
+    assert torch.allclose(timestep, schedule.timesteps[places], atol=2.0)
+
+
+def test_a_shifted_family_says_which_scheduler_it_wants() -> None:
+    p = policy("flux-dev")
+    p.pipeline.scheduler = FlowMatchHeunDiscreteScheduler()
+    with pytest.raises(ModelError, match="set a FlowMatchEulerDiscreteScheduler"):
+        p.schedule(3)
+
+
+@pytest.mark.parametrize("family", ["sd-lcm", "flux-dev"])
+def test_denoisers_that_are_told_of_guidance_are_told_it_in_training_too(family: str) -> None:
+    p = policy(family)
+    groups = [Group(t, (p.noise(1, i)[0],)) for i, t in enumerate(PROMPTS)]
+    draw = p.draw(groups, 0)
+    schedule = p.schedule(2)
+    (level, noise), clean = draw.of_each([1, 1]), torch.stack([g.completions[0] for g in groups])
+    t, alpha, sigma = schedule.training(level)
+    x = alpha.reshape(-1, 1, 1, 1) * clean + sigma.reshape(-1, 1, 1, 1) * noise
+    at = {g: p.denoised(groups, draw, g)[0] for g in (1.0, 3.0)}
+    for g, said in at.items():
+        assert torch.allclose(said, p.predict(x, t, p.condition(PROMPTS), g), atol=1e-5)
+    assert not torch.allclose(at[1.0], at[3.0], atol=1e-4)
+
+
+def test_wan_of_5b_is_told_the_time_of_each_token() -> None:
+    """All tokens of a clip are at one level: what it says is what it says of a clip's."""
+    plain, tokens = policy("wan"), policy("wan")
+    tokens.pipeline.register_to_config(expand_timesteps=True)
+    x, condition = plain.noise(2, 0), plain.condition(PROMPTS)
+    t = torch.tensor([300.0, 700.0])
+    told = tokens.family.told(x, t, condition, 1.0)["timestep"]
+    assert told.shape == (2, 1 * 4 * 4 * 2), "2 moments of 4 by 4 squares of two by two latents"
+    assert torch.allclose(plain.predict(x, t, condition), tokens.predict(x, t, condition), atol=1e-5)
+
+
+def test_wan_in_half_precision_keeps_in_single_what_its_class_says() -> None:
+    p = policy("wan", lora=2)
+    before = {n: w.clone() for n, w in p.denoiser.state_dict().items()}
+    p.to(torch.bfloat16)
+    assert p.dtype == torch.bfloat16
+    kept = set(p.denoiser._keep_in_fp32_modules)
+    wide = {n for n, w in [*p.denoiser.named_parameters(), *p.denoiser.named_buffers()] if w.dtype != torch.bfloat16}
+    assert wide == {n for n, _ in [*p.denoiser.named_parameters(), *p.denoiser.named_buffers()] if kept & set(n.split("."))}  # fmt: skip
+    after = p.denoiser.state_dict()
+    assert all(torch.equal(after[n], before[n]) for n in wide & after.keys()), "to the bit"
+    assert any("rope" in n for n in wide)
 
 
 def upper(*, prompts: Any, completions: Any, **columns: Any) -> Tensor:
@@ -135,7 +208,11 @@ def test_other_pipelines_and_sizes_are_refused_in_a_line_that_says_what_would_do
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="no LoRA for a PixArtTransformer2DModel"):
         policy("pixart").add_lora(2)
-    with pytest.raises(ModelError, match="1, 3, 5 … frames, not of 4"):
+    with pytest.raises(ConfigError, match="frames, height and width"):
+        DiffusionPolicy(pipeline("wan"), "wan", size=(-1, 16, 16))
+    with pytest.raises(ConfigError, match="multiples of 4 pixels"):
+        DiffusionPolicy(pipeline("pixart"), "pixart", size=18)
+    with pytest.raises(ConfigError, match="1, 3, 5 … frames, not of 4"):
         DiffusionPolicy(pipeline("wan"), "wan", size=(4, 16, 16))
     with pytest.raises(ModelError, match="has 3 frames here"):
         policy("wan").pictures.latents([torch.rand(2, 3, 16, 16)])
@@ -144,6 +221,16 @@ def test_other_pipelines_and_sizes_are_refused_in_a_line_that_says_what_would_do
     for size, said in ((17, "multiples of 4 pixels"), ((1, 16, 16), "a side, or height and width")):
         with pytest.raises(ConfigError, match=said):
             DiffusionPolicy(pipeline("flux-dev"), "flux", size=size)
+
+
+def test_the_command_line_refuses_what_makes_clips_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = folder("wan", str(tmp_path)), tmp_path / "out"
+    asked = ["--policy", str(path), "--prompt", "a cat", "--size", "[3, 16, 16]", "--device=cpu", "--out", str(out)]
+    assert main(["sample", *asked]) == 2
+    assert "makes clips" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_pictures_need_not_be_squares() -> None:
@@ -176,5 +263,10 @@ def test_a_reward_of_pictures_sees_the_frames_of_clips() -> None:
     found = score(Framewise(dark), prompts=PROMPTS, completions=mixed)
     assert found.values.tolist() == [1.0, 0.0]
     assert found.valid.tolist() == [True, False]
+    uneven = [list(torch.full((2, 3, 4, 4), 0.1)), torch.full((3, 3, 4, 4), 0.9)]
+    found = score(Framewise(dark), prompts=PROMPTS, completions=uneven)
+    assert (found.values.tolist(), found.valid.tolist()) == ([1.0, 0.0], [True, False])
+    with pytest.raises(RewardError, match="in one size"):
+        score(Framewise(dark), prompts=PROMPTS, completions=[uneven[0], torch.full((3, 3, 6, 8), 0.9)])
     with pytest.raises(RewardError, match="these are pictures"):
         score(Framewise(upper), prompts=PROMPTS, completions=clips[:, 0])

@@ -34,14 +34,14 @@ def test_the_spread_is_flow_grpos_where_steps_are_many() -> None:
 def test_on_all_steps_it_is_grpo() -> None:
     p = trained()
     same = Denoising(4, 2.0, 0.5, average=True)
-    ours = a.FlowGRPO(p, brightness, kl=0.0, clip=0.2, group_size=2, sampling=FEW)
+    ours = a.FlowGRPO(p, brightness, clip=0.2, group_size=2, sampling=FEW)
     theirs = a.GRPO(p, brightness, group_size=2, sampling=same)
     found, wanted = (gradient(x, x.experience(PROMPTS, Step(3, 1))) for x in (ours, theirs))
     assert torch.equal(found, wanted)
 
 
 def test_a_window_trains_its_steps_alone_and_a_prompts_pictures_part_there() -> None:
-    algorithm = a.FlowGRPO(trained(), brightness, window=1, kl=0.0, group_size=2, sampling=FEW)
+    algorithm = a.FlowGRPO(trained(), brightness, window=1, group_size=2, sampling=FEW)
     drawn = algorithm.experience(PROMPTS[:1], Step(0, 1)).rollouts
     assert drawn.mask.tolist() == [[False, True, False, False]] * 2
     latents = drawn.actions.latents
@@ -51,9 +51,15 @@ def test_a_window_trains_its_steps_alone_and_a_prompts_pictures_part_there() -> 
     windows = {algorithm.within(Step(number, 1)).eta for number in range(20)}
     assert windows == {(eta, 0.0, 0.0, 0.0), (0.0, eta, 0.0, 0.0)}, "in the first half"
     with pytest.raises(ConfigError, match="eta as one number"):
-        a.FlowGRPO(trained(), brightness, window=1, kl=0.0, sampling={**FEW, "eta": (1.0, 0.0, 0.0, 0.0)})
+        a.FlowGRPO(trained(), brightness, window=1, sampling={**FEW, "eta": (1.0, 0.0, 0.0, 0.0)})
     with pytest.raises(ConfigError, match="window wants between 1 and 4"):
-        a.FlowGRPO(trained(), brightness, window=5, kl=0.0, sampling=FEW)
+        a.FlowGRPO(trained(), brightness, window=5, sampling=FEW)
+
+
+def test_a_kl_that_would_do_nothing_is_no_option() -> None:
+    """GRPO's is an estimate of log-probs' sums, and these are means over the latent."""
+    with pytest.raises(ConfigError, match="kl"):
+        a.FlowGRPO(trained(), brightness, kl=0.04)  # type: ignore[call-arg]
 
 
 def one(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
@@ -103,3 +109,37 @@ def test_nft_steps_towards_what_is_good_and_away_from_what_is_not() -> None:
             w.sub_(3e-3 / slopes.norm() * g.reshape(w.shape))
     change = p.likelihood(given.groups, given.draw).error.detach() - before
     assert float(((2 * given.good - 1) * change).sum()) < 0
+
+
+def none(*, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
+    return [None for _ in completions]
+
+
+def test_nft_goes_on_where_no_reward_applies() -> None:
+    algorithm = nft(trained(), none)
+    given = algorithm.experience(PROMPTS, Step(0, 1))
+    assert (float(gradient(algorithm, given).norm()), algorithm(given).weight) == (0.0, 0.0)
+
+
+def test_nft_is_one_however_its_pictures_are_cut_up() -> None:
+    p = trained()
+    whole, cut = nft(p, brightness), nft(p, brightness, score_batch_size=1)
+    given = whole.experience(PROMPTS, Step(0, 1))
+    p.at_once = 3
+    parts = cut.experience(PROMPTS, Step(0, 1))
+    assert torch.equal(given.good, parts.good)
+    assert torch.allclose(given.old, parts.old, atol=1e-5)
+
+
+def test_nft_trains_at_the_guidance_of_its_drawing_where_the_denoiser_is_told_of_it() -> None:
+    """At the first step v is v_old; there is no other guidance between them, and none unless told."""
+    assert a.DiffusionNFT(trained(), brightness).sampling.guidance == 1.0
+    p = policy("flux-dev")
+    algorithm = nft(p, brightness)
+    given = algorithm.experience(PROMPTS, Step(0, 1))
+    at = {g: p.denoised(given.groups, given.draw, g)[0] for g in (1.0, 2.0)}
+    assert torch.allclose(given.old, at[2.0], atol=1e-5)
+    assert not torch.allclose(at[1.0], at[2.0], atol=1e-3)
+    true = trained()
+    groups, draw = given.groups, given.draw
+    assert torch.equal(*(true.denoised(groups, draw, g)[0] for g in (1.0, 2.0))), "schnell knows none"

@@ -21,7 +21,7 @@ from transformers import (
 
 from accord.cli import main
 from accord.errors import ConfigError, ModelError, RewardError
-from accord.feedback import with_picture
+from accord.feedback import prompt_key, with_picture
 from accord.rewards import (
     CLIPScore,
     Judge,
@@ -34,6 +34,7 @@ from accord.rewards import (
     vision_judge,
 )
 from accord.rewards.answers import choice, number
+from accord.rewards.judge import filled
 from accord.rewards.pictures.objects import relations
 from accord.rewards.pictures.ocr import ModelReader, edit_distance, quoted
 from conftest import tiny_policy
@@ -124,6 +125,15 @@ def test_a_language_policy_is_not_asked_about_pictures() -> None:
         score(PairJudge(PolicyJudge(tiny_policy())), prompts=["a"], completions=pictures(1), anchor=[pictures(1)[0]])
 
 
+def test_files_of_pictures_are_judged_as_the_pictures_in_them(tmp_path: Path) -> None:
+    (x,), file = pictures(1), tmp_path / "x.PNG"
+    Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy()).save(file)
+    should = filled("{prompt} {completion}", prompt="a", completion=x)
+    for said in (file, str(file)):
+        assert prompt_key(filled("{prompt} {completion}", prompt="a", completion=said)) == prompt_key(should)
+    assert filled("{completion}", completion="no file.png") == "no file.png"
+
+
 def test_texts_are_judged_in_words_as_before() -> None:
     class Told:
         fingerprint = ""
@@ -163,8 +173,12 @@ def test_what_is_written_is_compared_with_what_was_asked_for() -> None:
     assert said.answer == says
     anywhere = score(OCRAccuracy(lambda shown: says, anywhere=True), prompts=prompts, completions=x)
     assert torch.allclose(anywhere.values[:3], torch.tensor([1.0, 1 - 3 / 8, 1.0]))
-    column = score(reward, prompts=prompts, completions=x, text=["open late", None, "xx open late yy", None])
+    texts = ["open late", None, "xx open late yy", None]
+    column = score(OCRAccuracy(lambda shown: says, column="text"), prompts=prompts, completions=x, text=texts)
     assert torch.allclose(column.values[:3], torch.tensor([1.0, 1 - 3 / 8, 1.0]))
+    assert torch.equal(score(reward, prompts=prompts, completions=x, text=texts).values, said.values)
+    with pytest.raises(RewardError, match="the column 'writing', but"):
+        score(OCRAccuracy(lambda shown: says, column="writing"), prompts=prompts, completions=x)
     assert quoted('"one" and “two” but it\'s not „three“') == "one two three"
     with pytest.raises(RewardError, match="says 4 texts of 1 pictures"):
         score(reward, prompts=prompts[:1], completions=x[:1])
@@ -276,6 +290,7 @@ def test_records_and_detectors_of_another_kind_are_one_line() -> None:
     for columns, objects, says in (
         ({}, [], "read the column 'include'"), ({"include": [[{"name": "dog"}]]}, [], "ask by class, count"),
         ({"include": [[{**dog[0], "position": ["left of", 0]}]]}, [], "number of an earlier entry"),
+        ({"include": [[{**dog[0], "position": ["left of", -1]}]]}, [], "number of an earlier entry"),
         ({"include": [dog]}, [{"label": "dog", "box": [1, 2], "score": 1}], "four numbers"),
         ({"include": [[{**dog[0], "color": "red"}]]}, [thing("dog")], "says none of 'dog'"),
     ):  # fmt: skip

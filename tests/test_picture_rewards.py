@@ -113,6 +113,18 @@ def test_scores_through_pil_are_the_same_to_a_hundredth(size: tuple[int, int], a
         assert torch.allclose(found, should, atol=1e-2), name
 
 
+def test_siglip_reads_words_in_lower_case(all_of: dict[str, Made]) -> None:
+    values = [all_of["siglip"].load()(prompts=[t] * 2, completions=pictures(n=2)).values for t in ("A Red CAT", "a red cat", "a hat")]  # fmt: skip
+    assert torch.equal(values[0], values[1])
+    assert not torch.allclose(values[1], values[2], atol=1e-3)
+
+
+def test_another_tokeniser_is_another_reward(all_of: dict[str, Made]) -> None:
+    ours, again, other = (all_of["clip-score"].load() for _ in range(3))
+    other.words.tokenizer.add_tokens(["tricycle"])
+    assert ours.fingerprint == again.fingerprint != other.fingerprint
+
+
 def test_a_picture_that_is_not_square_gets_black_borders_from_hps(all_of: dict[str, Made]) -> None:
     reward, x = all_of["hps"].load(), pictures(42, 84)
     whole = torch.nn.functional.pad(x, (0, 0, 21, 21))

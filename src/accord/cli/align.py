@@ -72,7 +72,7 @@ def align(
         split_by: prompt, or a column whose values stay together.
         test_limit: measure on at most so many held-out prompts or pairs.
         gradient_checkpointing: less memory for more time.
-        size: of pictures in pixels, a side or [height, width], [frames, height, width] of clips; none is what the pipeline makes by itself.
+        size: of pictures in pixels, a side or [height, width]; none is what the pipeline makes by itself.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.

@@ -15,7 +15,7 @@ from accord.rewards import References, Reward
 MAKERS = (
     "exact_answer", "json_call", "length_penalty", "matches", "numeric_answer",
     "CLIPScore", "PickScore", "HPSv2", "ImageReward", "SigLIP", "Aesthetics", "OCRAccuracy", "ObjectChecks", "vision_judge",
-    "combine", "Ensemble", "par", "logsigmoid_centred", "standardise", "clip", "minmax", "ceil",
+    "Framewise", "combine", "Ensemble", "par", "logsigmoid_centred", "standardise", "clip", "minmax", "ceil",
     "Served", "rated_by", "compared_by",
     "routed", "Hybrid", "ToolCalls", "BesideDemonstrations", "PrefixDifferences",
 )  # fmt: skip

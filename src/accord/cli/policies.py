@@ -50,8 +50,11 @@ def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = F
         from accord.worlds.letters import WEIGHTS, build_model, build_tokenizer
 
         source, more = (WEIGHTS, {}) if spec == "letters" else (build_model(0).model, {"tokenizer": build_tokenizer()})
-    return kind_of_policy(spec).load(source, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device,  # type: ignore[attr-defined]
+    made = kind_of_policy(spec).load(source, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device,  # type: ignore[attr-defined]
                                      dtype=dtype, seed=seed, **more)  # fmt: skip
+    if len(getattr(made, "latent_shape", ())) == 4:
+        raise ConfigError(f"{spec} makes clips, which the command line can't write to files yet: use the library (accord.DiffusionPolicy)")  # fmt: skip
+    return made
 
 
 def embedded_among(options: Mapping[str, Any], names: Iterable[str], **load: Any) -> dict[str, Any]:

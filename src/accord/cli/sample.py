@@ -66,7 +66,7 @@ def sample(
         chat: treat text prompts as a user's message.
         limit: read at most so many records.
         seed: of the draws.
-        size: of pictures in pixels, a side or [height, width], [frames, height, width] of clips; none is what the pipeline makes by itself.
+        size: of pictures in pixels, a side or [height, width]; none is what the pipeline makes by itself.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
         out: file for JSON lines (standard output without); for pictures a folder, which gets samples.jsonl beside them.

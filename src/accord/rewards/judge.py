@@ -1,5 +1,6 @@
 """Judges: somebody is asked about completions in words, and what they say becomes `Scores`."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
@@ -12,6 +13,8 @@ from torch import Tensor
 from accord.engine.store import Blobs
 from accord.errors import ConfigError, RewardError
 from accord.feedback import Prompt, is_picture, pictures_of, prompt_key, text_of, text_of_completion
+from accord.feedback.formats import PICTURES
+from accord.policies.diffusion import as_picture
 from accord.rewards.answers import Parse, number
 from accord.rewards.asking import Asked
 from accord.rewards.scores import Scores
@@ -183,7 +186,7 @@ class Tournament:
 
 
 def filled(template: Template, **fields: Any) -> Prompt:
-    """A question with its fields filled in; pictures are shown in their places."""
+    """A question with its fields filled in; pictures, and those in files, are shown in their places."""
     if callable(template):
         return template(**fields)
     pictures: list[Any] = []
@@ -206,10 +209,17 @@ def filled(template: Template, **fields: Any) -> Prompt:
 
 def _words(name: str, value: Any, pictures: list[Any]) -> str:
     """A field in words, with a mark for each picture in it; those are put to the others."""
-    shown = pictures_of(value) if name == "prompt" else [value] if is_picture(value) else []
+    shown = pictures_of(value) if name == "prompt" else _shown(value)
     marks = "".join(f"\0{i}\0" for i, _ in enumerate(shown, len(pictures)))
     pictures += shown
     return marks + (text_of(value) if name == "prompt" else "" if shown else text_of_completion(value) or str(value))
+
+
+def _shown(value: Any) -> list[Any]:
+    """The picture that a field is, or whose file it names."""
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and value.lower().endswith(PICTURES) and os.path.isfile(value)):  # fmt: skip
+        return [as_picture(value)]
+    return [value] if is_picture(value) else []
 
 
 def _read(values: Float[Tensor, "n"]) -> Scores:

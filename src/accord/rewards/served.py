@@ -144,4 +144,4 @@ def compared_by(model: str, url: str | None = None) -> PairJudge:
     Args:
         model: its name there. url: of the server, ending in /v1; none is OpenAI's own.
     """
-    return PairJudge(Endpoint(model, url))
+    return PairJudge(Endpoint(model, url), both=False)

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 import torch
 
 from accord.algorithms.rollout.grpo import GRPO
-from accord.algorithms.rollout.trainer import Compared, Credited
+from accord.algorithms.rollout.trainer import Credited, Drawn
 from accord.engine import Rows, Step, generator
 from accord.errors import ConfigError
 from accord.policies.capabilities import Differentiable
@@ -18,19 +18,20 @@ class FlowGRPO(GRPO):
 
     Their steps spread by ``a sqrt(t / (1 - t)) sqrt(dt)``, which is ``eta = a / sqrt(2)`` of the most that a step here can spread,
     in the limit of many steps; with few of them the path keeps its marginals all the same (as in Flow-CPS, arXiv 2509.05952).
-    Any diffusion policy will do.
+    Any diffusion policy will do. Their KL between the means of steps is left out: small steps and the clip keep the policy near.
 
     Args:
         window: so many steps in a row draw noise and train, from a place in the first half of the path drawn anew for each
-            update (Flow-GRPO-Fast); a prompt's pictures are one up to there. None is all steps.
-        kl, clip, clip_high, scale: as in `GRPO`; a clip is for log-probs that are means over the latent.
+            update (Flow-GRPO-Fast); a prompt's pictures are one up to there. They train at a share of the cost; drawing costs as
+            much as without. None is all steps.
+        clip, clip_high, scale: as in `GRPO`; a clip is for log-probs that are means over the latent.
         sampling: as in `Rollout`; None takes 10 steps of eta 0.5 (their a = 0.7), and averages log-probs over the latent.
     """
 
-    def __init__(self, policy: Differentiable, reward: Reward, *, window: int | None = None, kl: float = 0.04, clip: float = 1e-4,
+    def __init__(self, policy: Differentiable, reward: Reward, *, window: int | None = None, clip: float = 1e-4,
                  clip_high: float | None = None, scale: bool = True, group_size: int = 8, sampling: Any = None,
-                 **shared: Unpack[Compared]) -> None:  # fmt: skip
-        super().__init__(policy, reward, kl=kl, clip=clip, clip_high=clip_high, scale=scale, group_size=group_size,
+                 **shared: Unpack[Drawn]) -> None:  # fmt: skip
+        super().__init__(policy, reward, clip=clip, clip_high=clip_high, scale=scale, group_size=group_size,
                          sampling=sampling, **shared)  # fmt: skip
         if window is not None and not 1 <= window <= self.sampling.steps:
             raise ConfigError(f"window wants between 1 and {self.sampling.steps} steps, but is {window}")

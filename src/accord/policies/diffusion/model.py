@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,7 +99,21 @@ class LatentDiffusion(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._conditions.clear()  # they lie where the text encoders lay
-        return super()._apply(fn, recurse)
+        wide = self._wide()
+
+        def applied(w: Tensor) -> Tensor:
+            made = fn(w)
+            if id(w) not in wide or made.dtype.itemsize >= torch.float32.itemsize:
+                return made
+            return w.to(made.device, torch.promote_types(w.dtype, torch.float32))
+
+        return super()._apply(applied, recurse)
+
+    def _wide(self) -> set[int]:
+        """The ids of what of the denoiser stays in single precision at least, as its class says."""
+        kept = set(self.denoiser._keep_in_fp32_modules or ())
+        every = chain(self.denoiser.named_parameters(), self.denoiser.named_buffers()) if kept else ()
+        return {id(w) for name, w in every if kept & set(name.split(".")) and w.is_floating_point()}
 
     @property
     def pipeline(self) -> Any:
@@ -111,7 +126,8 @@ class LatentDiffusion(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.denoiser.parameters()).dtype
+        found: torch.dtype = self.denoiser.dtype
+        return found
 
     @property
     def adapted(self) -> bool:

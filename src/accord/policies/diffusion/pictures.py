@@ -18,7 +18,7 @@ Latent = Float[Tensor, "n c *places"]
 Pictures = Float[Tensor, "n *frames 3 H W"]
 
 PART = 16
-"""So many pictures at a time go through the decoder, or have their activations made again."""
+"""So many pictures at a time go through the decoder, or have their activations made again; of clips one."""
 ROUNDING = 1e-3
 """By so much a picture's values may leave [0, 1], as resampling and half precision make them do."""
 
@@ -30,12 +30,13 @@ class Autoencoder:
     def __init__(self, family: Family) -> None:
         self.family, self.vae, self.shape = family, family.pipeline.vae, family.shape
         self.moves = len(self.shape) == 4
+        self.part = 1 if self.moves else PART
 
     def decode(self, latents: Latent) -> Pictures:
         """Pictures in [0, 1], with gradient (clamped only in value: the gradient passes)."""
         if torch.is_grad_enabled() and latents.requires_grad:
             return self._decode(latents)
-        return torch.cat([self._decode(part) for part in latents.split(1 if self.moves else PART)])
+        return torch.cat([self._decode(part) for part in latents.split(self.part)])
 
     def _decode(self, latents: Latent) -> Pictures:
         scaled = self.family.unscaled(latents).to(self.vae.dtype)

@@ -17,7 +17,6 @@ from accord.policies.base import Group, Prompt, Rollouts
 from accord.policies.diffusion.actions import FLOOR, Denoising, Draw, LatentActions, gaussian_logprob
 from accord.policies.diffusion.denoising import StepHook, denoise
 from accord.policies.diffusion.model import LatentDiffusion
-from accord.policies.diffusion.pictures import PART
 from accord.policies.frozen import FrozenPolicy
 from accord.policies.recompute import recomputed
 
@@ -30,11 +29,16 @@ class DiffusionPolicy(LatentDiffusion):
     Attributes:
         at_once: of more than so many (picture, step) pairs in `logprobs` with gradient, activations are not kept but
             computed again, so many at a time; None keeps all. What `denoise_with_grad` computes again comes in such
-            parts too (of 16 pictures, if None).
+            parts too (of 16 pictures or one clip, if None).
     """
 
     sampling_kind = Denoising
     at_once: int | None = None
+
+    @property
+    def part(self) -> int:
+        """So many pictures go through the denoiser together where it need not be all."""
+        return self.at_once or self.pictures.part
 
     def noise(
         self, rows: int, seed: int | Seeds | Sequence[int], *where: int, purpose: str = "noise"
@@ -127,6 +131,8 @@ class DiffusionPolicy(LatentDiffusion):
     def likelihood(self, groups: Sequence[Group], draw: Draw | None = None) -> LogProbs:
         """``-1/2 mean (target - output)^2`` at the draw: a bound on the log-likelihood up to level weights and constants.
 
+        Without guidance: a denoiser that is told of it (FLUX.1 dev) is told 1, at which others train it as well.
+
         Args:
             draw: from `draw`; None derives one from the groups' places.
         """
@@ -134,15 +140,20 @@ class DiffusionPolicy(LatentDiffusion):
         error = (target - output).square().mean(tuple(range(1, output.ndim)))
         return LogProbs(policy=-0.5 * error, length=torch.ones_like(error))
 
-    def denoised(self, groups: Sequence[Group], draw: Draw) -> tuple[Float[Tensor, "n c *places"], Float[Tensor, "n c *places"]]:  # fmt: skip
-        """What the denoiser says of each completion at the draw, and what it should say."""
+    def denoised(self, groups: Sequence[Group], draw: Draw, guidance: float = 1.0) -> tuple[Float[Tensor, "n c *places"], Float[Tensor, "n c *places"]]:  # fmt: skip
+        """What the denoiser says of each completion at the draw, and what it should say.
+
+        Args:
+            guidance: what a denoiser is told that has it as an input; others say what they say without.
+        """
         level, noise = draw.of_each([len(g.completions) for g in groups])
         clean, noise = self.pictures.latents([c for g in groups for c in g.completions]), noise.to(self.device)
         schedule, ones = self.schedule(2), [1] * (clean.ndim - 1)
         timestep, alpha, sigma = (v.to(self.device) for v in schedule.training(level))
         a, s = alpha.reshape(-1, *ones), sigma.reshape(-1, *ones)
         condition = self.condition([g.prompt for g in groups for _ in g.completions])
-        return self.predict(a * clean + s * noise, timestep, condition), schedule.target(clean, noise, a, s)
+        told = guidance if self.family.guidance == "embedded" else 1.0
+        return self.predict(a * clean + s * noise, timestep, condition, told), schedule.target(clean, noise, a, s)
 
     def denoise_with_grad(self, prompts: Sequence[Prompt], sampling: Denoising | Mapping[str, Any] = Denoising(), *, grad: int | Sequence[int] = 1, cut: bool = True,
                           stop: int | None = None, seed: int | Sequence[int] = 0, start: Tensor | None = None, first: int = 0,
@@ -171,7 +182,7 @@ class DiffusionPolicy(LatentDiffusion):
         counted = set(range(last + 1 - grad, last + 1)) if isinstance(grad, int) else set(grad)
         if not counted or not counted <= set(range(first, last + 1)):
             raise ConfigError(f"grad={grad} names no steps within {first} to {last}")
-        x, size = self.noise(len(prompts), seed) if start is None else start.to(self.device), self.at_once or PART
+        x, size = self.noise(len(prompts), seed) if start is None else start.to(self.device), self.part
         for at in denoise(self, x, condition, schedule, guidance=sampling.guidance, eta=sampling.eta, seed=seed, first=first, stop=last,
                           hooks=hooks, grad=counted, cut=cut, part=size if recompute else None):  # fmt: skip
             if at.number == last:  # where it ends no noise is added: nothing would take it away again

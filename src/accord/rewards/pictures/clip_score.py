@@ -13,6 +13,8 @@ from accord.rewards.pictures.towers import Compared
 class CLIPScore(Compared):
     """``2.5 cos(E_picture, E_prompt)`` (Hessel et al. 2021, arXiv 2104.08718), not cut off at 0, where its gradient would end.
 
+    The prompt is read as it is; their code puts "A photo depicts" before it.
+
     Published as openai/clip-vit-large-patch14 (Radford et al. 2021, arXiv 2103.00020; its code: MIT). Any `CLIPModel` will do.
 
     Args:

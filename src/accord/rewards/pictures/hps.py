@@ -53,7 +53,8 @@ class HPSv2(PictureReward):
                  processor: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", *, device: Device = "auto", dtype: Dtype = "auto") -> None:  # fmt: skip
         model = from_open_clip(tensors_of(source, FILES[version]), source)
         side = model.config.vision_config.image_size
-        super().__init__(Towers(model, tokenizer_of(processor), device, dtype), Preprocessing((side, side), "pad"))
+        towers = Towers(model, tokenizer_of(processor), device, dtype)
+        super().__init__(towers, Preprocessing((side, side), "pad"), towers.words)
 
     def values(self, images: Float[Tensor, "n 3 h w"], texts: Sequence[str]) -> Float[Tensor, "n"]:
         return self.network(images, texts)

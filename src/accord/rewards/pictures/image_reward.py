@@ -40,6 +40,7 @@ class ImageReward(PictureReward):
     """
 
     network: Any
+    words: Words
 
     def __init__(self, source: str = "THUDM/ImageReward", processor: str = "google-bert/bert-base-uncased", *,
                  device: Device = "auto", dtype: Dtype = "auto") -> None:  # fmt: skip
@@ -60,8 +61,7 @@ class ImageReward(PictureReward):
             "head": linears(weights, "mlp.layers.", source),
         })  # fmt: skip
         side: Any = vision.image_size
-        super().__init__(network.to(device_of(device)), Preprocessing((side, side)))
-        self.words = Words(tokenizer_of(processor), TOKENS)
+        super().__init__(network.to(device_of(device)), Preprocessing((side, side)), Words(tokenizer_of(processor), TOKENS))  # fmt: skip
 
     def values(self, images: Float[Tensor, "n 3 h w"], texts: Sequence[str]) -> Float[Tensor, "n"]:
         looked = self.network["vision"](images.to(self.network["vision"].dtype)).last_hidden_state

@@ -111,7 +111,7 @@ def _asked(x: Any, at: int) -> Mapping[str, Any]:
         and isinstance(x.get("class"), str)
         and isinstance(x.get("count"), int)
         and isinstance(of, int)
-        and of < at
+        and ("position" not in x or 0 <= of < at)
     ):
         raise RewardError(
             f"GenEval's columns ask by class, count, color, position (with the number of an earlier entry), not by {str(x)[:100]}"

@@ -28,14 +28,15 @@ READ = "Which text is written in this picture? Answer with the text alone, as it
 
 class OCRAccuracy:
     """``1 - d / max(|wanted|, |read|)``, d the edit distance between the text that was wanted and the one that is read, without regard to
-    case and white space. The reward of Flow-GRPO (Liu et al. 2025, arXiv 2505.05470) forgives what stands beside it: `anywhere`.
+    case and white space; with `anywhere`, to whatever part of it is nearest. Flow-GRPO's reward (Liu et al. 2025, arXiv 2505.05470) is
+    1 where the text is contained, else ``1 - min(d, |wanted|) / |wanted|`` with d to all that is read, of the first quoted text alone.
 
     What is wanted stands in the prompt in quotes, several of them one after the other, or in a column. A prompt that wants none does not apply.
 
     Args:
         reader: reads pictures: a function, or the name of a model like TrOCR (Li et al. 2021, arXiv 2109.10282; MIT), which reads one line;
             with a `url`, of one that is asked there.
-        url: of a server that speaks OpenAI's chat protocol. column: of the wanted texts, where the data have it.
+        url: of a server that speaks OpenAI's chat protocol. column: of the wanted texts; None reads prompts alone, as does a record without one.
         anywhere: compare with the part of what is read that is nearest, and by the wanted text's length alone: ``1 - d / |wanted|``.
         device, dtype: of a model that is loaded.
 
@@ -43,14 +44,18 @@ class OCRAccuracy:
         ModelError: there is no such model.
     """
 
-    def __init__(self, reader: str | Reader = "microsoft/trocr-base-printed", *, url: str | None = None, column: str = "text",
+    def __init__(self, reader: str | Reader = "microsoft/trocr-base-printed", *, url: str | None = None, column: str | None = None,
                  anywhere: bool = False, device: Device = "auto", dtype: Dtype = "auto") -> None:  # fmt: skip
         if isinstance(reader, str):
             reader = AskedReader(Endpoint(reader, url)) if url else ModelReader(reader, device=device, dtype=dtype)
         self.reader, self.column, self.anywhere = reader, column, anywhere
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
-        given = columns.get(self.column) or [None] * len(prompts)
+        if self.column is not None and self.column not in columns:
+            raise RewardError(
+                f"the wanted texts are in the column {self.column!r}, but the data have only {sorted(columns)}"
+            )
+        given = [None] * len(prompts) if self.column is None else columns[self.column]
         asked = [_plain(quoted(text_of(p)) if g is None else str(g)) for p, g in zip(prompts, given, strict=True)]
         said = [str(t) for t in self.reader([as_picture(c) for c in completions])]
         if len(said) != len(asked):

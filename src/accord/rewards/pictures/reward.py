@@ -1,5 +1,6 @@
 """What all networks that score pictures share: how they are called, where they compute, what their words are."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -26,12 +27,12 @@ class PictureReward:
     It follows pictures in memory to their device; those in files come to it.
     """
 
-    def __init__(self, network: nn.Module, see: Preprocessing) -> None:
-        self.network, self.see = network, see
+    def __init__(self, network: nn.Module, see: Preprocessing, words: "Words | None" = None) -> None:
+        self.network, self.see, self.words = network, see, words
 
     @cached_property
     def fingerprint(self) -> str:
-        return f"{type(self).__name__}:{fingerprint(self.network)}:{self.see}"
+        return f"{type(self).__name__}:{fingerprint(self.network)}:{self.see}:{self.words and self.words.fingerprint}"
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, **columns: Any) -> Scores:
         images = self.see_all(completions)
@@ -63,6 +64,12 @@ class Words:
 
     def __init__(self, tokenizer: Any, length: int) -> None:
         self.tokenizer, self.length, self._said = tokenizer, length, False
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what it makes of texts."""
+        made = f"{type(self.tokenizer).__name__}:{self.length}:{sorted(self.tokenizer.get_vocab().items())}"
+        return hashlib.blake2b(made.encode(), digest_size=16).hexdigest()
 
     def __call__(self, texts: Sequence[str], device: torch.device) -> dict[str, Tensor]:
         told = self.tokenizer(

@@ -13,6 +13,8 @@ from accord.rewards.pictures.towers import Compared
 class SigLIP(Compared):
     """``exp(t) cos(E_picture, E_prompt) + b``: log-odds that prompt and picture belong together (Zhai et al. 2023, arXiv 2303.15343).
 
+    Prompts are read in lower case, as it was trained.
+
     Published as google/siglip-so400m-patch14-384, google/siglip2-base-patch16-256 and others (Apache 2.0). SigLIP 2 of free
     sizes (naflex) is another class and is not read.
 
@@ -30,4 +32,4 @@ class SigLIP(Compared):
         super().__init__(SiglipModel, source, None, device, dtype)
 
     def values(self, images: Float[Tensor, "n 3 h w"], texts: Sequence[str]) -> Float[Tensor, "n"]:
-        return self.network.scale * self.network(images, texts) + self.network.bias
+        return self.network.scale * self.network(images, [t.lower() for t in texts]) + self.network.bias

@@ -52,6 +52,5 @@ class Compared(PictureReward):
     def __init__(self, kind: Any, source: str, processor: str | None, device: Device, dtype: Dtype) -> None:
         """Load both, the tokeniser and the way of preparing pictures from `processor`, if they lie elsewhere."""
         beside = processor or source
-        super().__init__(
-            Towers(pretrained(kind, source), tokenizer_of(beside), device, dtype), Preprocessing.load(beside)
-        )
+        towers = Towers(pretrained(kind, source), tokenizer_of(beside), device, dtype)
+        super().__init__(towers, Preprocessing.load(beside), towers.words)

@@ -45,7 +45,11 @@ class Family:
     def __init__(self, pipeline: Any, size: Size = None) -> None:
         self.pipeline = pipeline
         self.sides = self.natural if size is None else (size, size) if isinstance(size, int) else tuple(size)
-        if len(self.sides) != len(self.natural) or any(s < 1 or s % self.multiple for s in self.sides[-2:]):
+        if (
+            len(self.sides) != len(self.natural)
+            or any(s < 1 for s in self.sides)
+            or any(s % self.multiple for s in self.sides[-2:])
+        ):
             wanted = "a side, or height and width" if len(self.natural) == 2 else "frames, height and width"
             raise ConfigError(f"{self.name} wants size as {wanted}, in multiples of {self.multiple} pixels, but got {size}")  # fmt: skip
 

@@ -16,9 +16,14 @@ class PixArt(Family):
     name = "PixArt"
     pipelines = frozenset({"PixArtAlphaPipeline", "PixArtSigmaPipeline"})
 
+    @property
+    def multiple(self) -> int:
+        return self.scale * int(self.denoiser.config.patch_size)
+
     def encode(self, texts: Sequence[str]) -> list[Condition]:
         words, there, *_ = self.pipeline.encode_prompt(
-            list(texts), False, device=self.pipeline.text_encoder.device, max_sequence_length=self.default("max_sequence_length"))  # fmt: skip
+            list(texts), False, device=self.pipeline.text_encoder.device, clean_caption=self.default("clean_caption"),
+            max_sequence_length=self.default("max_sequence_length"))  # fmt: skip
         return Condition({"encoder_hidden_states": words, "encoder_attention_mask": there}).rows()
 
     def told(self, x: Latent, t: Tensor, condition: Condition, guidance: float) -> dict[str, Any]:

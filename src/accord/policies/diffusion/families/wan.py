@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from accord.errors import ModelError
+from accord.errors import ConfigError, ModelError
 from accord.policies.diffusion.condition import Condition
 from accord.policies.diffusion.families.family import Latent, Size
 from accord.policies.diffusion.families.moving import Standardised
@@ -23,7 +23,7 @@ class Wan(Standardised):
             raise ModelError("Wan 2.2 with one transformer for much noise and another for little can't be trained here; what can: Wan 2.1, and 2.2 of 5B")  # fmt: skip
         super().__init__(pipeline, size)
         if (self.sides[0] - 1) % self.pace:
-            raise ModelError(f"Wan makes clips of 1, {1 + self.pace}, {1 + 2 * self.pace} … frames, not of {self.sides[0]}")  # fmt: skip
+            raise ConfigError(f"Wan makes clips of 1, {1 + self.pace}, {1 + 2 * self.pace} … frames, not of {self.sides[0]}")  # fmt: skip
 
     @property
     def natural(self) -> tuple[int, ...]:
