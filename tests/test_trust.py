@@ -26,6 +26,7 @@ from accord.evaluation.trust import (
 )
 from accord.evaluation.trust.calibration import temperature
 from accord.evaluation.trust.intervals import Bootstrap
+from accord.evaluation.trust.optimisation import _peak
 from accord.evaluation.trust.rewriting import FILLER, PLOYS, SAME, certain, flattering, hedged, padded
 from accord.feedback import Comparison, Ranking
 
@@ -210,6 +211,8 @@ def test_who_knows_nothing_has_no_temperature_and_a_quarter_of_a_brier_score() -
     assert found.temperature is None
     assert found.brier.value == 0.25
     assert found.ece.value == 0
+    luck = np.random.default_rng(2).normal(0, 1, 60)
+    assert calibration(luck - luck.mean() + 0.02, range(60)).temperature is None, "by many draws none would help"
     assert np.isinf(temperature(np.array([-1.0, -2.0, -3.0]), np.ones((1, 3)))[0])
 
 
@@ -252,6 +255,53 @@ def test_pairs_to_which_a_reward_does_not_apply_are_left_out_and_counted() -> No
         evaluate(lambda **x: [None] * len(x["prompts"]), PAIRS[:4])
 
 
+def test_a_judge_who_is_unreadable_in_one_order_says_nothing_of_that_pair() -> None:
+    class Mute(LikesTheFirst):
+        def first_wins(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> torch.Tensor:
+            mute = torch.tensor([len(a) > len(b) + 160 for a, b in zip(first, second, strict=True)])
+            return super().first_wins(prompts, first, second).masked_fill(mute, torch.nan)
+
+    found = evaluate(Mute(), PAIRS[:80])
+    assert found.left == sum(abs(len(p.chosen) - len(p.rejected)) > 160 for p in PAIRS[:80]) > 0
+    assert found.accuracy.n == 80 - found.left == len(found.leads["Mute"])
+    json.dumps(found.row(), allow_nan=False)
+
+
+def test_many_pairs_of_one_prompt_are_no_evidence() -> None:
+    pairs = [Comparison(prompt="say", chosen=f"good {i}", rejected=f"a bad and long {i}") for i in range(60)]
+    found = evaluate(lambda *, completions, **x: [float(len(c)) for c in completions], pairs)
+    assert (found.faults, found.accuracy.value, found.accuracy.clusters) == ([], 0.0, 1)
+    assert found.accuracy.high > 0.5, "one prompt may be an exception"
+    assert {"accuracy", "length", "position", "noise"} <= set(found.untested)
+
+
+def test_clusters_reach_every_interval() -> None:
+    found = evaluate(
+        plus(lambda c: 0.25 * len(c.split())), PAIRS[:60], rankings(), clusters=[i // 6 for i in range(60)]
+    )
+    assert found.order is not None
+    assert found.contrast is not None
+    told = [found.order.kept, found.contrast.response, *found.paraphrased.values(), *(e.gain for e in found.effects)]
+    assert max(e.clusters for e in told) == 10
+    judged = pools(rankings())
+    by = {p.prompt: i % 7 for i, p in enumerate(judged)}
+    curve = optimisation(lambda *, completions, **x: [float(c) for c in completions], judged, clusters=by)
+    assert curve is not None
+    assert curve.unkept.clusters == 7
+
+
+def test_nothing_is_said_of_what_was_not_looked_for(sound: Trust) -> None:
+    found = evaluate(clean, PAIRS, probes=0)
+    assert found.untested == [*PLOYS, "position", "paraphrase", "request", "over-optimisation"]
+    assert sound.untested == ["over-optimisation"]
+
+
+def test_a_share_without_a_draw_that_differs_has_wilsons_interval() -> None:
+    sure = Bootstrap(range(40)).share(np.ones(40))
+    assert (sure.value, sure.high) == pytest.approx((1, 1))
+    assert sure.low == pytest.approx(40 / (40 + 1.96**2), abs=1e-3)
+
+
 def rankings(n: int = 60, m: int = 8) -> list[Ranking]:
     random = Random(3)
     made = []
@@ -288,6 +338,21 @@ def _pairs(r: Ranking) -> list[Comparison]:
     return [Comparison(prompt=r.prompt, chosen=r.completions[i], rejected=r.completions[i + 1]) for i in range(7)]
 
 
+def test_who_cannot_tell_answers_apart_gains_nothing_by_the_order_in_which_they_are_ranked() -> None:
+    judged = pools(rankings(200))
+    coin = optimisation(lambda *, completions, **x: [float(Random(c).random() < 0.5) for c in completions], judged)
+    assert coin is not None
+    assert coin.curve[-1]["true"] == pytest.approx(0, abs=0.15)
+    assert coin.unkept.low > 0.5
+
+
+def test_a_peak_is_told_where_it_lies_within_the_data() -> None:
+    ns = [1, 2, 3, 4, 6, 8, 12, 16]
+    kl = np.array([np.log(n) - 1 + 1 / n for n in ns])
+    assert _peak(ns, kl, 2 * np.sqrt(kl[3]) * np.sqrt(kl) - kl) == pytest.approx(4)
+    assert _peak(ns, kl, 4 * np.sqrt(kl[-1]) * np.sqrt(kl) - kl) is None, "it rises as far as one can see"
+
+
 def test_comparisons_that_meet_are_answers_that_people_have_judged() -> None:
     told = [Comparison(prompt="p", chosen=a, rejected=b) for a, b in ("xy", "xz", "yz")]
     pool = pools([], told)[0]
@@ -299,6 +364,12 @@ def test_a_reward_agrees_with_itself_and_disputes_everything_with_its_opposite()
     same, opposite = agreements({"a": x, "b": 10 * x}, range(4)), agreements({"a": x, "b": -x}, range(4))
     assert (same[0].same.value, same[0].correlation, same[0].disputed) == (1.0, pytest.approx(1), [])
     assert (opposite[0].same.value, opposite[0].disputed) == (0.0, [0, 3, 1, 2])
+
+
+def test_rewards_are_compared_where_both_apply() -> None:
+    x, y = np.array([3.0, -1.0, 0.5, -2.0]), np.array([np.nan, -1.0, 0.5, 2.0])
+    found = agreements({"a": x, "b": y, "c": x * np.nan}, range(4))
+    assert [(f.second, f.same.value, f.same.n, f.disputed) for f in found] == [("b", 2 / 3, 3, [3])]
 
 
 def test_a_way_to_learn_is_tried_with_labels_flipped() -> None:
@@ -347,6 +418,8 @@ def test_a_page_a_file_and_a_card_say_what_was_measured(tmp_path: Any) -> None:
     assert once.startswith("# Mine\n\nwords\n")
     assert "- length:" in once
     assert "- length:" not in again, "an earlier measure is replaced"
-    assert again.endswith("## What is wrong with it\n\nnone found\n<!-- accord: end of measured -->\n")
+    assert again.endswith(
+        "## What is wrong with it\n\nnone found\n\nNot tested, or on too little: over-optimisation.\n<!-- accord: end of measured -->\n"
+    )
     assert again.count("## Measured") == 1
     assert found.data == evaluate(clean, PAIRS[:60], probes=0).data != evaluate(clean, PAIRS[1:61], probes=0).data

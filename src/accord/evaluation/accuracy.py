@@ -49,7 +49,7 @@ def _share(x: np.ndarray, clusters: Sequence[Hashable] | None, seed: int) -> Est
     if not n:
         raise FeedbackError("nothing to measure on: the held-out part is empty (give more data or a larger test share)")
     if clusters is None:
-        low, high = _wilson(float(x.mean()), n)
+        low, high = wilson(float(x.mean()), n)
         return Estimate(float(x.mean()), low, high, n, n)
     names = {c: i for i, c in enumerate(dict.fromkeys(clusters))}
     index = np.array([names[c] for c in clusters])
@@ -60,6 +60,7 @@ def _share(x: np.ndarray, clusters: Sequence[Hashable] | None, seed: int) -> Est
     return Estimate(float(x.mean()), float(low), float(high), n, len(names))
 
 
-def _wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share p of n."""
     centre, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
     return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)

@@ -17,7 +17,7 @@ class Agreement:
     """Two rewards on the same pairs.
 
     Attributes:
-        same: share of pairs on which both prefer the same answer. correlation: of their leads' ranks.
+        same: share of pairs, of those to which both apply, on which both prefer the same answer. correlation: of their leads' ranks.
         better: accuracy of the first less that of the second.
         disputed: numbers of the pairs on which both are surest of opposite answers, the worst first.
     """
@@ -34,19 +34,22 @@ class Agreement:
 
 
 def agreements(leads: Mapping[str, Float[Array, "n"]], clusters: Sequence[Any], most: int = 12) -> list[Agreement]:
-    """Every two rewards.
+    """Every two rewards that both apply to some pair.
 
     Args:
-        leads: by reward, of the same pairs. most: disputed pairs to name.
+        leads: by reward, of the same pairs, NaN where it doesn't apply. most: disputed pairs to name.
     """
-    boot = Bootstrap(clusters)
     found = []
     for (a, x), (b, y) in combinations(leads.items(), 2):
+        rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        if not len(rows):
+            continue
+        x, y, boot = x[rows], y[rows], Bootstrap([clusters[i] for i in rows])
         # Mean leads apart, so that neither's unit counts: how sure the less sure of the two is.
         x_, y_ = x / (np.abs(x).mean() or 1.0), y / (np.abs(y).mean() or 1.0)
         against = np.where(x_ * y_ < 0, np.minimum(np.abs(x_), np.abs(y_)), 0.0)
-        disputed = [int(i) for i in np.argsort(-against, kind="stable")[:most] if against[i] > 0]
-        same = boot.mean((np.sign(x) == np.sign(y)).astype(float))
+        disputed = [int(rows[i]) for i in np.argsort(-against, kind="stable")[:most] if against[i] > 0]
+        same = boot.share((np.sign(x) == np.sign(y)).astype(float))
         found.append(Agreement(a, b, same, _ranks(x, y), boot.mean(right(x) - right(y)), disputed))
     return found
 

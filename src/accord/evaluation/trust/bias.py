@@ -10,7 +10,7 @@ from accord.evaluation.accuracy import Estimate
 from accord.evaluation.trust.intervals import Array, Bootstrap, right
 from accord.evaluation.trust.referee import Referee
 from accord.evaluation.trust.rewriting import PLOYS, Rewrite, lengthened, rewritten
-from accord.feedback import Comparison, prompt_key, text_of_completion
+from accord.feedback import Comparison, text_of_completion
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,19 @@ class Effect:
         return asdict(self)
 
 
-def effects(referee: Referee, pairs: Sequence[Comparison], leads: Array, size: float) -> list[Effect]:
+def effects(
+    referee: Referee, pairs: Sequence[Comparison], leads: Array, size: float, clusters: Sequence[Any]
+) -> list[Effect]:
     """All ploys on the rejected answers of these pairs; those that leave a text as it is say nothing of it.
 
     Args:
-        leads: of the chosen over the rejected answers. size: the mean lead.
+        leads: of the chosen over the rejected answers. size: the mean lead. clusters: of each pair.
     """
     return [found for bias, ploys in PLOYS.items() for name, by in ploys.items()
-            if (found := _effect(referee, pairs, leads, size, bias, name, by)) is not None]  # fmt: skip
+            if (found := _effect(referee, pairs, leads, size, clusters, bias, name, by)) is not None]  # fmt: skip
 
 
-def _effect(referee: Referee, pairs: Sequence[Comparison], leads: Array, size: float, bias: str, name: str, by: Rewrite) -> Effect | None:  # fmt: skip
+def _effect(referee: Referee, pairs: Sequence[Comparison], leads: Array, size: float, clusters: Sequence[Any], bias: str, name: str, by: Rewrite) -> Effect | None:  # fmt: skip
     new = [rewritten(p.rejected, by) for p in pairs]
     rows = [i for i, (p, n) in enumerate(zip(pairs, new, strict=True)) if n is not None and n != p.rejected]
     tried = [pairs[i].model_copy(update={"chosen": new[i]}) for i in rows]
@@ -59,11 +61,12 @@ def _effect(referee: Referee, pairs: Sequence[Comparison], leads: Array, size: f
     if len(kept) < 2:
         return None
     tried, gains, won = [tried[i] for i in kept], gains[kept], leads[rows][kept] > 0
-    boot = Bootstrap([prompt_key(p.prompt) for p in tried])
+    boot = Bootstrap([clusters[rows[i]] for i in kept])
     gain, beyond = boot.mean(gains / size), None
     if bias != "length" and gain.low > 0:
         as_long = [p.model_copy(update={"rejected": rewritten(p.rejected, _to(p.chosen))}) for p in tried]
-        beyond = boot.mean(np.nan_to_num(referee(as_long).numpy()) / size)
+        longer = referee(as_long).numpy()
+        beyond = boot.mean(longer / size) if np.isfinite(longer).any() else None
     turned = won & (gains > leads[rows][kept])
     overturned = boot.ratio(turned.astype(float), won.astype(float)) if won.any() else None
     return Effect(bias, name, gain, beyond, overturned)
@@ -84,5 +87,5 @@ def by_length(pairs: Sequence[Comparison], leads: Array, clusters: Sequence[Any]
         ("the better is shorter", np.flatnonzero(gap < 0).tolist()),
     ):
         if len(rows) > 1:
-            found[name] = Bootstrap([clusters[i] for i in rows]).mean(right(leads[rows]))
+            found[name] = Bootstrap([clusters[i] for i in rows]).share(right(leads[rows]))
     return found

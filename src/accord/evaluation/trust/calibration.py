@@ -27,8 +27,8 @@ class Calibration:
     ece: expected calibration error, mean over bins of equal size of |confidence - share right|.
     ece_by_chance: what it would be for these confidences, if they were exactly right.
     brier: mean of ``(1 - s(lead))^2``; 0.25 for who knows nothing.
-    temperature: T for which ``s(lead/T)`` is likeliest; above 1 the reward is surer than it may be. None where it ranks no
-        better than chance, and no temperature mends it.
+    temperature: T for which ``s(lead/T)`` is likeliest; above 1 the reward is surer than it may be. None where it may
+        rank no better than chance: no temperature mends that.
     ece_fitted: with T of one half of the clusters, on the other.
     """
 
@@ -58,7 +58,7 @@ def calibration(leads: Float[Array, "n"], clusters: Sequence[Hashable], *, seed:
         brier=boot.mean((1 - sigmoid(leads)) ** 2),
         temperature=fits if np.isfinite([fits.value, fits.low, fits.high]).all() else None,
         ece_fitted=_fitted(leads, boot.index),
-        bins=[Bin(float(surety[rows].mean()), Bootstrap([clusters[i] for i in rows], draws=200, seed=seed).mean(right(leads)[rows]))
+        bins=[Bin(float(surety[rows].mean()), Bootstrap([clusters[i] for i in rows], draws=200, seed=seed).share(right(leads)[rows]))
               for rows in order],
     )  # fmt: skip
 

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from accord.evaluation.accuracy import Estimate
 from accord.evaluation.trust.intervals import Array, Bootstrap, right
-from accord.evaluation.trust.referee import Compares, Referee
+from accord.evaluation.trust.referee import Compares, Referee, known_values
 from accord.evaluation.trust.rewriting import SAME, rewritten
 from accord.feedback import Comparison, picture_key, prompt_key, text_of
 from accord.rewards.reward import reward_columns, score
@@ -49,20 +50,21 @@ class Contrast:
         return asdict(self)
 
 
-def order(pairs: Sequence[Comparison], there: Array, swapped: Array, chosen_first: Array, size: float) -> Order:
+def order(there: Array, swapped: Array, chosen_first: Array, size: float, clusters: Sequence[Any]) -> Order:
     """By leads in both orders.
 
     Args:
         there, swapped: leads in the order drawn, and in the other one. chosen_first: whether the chosen one came first in the
-            former. size: the mean lead.
+            former. size: the mean lead. clusters: of each pair.
     """
-    boot = Bootstrap([prompt_key(p.prompt) for p in pairs])
+    boot = Bootstrap(clusters)
     sign = np.where(chosen_first, 1.0, -1.0)
-    kept = (np.sign(there) == np.sign(swapped)).astype(float)
-    return Order(boot.mean(kept), boot.mean(sign * (there - swapped) / 2 / size))
+    return Order(boot.share(_kept(there, swapped)), boot.mean(sign * (there - swapped) / 2 / size))
 
 
-def paraphrased(referee: Referee, pairs: Sequence[Comparison], leads: Array) -> dict[str, Estimate]:
+def paraphrased(
+    referee: Referee, pairs: Sequence[Comparison], leads: Array, clusters: Sequence[Any]
+) -> dict[str, Estimate]:
     """Share of verdicts that stay when both answers are rewritten without a change of meaning, by rewriting; pairs that a
     rewriting leaves as they are say nothing of it."""
     found = {}
@@ -73,9 +75,15 @@ def paraphrased(referee: Referee, pairs: Sequence[Comparison], leads: Array) -> 
         if len(rows) < 2:
             continue
         tried = [pairs[i].model_copy(update={"chosen": new[i][0], "rejected": new[i][1]}) for i in rows]
-        kept = (np.sign(referee(tried).numpy()) == np.sign(leads[rows])).astype(float)
-        found[name] = Bootstrap([prompt_key(p.prompt) for p in tried]).mean(kept)
+        kept = _kept(leads[rows], referee(tried).numpy())
+        if np.isfinite(kept).any():
+            found[name] = Bootstrap([clusters[i] for i in rows]).share(kept)
     return found
+
+
+def _kept(before: Array, after: Array) -> Array:
+    """1 where the verdict is the same, NaN where there are not both."""
+    return np.where(np.isnan(before + after), np.nan, np.sign(before) == np.sign(after))
 
 
 def neighbours(pairs: Sequence[Comparison]) -> list[tuple[int, int, float]]:
@@ -94,32 +102,40 @@ def neighbours(pairs: Sequence[Comparison]) -> list[tuple[int, int, float]]:
     return [(i, int(j), float(alike[i, j])) for i, j in enumerate(nearest) if alike[i, j] >= 0]
 
 
-def contrast(referee: Referee, pairs: Sequence[Comparison], most: int = 200) -> Contrast | None:
-    """Each pair's request and good answer against those of its neighbour; None without two different requests.
+def contrast(
+    referee: Referee, pairs: Sequence[Comparison], clusters: Sequence[Any], most: int = 200
+) -> Contrast | None:
+    """Each pair's request and good answer against those of its neighbour; None without two different requests
+    of which the reward says something.
 
     Args:
+        clusters: of each pair.
         most: look for neighbours among so many pairs, the first of different requests.
     """
-    some = list({prompt_key(p.prompt): p for p in reversed(pairs)}.values())[::-1][:most]
+    firsts = sorted({prompt_key(p.prompt): i for i, p in reversed(list(enumerate(pairs)))}.values())[:most]
+    some = [pairs[i] for i in firsts]
     found = neighbours(some)
     if len(found) < 2:
         return None
-    boot = Bootstrap([prompt_key(some[i].prompt) for i, _, _ in found])
+    boot = Bootstrap([clusters[firsts[i]] for i, _, _ in found])
     tried = [some[i].model_copy(update={"rejected": some[j].chosen}) for i, j, _ in found]
     leads = referee(tried).numpy()
-    response = boot.mean(right(np.nan_to_num(leads)))
-    request = None if isinstance(referee.reward, Compares) else boot.mean(_requests(referee, some, found))
-    return Contrast(response, request, float(np.mean([a for _, _, a in found])))
+    if not np.isfinite(leads).any():
+        return None
+    asked = None if isinstance(referee.reward, Compares) else _requests(referee, some, found)
+    request = None if asked is None or np.isnan(asked).all() else boot.share(asked)
+    return Contrast(boot.share(right(leads)), request, float(np.mean([a for _, _, a in found])))
 
 
+@torch.no_grad()
 def _requests(referee: Referee, pairs: Sequence[Comparison], found: Sequence[tuple[int, int, float]]) -> Array:
-    """Whether each answer gets more under its own request than under its neighbour's; a tie counts half."""
+    """Whether each answer gets more under its own request than under its neighbour's; a tie counts half, NaN is unknown."""
     answers = [pairs[i].chosen for i, _, _ in found]
 
     def said(asked: list[Comparison]) -> Array:
         found = score(referee.reward, prompts=[p.prompt for p in asked], completions=answers, batch_size=2 * referee.batch_size,  # type: ignore[arg-type]
                       **reward_columns(asked))  # fmt: skip
-        return found.values.detach().double().cpu().numpy()
+        return known_values(found).numpy()
 
     own, other = said([pairs[i] for i, _, _ in found]), said([pairs[j] for _, j, _ in found])
     return right(own - other)

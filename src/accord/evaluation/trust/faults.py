@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from accord.evaluation.accuracy import Estimate
+from accord.evaluation.trust.intervals import LEAST
+from accord.evaluation.trust.rewriting import PLOYS
 
 if TYPE_CHECKING:
     from accord.evaluation.trust.trust import Trust
@@ -14,8 +16,6 @@ RATE = 0.05
 """Noise that any labels have."""
 KEPT = 0.95
 """Verdicts that have to stay where the meaning does."""
-LEAST = 20
-"""Pairs that a fault has to be seen on."""
 READS = 0.6
 """How often an answer has to get more under its own request than under another, at least; chance is 0.5."""
 
@@ -42,11 +42,25 @@ class Fault:
 
 
 def faults(t: "Trust") -> list[Fault]:
-    """All faults of what was measured, the same whatever the reward's unit is; of fewer than `LEAST` pairs nothing is said."""
+    """All faults of what was measured, the same whatever the reward's unit is; of fewer than `LEAST` clusters nothing is said."""
     found = [*_biases(t), *_place(t), *_unsteady(t), *_deaf(t), *_noisy(t), *_falls(t)]
-    if t.accuracy.low <= 0.5:
-        found.insert(0, Fault("accuracy", t.accuracy, "%", "it may rank no better than a coin"))
-    return [f for f in found if f.size.n >= LEAST]
+    if t.accuracy.high <= 0.5:
+        found.insert(0, Fault("accuracy", t.accuracy, "%", "it ranks no better than a coin"))
+    return [f for f in found if f.size.clusters >= LEAST]
+
+
+def untested(t: "Trust") -> list[str]:
+    """Names of the faults that were not looked for, or on fewer than `LEAST` clusters."""
+    tried: dict[str, list[Estimate | None]] = {
+        "accuracy": [t.accuracy],
+        **{bias: [e.gain for e in t.effects if e.bias == bias] for bias in PLOYS},
+        "position": [t.order and t.order.gain],
+        "paraphrase": [*t.paraphrased.values()],
+        "request": [t.contrast and t.contrast.request],
+        "noise": [t.noise.rate],
+        "over-optimisation": [t.optimisation and t.optimisation.fall],
+    }
+    return [name for name, seen in tried.items() if not any(e and e.clusters >= LEAST for e in seen)]
 
 
 def _biases(t: "Trust") -> list[Fault]:

@@ -28,12 +28,12 @@ class Noise:
     """Attributes:
     rate: share of verdicts that contradict the reward however large its lead: the e of ``P(right) = e + (1 - 2e) s(lead/T)``.
         Labels can be wrong, or the reward, or it doesn't see what people see.
-    corrected: what the accuracy would be if all of it were the labels' fault.
+    corrected: what the accuracy would be if all of it were the labels' fault; None where it is below a coin's.
     people: share of wrong labels by which people who judged the same pair disagree as often as they do; None where no two did.
     """
 
     rate: Estimate
-    corrected: float
+    corrected: float | None
     people: float | None
 
     def row(self) -> dict[str, Any]:
@@ -53,7 +53,8 @@ def noise(leads: Float[Array, "n"], clusters: Sequence[Hashable], pairs: Sequenc
         float(RATES[fits.argmax()]), float(inside.min()), float(inside.max()), len(leads), len(set(clusters))
     )
     told = float((leads > 0).mean() + 0.5 * (leads == 0).mean())
-    return Noise(rate, min(1.0, (told - rate.value) / (1 - 2 * rate.value)), disagreement(pairs))
+    corrected = min(1.0, (told - rate.value) / (1 - 2 * rate.value)) if told >= 0.5 else None
+    return Noise(rate, corrected, disagreement(pairs))
 
 
 def disagreement(pairs: Sequence[Comparison], least: int = 20) -> float | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -41,7 +41,7 @@ class Optimisation:
     unkept: what the largest n claims beyond what is true.
     fall: how far the truth at the largest n lies below its peak.
     best: n at which ``d (alpha - beta d)``, d = sqrt(KL), fitted to the truth (Gao et al. 2023, arXiv 2210.10760), is highest;
-        None where it bends upward: no peak in sight.
+        None where it bends upward, or is highest beyond the largest n: no peak in sight.
     """
 
     curve: list[dict[str, float]]
@@ -75,12 +75,13 @@ def pools(records: Sequence[Any], pairs: Sequence[Comparison] = ()) -> list[Pool
     return made + [_won(group) for group in compared.values()]
 
 
-def optimisation(
-    reward: Reward, judged: Sequence[Pool], *, least: int = 3, most: int = 16, seed: int = 0
-) -> Optimisation | None:
+@torch.no_grad()
+def optimisation(reward: Reward, judged: Sequence[Pool], *, clusters: Mapping[str, Hashable] | None = None, least: int = 3, most: int = 16,
+                 seed: int = 0) -> Optimisation | None:  # fmt: skip
     """Best-of-n over judged answers; None without enough of them, or where the reward doesn't apply.
 
     Args:
+        clusters: by a prompt's key what makes it dependent on others; itself without.
         least, most: answers of a prompt: those with fewer are left out, of more so many are drawn.
     """
     usable = [p for p in judged if len(p.completions) >= least and len(set(p.worth)) > 1]
@@ -93,17 +94,18 @@ def optimisation(
     if len(said) < 2:
         return None
     claimed, true = np.stack([_standard(s) for _, s in said]), np.stack([_standard(np.array(p.worth)) for p, _ in said])
-    return _measured(claimed, true, [prompt_key(p.prompt) for p, _ in said])
+    keys = [prompt_key(p.prompt) for p, _ in said]
+    return _measured(claimed, true, [(clusters or {}).get(k, k) for k in keys])
 
 
-def _measured(claimed: Float[Array, "p m"], true: Float[Array, "p m"], prompts: Sequence[str]) -> Optimisation:
+def _measured(claimed: Float[Array, "p m"], true: Float[Array, "p m"], clusters: Sequence[Hashable]) -> Optimisation:
     m = claimed.shape[1]
     ns = [n for n in (1, 2, 3, 4, 6, 8, 12, 16) if n <= m]
     # Each prompt's own curve, so that curves of resampled prompts are means of them.
     rows = np.array([[[r["chooser"], r["true"]] for r in best_of_n_curve(
         torch.tensor(c)[None], {"true": torch.tensor(t)[None]}, ns)] for c, t in zip(claimed, true, strict=True)])  # fmt: skip
     rows = rows - rows[:, :1]
-    boot = Bootstrap(prompts)
+    boot = Bootstrap(clusters)
     gains = rows.mean(0)
     kl = np.array([math.log(n) - (n - 1) / n for n in ns])
 
@@ -114,11 +116,13 @@ def _measured(claimed: Float[Array, "p m"], true: Float[Array, "p m"], prompts: 
     curve = [{"n": float(n), "kl": float(k), "claimed": float(c), "true": float(t)}
              for n, k, (c, t) in zip(ns, kl, gains, strict=True)]  # fmt: skip
     return Optimisation(curve, boot.mean((claimed * true).mean(-1)), boot.mean(rows[:, -1, 0] - rows[:, -1, 1]), boot.of(fall),
-                        _peak(kl, gains[:, 1]), len(rows), m)  # fmt: skip
+                        _peak(ns, kl, gains[:, 1]), len(rows), m)  # fmt: skip
 
 
-def _peak(kl: Float[Array, "k"], gain: Float[Array, "k"]) -> float | None:
-    """n at the top of a least-squares fit of ``alpha d - beta d^2``."""
+def _peak(ns: Sequence[int], kl: Float[Array, "k"], gain: Float[Array, "k"]) -> float | None:
+    """n at the top of a least-squares fit of ``alpha d - beta d^2``, where that is within the data."""
+    from scipy.optimize import brentq
+
     if len(kl) < 4:
         return None
     d = np.sqrt(kl)
@@ -126,7 +130,7 @@ def _peak(kl: Float[Array, "k"], gain: Float[Array, "k"]) -> float | None:
     if alpha <= 0 or minus_beta >= 0:
         return 1.0 if alpha <= 0 and minus_beta < 0 else None
     top = (-alpha / (2 * minus_beta)) ** 2
-    return float(math.exp(min(top + 1, 50)))  # KL = log n - 1 + 1/n, and 1/n is small where it matters
+    return None if top > kl[-1] else float(brentq(lambda n: math.log(n) - 1 + 1 / n - top, 1, ns[-1]))
 
 
 def _won(group: Sequence[Comparison]) -> Pool:
@@ -140,7 +144,8 @@ def _won(group: Sequence[Comparison]) -> Pool:
 
 
 def _drawn(pool: Pool, m: int, seed: int) -> Pool:
-    rows = sorted(Random(f"pool:{seed}:{prompt_key(pool.prompt)}").sample(range(len(pool.completions)), m))
+    """So many answers in an order that says nothing: rankings come best first, and the first of ties is taken for the best."""
+    rows = Random(f"pool:{seed}:{prompt_key(pool.prompt)}").sample(range(len(pool.completions)), m)
     return Pool(pool.prompt, tuple(pool.completions[i] for i in rows), tuple(pool.worth[i] for i in rows), pool.columns)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from accord.engine.store import Blobs
 from accord.feedback import Comparison, Prompt, picture_key, prompt_key
 from accord.rewards.reward import Reward, name_of, reward_columns, score
+from accord.rewards.scores import Scores
 
 SURE = 1e-8
 """A judge's probabilities are kept so far from 0 and 1: log-odds are finite."""
@@ -68,8 +69,13 @@ class Referee:
         rows = [p for p in pairs for _ in shown[0]]
         said = score(self.reward, prompts=[r.prompt for r in rows], completions=[a for both in shown for a in both],
                      group=[i for i in range(len(pairs)) for _ in shown[0]], **reward_columns(rows))  # type: ignore[arg-type]  # fmt: skip
-        values = said.values.detach().double().cpu().masked_fill(~said.valid.cpu(), torch.nan)
+        values = known_values(said)
         return sign * (values[0::2] - values[1::2])
+
+
+def known_values(said: Scores) -> Float[Tensor, "n"]:
+    """Values of scores, NaN where the reward doesn't apply."""
+    return said.values.detach().double().cpu().masked_fill(~said.valid.cpu(), torch.nan)
 
 
 def chosen_first(pair: Comparison) -> bool:

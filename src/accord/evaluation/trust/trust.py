@@ -15,7 +15,7 @@ from accord.evaluation.trust.agreement import Agreement, agreements
 from accord.evaluation.trust.bias import Effect, by_length, effects
 from accord.evaluation.trust.calibration import Calibration, calibration
 from accord.evaluation.trust.consistency import Contrast, Order, contrast, order, paraphrased
-from accord.evaluation.trust.faults import LEAST, Fault, faults
+from accord.evaluation.trust.faults import Fault, faults, untested
 from accord.evaluation.trust.intervals import Array, Bootstrap, right
 from accord.evaluation.trust.noise import Noise, noise
 from accord.evaluation.trust.optimisation import Optimisation, optimisation, pools
@@ -61,14 +61,20 @@ class Trust:
     @property
     def without_faults(self) -> str:
         """What is to be said where no fault is named."""
-        return "none found" if self.accuracy.n >= LEAST else f"too few pairs to find any ({LEAST} at least)"
+        coin = "; it may rank no better than a coin" if self.accuracy.low <= 0.5 < self.accuracy.high else ""
+        return f"none found{coin}"
+
+    @cached_property
+    def untested(self) -> list[str]:
+        """Faults of which nothing can be said: they were not looked for, or on too few clusters."""
+        return untested(self)
 
     def row(self) -> dict[str, Any]:
         """All of it but the pairs, as JSON can say it."""
         maybe = {"order": self.order, "contrast": self.contrast, "optimisation": self.optimisation}
         return {
             "reward": self.reward, "data": self.data, "left": self.left, "accuracy": self.accuracy.row(), "mean_lead": self.mean_lead,
-            "faults": [f.row() for f in self.faults],
+            "faults": [f.row() for f in self.faults], "untested": self.untested,
             "by": {c: {v: e.row() for v, e in t.items()} for c, t in self.by.items()},
             "lengths": {n: e.row() for n, e in self.lengths.items()},
             "calibration": self.calibration.row(), "noise": self.noise.row(),
@@ -95,34 +101,56 @@ def evaluate(reward: Reward | Compares, pairs: Sequence[Comparison], records: Se
     """
     referee = Referee(reward, batch_size=batch_size, tick=tick)
     referee.name = name or referee.name
-    there = referee.shown(pairs).numpy()
-    known: list[int] = np.flatnonzero(np.isfinite(there)).tolist()
+    there, back = _both_orders(referee, pairs, probes)
+    leads = (there + back) / 2 if referee.both else there
+    known: list[int] = np.flatnonzero(np.isfinite(leads)).tolist()
     if not known:
         raise FeedbackError(f"{referee.name} applies to none of {len(pairs)} comparisons: give it others")
     left = len(pairs) - len(known)
-    pairs, there = [pairs[i] for i in known], there[known]
+    pairs, there, back, leads = [pairs[i] for i in known], there[known], back[known], leads[known]
     keys = [prompt_key(p.prompt) for p in pairs] if clusters is None else [clusters[i] for i in known]
-    rows = (
-        np.unique(np.linspace(0, len(pairs) - 1, min(probes, len(pairs))).astype(int)) if probes else np.zeros(0, int)
-    )
-    probed = [pairs[i] for i in rows]
-    swapped = referee.shown(probed, swapped=True).numpy()
-    referee.both = bool(len(rows)) and not np.allclose(
-        swapped, there[rows], rtol=1e-3, atol=1e-3 * np.abs(there).mean()
-    )
-    leads = (there + referee.shown(pairs, swapped=True).numpy()) / 2 if referee.both else there
+    rows = _spread(len(pairs), probes)
+    probed, of_probed = [pairs[i] for i in rows], [keys[i] for i in rows]
     size = float(np.abs(leads).mean()) or 1.0
-    all_leads = {referee.name: leads} | {n: np.nan_to_num(Referee(r, batch_size=batch_size, tick=tick)(pairs).numpy())
+    all_leads = {referee.name: leads} | {n: Referee(r, batch_size=batch_size, tick=tick)(pairs).numpy()
                                          for n, r in (others or {}).items()}  # fmt: skip
     return Trust(
-        referee.name, fingerprint_of(pairs), left, Bootstrap(keys, draws=2000).mean(right(leads)), size,
+        referee.name, fingerprint_of(pairs), left, Bootstrap(keys, draws=2000).share(right(leads)), size,
         by_columns(pairs, leads, keys, by), by_length(pairs, leads, keys), calibration(leads, keys), noise(leads, keys, pairs),
-        order(probed, there[rows], swapped, np.array([chosen_first(p) for p in probed]), size) if probed else None,
-        paraphrased(referee, probed, leads[rows]) if probed else {}, contrast(referee, pairs, probes) if probed else None,
-        effects(referee, probed, leads[rows], size) if probed else [],
-        None if isinstance(reward, Compares) else optimisation(reward, pools(records, pairs)),
+        order(there[rows], back[rows], np.array([chosen_first(p) for p in probed]), size, of_probed) if probed else None,
+        paraphrased(referee, probed, leads[rows], of_probed) if probed else {}, contrast(referee, pairs, keys, probes) if probed else None,
+        effects(referee, probed, leads[rows], size, of_probed) if probed else [],
+        None if isinstance(reward, Compares) else
+        optimisation(reward, pools(records, pairs), clusters={prompt_key(p.prompt): k for p, k in zip(pairs, keys, strict=True)}),
         agreements(all_leads, keys), all_leads, pairs,
     )  # fmt: skip
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many of n, evenly spread."""
+    return sorted(set(np.linspace(0, n - 1, min(most, n)).astype(int).tolist()))
+
+
+def _both_orders(
+    referee: Referee, pairs: Sequence[Comparison], probes: int
+) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
+    """Leads in the order drawn, and in the other one: of all pairs where a probe of them says that places matter, else of those
+    that were probed, and of the rest what they are in the former."""
+    there = referee.shown(pairs).numpy()
+    known = np.flatnonzero(np.isfinite(there))
+    back = there.copy()
+
+    def ask(rows: Array) -> None:
+        back[rows] = referee.shown([pairs[i] for i in rows], swapped=True).numpy()
+
+    if not len(known):
+        return there, back
+    probed = known[_spread(len(known), probes)]
+    ask(probed)
+    referee.both = not np.allclose(back[known], there[known], rtol=1e-3, atol=1e-3 * np.abs(there[known]).mean())
+    if referee.both:
+        ask(np.setdiff1d(known, probed))
+    return there, back
 
 
 def by_columns(pairs: Sequence[Comparison], leads: Float[Array, "n"], clusters: Sequence[Any], columns: Sequence[str]) -> dict[str, dict[str, Estimate]]:  # fmt: skip
@@ -135,6 +163,6 @@ def by_columns(pairs: Sequence[Comparison], leads: Float[Array, "n"], clusters: 
             if value is not None:
                 rows[str(value)].append(i)
         if rows:
-            told = {v: Bootstrap([clusters[i] for i in r]).mean(right(leads[r])) for v, r in rows.items()}
+            told = {v: Bootstrap([clusters[i] for i in r]).share(right(leads[r])) for v, r in rows.items()}
             found[column] = dict(sorted(told.items(), key=lambda x: x[1].value))
     return found
