@@ -142,13 +142,15 @@ def test_the_command_says_faults_writes_a_page_and_a_card(tmp_path: Path, data_f
         "--data",
         str(data_folder / "rm-bench" / "chat_filtered.json.gz"),
     ]
-    assert main([*call, "--limit", "120", "--probes", "20", "--out", str(tmp_path / "o")]) == 0
+    assert main([*call, "--limit", "400", "--probes", "40", "--out", str(tmp_path / "o")]) == 0
     said = capsys.readouterr()
     assert "rm_bench: hard" in said.out
+    assert ", mean" not in said.out, "a part of a benchmark has no total"
     assert "fault: length: " in said.out
     found = json.loads((tmp_path / "o" / "trust.json").read_text())
-    assert found["intake"]["used"] == {"to_measure_on": 120}
+    assert found["intake"]["used"] == {"to_measure_on": 400}
     assert (tmp_path / "o" / "trust.html").is_file()
-    for wrong, why in ((["--probes", "-1"], "probes must be at least 0"), (["--card"], "is no folder"), (["--against", '["no.py:f"]'], "no Python file")):  # fmt: skip
+    for wrong, why in ((["--probes", "-1"], "probes must be at least 0"), (["--card"], "is no folder"), (["--against", '["no.py:f"]'], "no Python file"),
+                       (["--against", json.dumps([call[3]])], "is the reward itself"), (["--by", '["mood"]'], "no pair says"), (["--people"], "list no votes")):  # fmt: skip
         assert main([*call, *wrong]) == 2
         assert why in capsys.readouterr().err

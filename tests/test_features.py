@@ -44,6 +44,17 @@ def test_what_is_on_disk_is_not_computed_again_unless_the_model_is_another(tmp_p
     assert first([], []).shape == (0, 32)
 
 
+def test_a_model_that_has_learned_meanwhile_is_asked_again() -> None:
+    policy = tiny_policy(seed=0)
+    features = TrunkFeatures(policy)
+    before, name = features(PROMPTS, ANSWERS), features.fingerprint
+    with torch.no_grad():
+        next(policy.model.parameters()).mul_(2)
+    assert features.fingerprint != name
+    assert not torch.allclose(features(PROMPTS, ANSWERS), before)
+    assert features.computed == 6
+
+
 def test_of_a_sentence_encoder_they_are_prompt_answer_and_product() -> None:
     encoder = SentenceEncoder()
     found = SentenceFeatures(encoder)(PROMPTS[:1], ANSWERS[:1])

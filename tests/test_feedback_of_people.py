@@ -115,6 +115,9 @@ def test_curation_can_be_told_and_undone() -> None:
     assert notes_of(done[1]) == [{"did": "flipped", "why": "weak", "by": "voting", "strength": -0.5}]
     assert account(done) == {"ann: dropped": {"twice": 1}, "voting: flipped": {"weak": 2}, "voting: kept": {"clear": 1}}
     assert [original(d) for d in done] == [a, b, c]
+    sided = a.model_copy(update={"columns": {"score_chosen": 3, "score_rejected": 1, "chosen_by": "ann"}})
+    assert flipped(sided, "x", "y").columns == {"score_rejected": 3, "score_chosen": 1, "chosen_by": "ann"}
+    assert original(flipped(sided, "x", "y")) == sided
     twice = flipped(flipped(a, "x", "y"), "x", "y")
     assert (twice.chosen, twice.provenance.status, len(notes_of(twice))) == (a.chosen, "kept", 2)
     rows = [json.loads(d.model_dump_json()) for d in done]

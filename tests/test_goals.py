@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import logsigmoid
 
 from accord.algorithms import DPO, RewardAugmentedDPO
+from accord.cli.methods import Trainer
 from accord.engine import Rows, Step
-from accord.errors import FeedbackError
+from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, Label, Ranking, asked_for, read, reward_augmented
 from conftest import tiny_policy
 
@@ -67,6 +68,19 @@ def test_several_attributes_are_one_goal_and_what_has_no_scores_is_named() -> No
         reward_augmented([scored(3, 2), Comparison(prompt="?", chosen="a", rejected="b", columns={"score_chosen": 1})])
     with pytest.raises(FeedbackError, match="record 1 is a label without scores"):
         reward_augmented([Label(prompt="?", completion="a", label=True)])  # type: ignore[list-item]
+
+
+def test_scores_that_a_goal_cannot_ask_for_are_refused_in_one_line() -> None:
+    with pytest.raises(FeedbackError, match="record 1: 'score_chosen' should be a number"):
+        RewardAugmentedDPO(tiny_policy()).check([scored("high", 2)])  # type: ignore[arg-type]
+    with pytest.raises(FeedbackError, match="2 scores of one answer, but the goal names overall quality"):
+        RewardAugmentedDPO(tiny_policy()).check([scored([8, 3], [8, 2])])
+    with pytest.raises(FeedbackError, match="85 lies beyond the best, 10"):
+        RewardAugmentedDPO(tiny_policy()).check([scored(85, 20)])
+    RewardAugmentedDPO(tiny_policy(), best=100).check([scored(85, 20)])
+    with pytest.raises(ConfigError, match="say it in your own"):
+        RewardAugmentedDPO(tiny_policy(), goal=asked_for, best=100)
+    assert Ranking not in Trainer.find("reward-augmented-dpo").learns
 
 
 def test_trls_scores_are_read_and_augmented(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -267,3 +267,5 @@ def test_rounds_go_on_from_the_weights_a_round_ended_with(tmp_path: Path, ema: f
     for other in ({"lr": 0.1}, {"steps": 3}):
         with pytest.raises(RunError, match="round-0 was run with other options: "):
             rounds(3, Policy(), build, dataclasses.replace(options, **other), out=tmp_path / "s", resume=True)
+    with pytest.raises(RunError, match=r"round-0-rows\.jsonl is not there, and this round builds on it"):
+        rounds(4, Policy(), lambda r: (list(r.earlier[0]), build(r))[1], options, out=tmp_path / "s", resume=True)

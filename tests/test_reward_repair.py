@@ -13,6 +13,7 @@ from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, Example, account, original
 from accord.losses import bradley_terry, pairwise
 from accord.policies.base import Group
+from accord.rewards.fitting import FitOptions
 from accord.rewards.heads import HeadReward
 from accord.rewards.reward_robust_rlhf import BayesianEnsemble, HeadTeaching, mixed
 from accord.rewards.secrets_rlhf_rm import StrengthFitting, repaired, voted
@@ -124,6 +125,8 @@ def test_softened_pairs_are_content_at_the_margin_and_the_odds(margin: float) ->
 def test_pairs_without_strengths_are_refused_before_training() -> None:
     with pytest.raises(FeedbackError, match="record 2 has no number 'target'"):
         StrengthFitting(HeadReward(Letters())).check([*with_own(1.0, 0.0, pairs(1)), *pairs(1)])
+    with pytest.raises(ConfigError, match="its own target and margin"):
+        StrengthFitting(HeadReward(Letters()), FitOptions(label_smoothing=0.1))
     with pytest.raises(FeedbackError, match="of one output"):
         StrengthFitting(HeadReward(Letters(), aspects=("x", "y"))).check([])
 
@@ -143,6 +146,32 @@ def test_heads_learn_the_reward_in_its_own_unit(ensemble: BayesianEnsemble) -> N
     assert float((said.members.mean(1) - wanted).abs().mean()) < 0.2 * float(wanted.std())  # type: ignore[union-attr]
     assert said.std is not None
     assert bool((said.std > 0).all())
+
+
+def test_heads_agree_where_they_were_taught_and_fear_what_they_have_not_seen() -> None:
+    """Taught on short answers, asked about long ones; of heads on one and the same data, w would mean nothing."""
+    sparse = [p.chosen[:2] for p in pairs(6)]
+    found = {}
+    for w in (0.0, 1.0):
+        one = BayesianEnsemble(Letters(), heads=4, robust=w).taught_by(gold, ["p"] * 6, sparse, epochs=60, lr=5e-2)
+        found[w] = [one(prompts=["p"] * n, completions=c).values for c in (sparse, ANSWERS) for n in [len(c)]]
+    seen, unseen = (float((found[0.0][i] - found[1.0][i]).mean()) for i in (0, 1))
+    assert unseen > 0.75 * float(torch.tensor(gold(completions=ANSWERS)).std())
+    assert unseen > seen
+
+
+def test_what_a_reward_does_not_apply_to_is_neither_taught_nor_voted_on() -> None:
+    def some(**x: Any) -> list[float | None]:
+        return [worth(c) if "c" in c else None for c in x["completions"]]
+
+    having = [c for c in ANSWERS if "c" in c]
+    one, other = (
+        BayesianEnsemble(Letters(), heads=2).taught_by(some, ["p"] * len(a), a, epochs=2) for a in (ANSWERS, having)
+    )
+    assert one.fingerprint == other.fingerprint
+    first = next(i for i, p in enumerate(pairs(9)) if "c" not in p.chosen or "c" not in p.rejected)
+    with pytest.raises(FeedbackError, match=f"some does not apply to record {first + 1}"):
+        voted(pairs(9), [gold, some], batch_size=2)
 
 
 def test_more_fear_is_never_more_reward_and_none_is_the_surest_head(ensemble: BayesianEnsemble) -> None:
@@ -176,7 +205,7 @@ def test_the_worst_of_a_batch_is_no_worse_than_the_worst_of_each_sample() -> Non
 
 def test_the_sampled_loss_is_error_and_variance_in_expectation() -> None:
     model = BayesianEnsemble(Letters(), heads=3, seed=2)
-    rows = Rows(Example(prompt="p", completion=c, columns={"value": 0.5}) for c in ("ab", "cd"))
+    rows = Rows(Example(prompt="p", completion=c, columns={"value": 0.5, "times": [1.0] * 3}) for c in ("ab", "cd"))
     teaching = HeadTeaching(model)
     with torch.no_grad():
         drawn = torch.stack([teaching(teaching.experience(rows, Step(i, 0))).sum for i in range(600)])

@@ -116,7 +116,15 @@ def test_the_question_that_people_answer_differently_tells_more_than_one_that_sa
     idle = [Comparison(prompt="p", chosen="cdef", rejected="cdef")]
     gain = vpl.gain([telling, idle])
     assert gain.shape == (2,)
-    assert float(gain[0]) > float(gain[1]) - 1e-3
+    assert float(gain[0]) > float(gain[1]) + 0.01
+    assert float(gain[0]) < 0.5 * vpl.latent, "no more than the least variance there is would tell"
+    sure = deepcopy(vpl)
+    sure.heads.bias.data += 3
+    sure.believed([telling]).log_variance.sum().backward()
+    assert bool(sure.heads.bias.grad.any()), "a bound that can be left again"  # type: ignore[union-attr]
+    for sets in ([], [telling, []], [telling, telling * 2]):
+        with pytest.raises(ConfigError, match="equally many questions"):
+            vpl.gain(sets)
     assert torch.allclose(gain, vpl.gain([telling, idle], seed=3)), "of one question both answers are tried"
 
 
@@ -147,6 +155,9 @@ def test_a_newcomer_is_known_by_few_comparisons_and_changes_nobody(pal: PAL) -> 
     found = [accuracy(pal.for_newcomer(of(NEW, who)[:6], steps=30), of(NEW, who)[6:]) for who in range(2)]
     assert sum(found) / 2 > 0.75
     assert all(torch.equal(v, before[k]) for k, v in pal.state_dict().items())
+    assert all(p.grad is None or not p.grad.any() for p in pal.parameters()), (
+        "no gradient is left for the next optimiser"
+    )
     assert [n for n, _ in Newcomer(pal).named_parameters()] == ["tastes.points", "tastes.logits"]
 
 

@@ -174,6 +174,19 @@ def test_the_future_shows_the_way_and_leaves_the_policy_where_it_was() -> None:
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), before, strict=True))
 
 
+def test_each_source_has_draws_of_its_own() -> None:
+    policy = letters.policy()
+    method = SelfRewarding(policy, wordy, samples=3, sampling=SHORT)
+    now = Round(0, 1, policy, (policy.freeze("now"),), TRAINING)
+    mine, start, again = (
+        method.pool(now, s, now.snapshots[0], TASKS).drawn.completions for s in ("now", "start", "now")
+    )
+    assert mine == again
+    assert sum(a == b for a, b in zip(mine, start, strict=True)) < len(mine) / 2, (
+        "the policy as it is now and at the start is the same in the first round"
+    )
+
+
 class Asked:
     """Counts which frozen policy judges."""
 

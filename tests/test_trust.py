@@ -389,10 +389,14 @@ def test_a_way_to_learn_is_tried_with_labels_flipped() -> None:
 
 
 def test_rewriting_leaves_meaning_and_adds_nothing_but_looks() -> None:
-    text = "Many children do not show it. This is important, but they need help."
-    assert SAME["contracted"](text).startswith("Many children don't")
+    text = "Perhaps many children do not show how often they need help. Yet this is what it is."
+    assert SAME["contracted"](text).startswith("Perhaps many children don't")
     assert SAME["contracted"](SAME["contracted"](text)) == text
-    assert SAME["reworded"](text) == "Numerous kids do not demonstrate it. This is significant, yet they need assist."
+    assert (
+        SAME["reworded"](text) == "Maybe many kids do not show how frequently they need help. Yet this is what it is."
+    )
+    for code in ("use `often` here", "    children = often", "f(children)", "often_seen"):
+        assert SAME["reworded"](code) == code, "words in code are names"
     assert SAME["respaced"](text).split() == text.split()
     for by in (padded, flattering, certain, hedged, *PLOYS["length"].values()):
         assert text in by(text)

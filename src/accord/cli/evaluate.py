@@ -18,6 +18,9 @@ from accord.evaluation.trust import Trust, write_card, write_page
 from accord.evaluation.trust import evaluate as tested
 from accord.feedback import Comparison, Ranking, Rating
 
+TOTALS = ("Score", "mean")
+"""What a benchmark publishes of all its pairs together."""
+
 
 def evaluate(
     reward: RewardSpec,
@@ -67,6 +70,8 @@ def evaluate(
         check_reward(spec)
     if card and not (isinstance(reward, str) and Path(reward).is_dir()):
         raise ConfigError(f"--card writes beside a saved reward, but {reward!r} is no folder")
+    if reward in (against or ()):
+        raise ConfigError(f"--against {reward!r} is the reward itself: compare it with others")
     intake = Intake.read(benchmark_rows(data, persons=people), columns, skip_bad, limit, chat, name=data)
     unrated = intake.narrow(aspect)
     comparing = of_kind((Comparison, Ranking, Rating), "the measure compares")
@@ -79,6 +84,11 @@ def evaluate(
     pairs = [*intake.pairs(usable), *rated_pairs(usable.of(Rating))]
     if not pairs:
         raise ConfigError(f"{data}: no two answers of one prompt are rated differently, so there is nothing to compare")
+    for column in by or ():
+        if all((p.annotator if column == "annotator" else p.columns.get(column)) is None for p in pairs):
+            raise ConfigError(
+                f"--by {column!r}: no pair says; they have {', '.join(sorted(pairs[0].columns)) or 'no columns'}"
+            )
     intake.tell(to_measure_on=len(usable))
     screen = Console(stderr=True)
     with Progress(console=screen, disable=not screen.is_terminal, transient=True) as bar:
@@ -87,6 +97,9 @@ def evaluate(
                        clusters=[cluster(p, cluster_by) for p in pairs], batch_size=batch_size, tick=lambda n: bar.advance(task, n))  # fmt: skip
     published = {"rewardbench": rewardbench(found.pairs, found.leads[found.reward]),
                  "rm_bench": rm_bench(found.pairs, found.leads[found.reward])}  # fmt: skip
+    if found.left or intake.left or limit is not None:
+        # Of a part of a benchmark the parts that it has are told, but no total.
+        published = {n: {k: v for k, v in table.items() if k not in TOTALS} for n, table in published.items()}
     more = {**{k: v for k, v in published.items() if v}, "intake": intake.row()}
     if out is not None:
         say(f"page: {write_page(found, out, measured_on=data, **more)}")
@@ -102,6 +115,8 @@ def tied(record: Any) -> str | None:
 
 def _words(found: Trust, cluster_by: str, published: dict[str, dict[str, float]]) -> str:
     lines = [f"accuracy {found.accuracy} over {found.accuracy.clusters} {cluster_by}s"]
+    if found.left:
+        lines.append(f"does not apply to {found.left} pairs more")
     for name, table in published.items():
         if table:
             lines.append(f"{name}: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in table.items()))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from accord.errors import ConfigError
 from accord.evaluation import Estimate, accuracy
-from accord.feedback import Comparison, Rating, Record, prompt_key
+from accord.feedback import Comparison, Rating, Record, picture_key, prompt_key
 from accord.rewards import Reward, score
 
 
@@ -74,13 +74,13 @@ def rated(rating: Rating) -> float:
 
 
 def rated_pairs(ratings: Sequence[Rating]) -> list[Comparison]:
-    """Answers of one prompt of which one was rated higher."""
+    """Different answers to one prompt of which one was rated higher."""
     groups: dict[str, list[Rating]] = defaultdict(list)
     for r in ratings:
         groups[prompt_key(r.prompt)].append(r)
     return [
         Comparison(prompt=a.prompt, chosen=a.completion, rejected=b.completion, columns=a.columns)
-        for group in groups.values() for a in group for b in group if rated(a) > rated(b)
+        for group in groups.values() for a in group for b in group if rated(a) > rated(b) and picture_key(a.completion) != picture_key(b.completion)
     ]  # fmt: skip
 
 
@@ -103,6 +103,12 @@ def spread_out(items: Sequence[Any], most: int | None) -> list[Any]:
     if most is None or len(items) <= most:
         return list(items)
     return [items[i * len(items) // most] for i in range(most)]
+
+
+def of_some_prompts(records: Sequence[Any], most: int | None) -> list[Any]:
+    """All records of at most so many prompts, evenly spread."""
+    some = set(spread_out(list(dict.fromkeys(prompt_key(r.prompt) for r in records)), most))
+    return [r for r in records if prompt_key(r.prompt) in some]
 
 
 def _scores(

@@ -105,7 +105,7 @@ class Trainer:
             raise ConfigError(
                 f"{self.name} learns from {made}, which no file holds: use {self.made.__name__} in Python"
             )
-        return (*kinds, Ranking) if self.paired else kinds
+        return (*kinds, Ranking) if self.paired and getattr(self.made, "rankings", True) else kinds
 
     @property
     def paired(self) -> bool:

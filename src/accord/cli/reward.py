@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.cli.data import at_least_one, first_process, say, split
-from accord.cli.heldout import HeldOut
+from accord.cli.heldout import HeldOut, of_some_prompts
 from accord.cli.intake import Intake, answers_of, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
@@ -112,7 +112,7 @@ def train(
                 found = tested(
                     reward,
                     measures.pairs,
-                    held,
+                    of_some_prompts(held, test_limit) if probes else (),
                     probes=probes,
                     clusters=measures.clusters,
                     name=f"{Path(out).name}/model",

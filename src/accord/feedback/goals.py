@@ -18,7 +18,20 @@ SCORES = ("score_chosen", "score_rejected")
 def asked_for(
     prompt: Prompt, scores: Sequence[float], *, of: Sequence[str] = ("overall quality",), best: float = 10
 ) -> Prompt:
-    """The prompt with a request for these scores: in a conversation as its system message, in a text before it."""
+    """The prompt with a request for these scores: in a conversation as its system message, in a text before it.
+
+    Args:
+        of: what each score rates. best: the highest there is.
+
+    Raises:
+        FeedbackError: there are more or fewer scores than names, or one beyond the best.
+    """
+    if len(scores) != len(of):
+        raise FeedbackError(
+            f"{len(scores)} scores of one answer, but the goal names {', '.join(of)}: name them all (asked_for, of=…)"
+        )
+    if max(scores) > best:
+        raise FeedbackError(f"a score of {max(scores):g} lies beyond the best, {best:g}: say what the best is (best=…)")
     wishes = ", ".join(f"{name} {score:g}" for name, score in zip(of, scores, strict=True))
     text = f"Write an answer that would be rated: {wishes} (1 is the lowest, {best:g} the highest)."
     return instructed(prompt, text)
@@ -61,9 +74,12 @@ def _scored(record: Record, i: int, names: tuple[str, str]) -> list[tuple[Compar
     missing = next((n for n in names if record.columns.get(n) is None), None)
     if missing is not None:
         raise FeedbackError(f"record {i} has no {missing!r}: reward augmentation wants the scores of both answers")
-    better, worse = (_numbers(record.columns[n]) for n in names)
+    better, worse = (_numbers(record.columns[n], i, n) for n in names)
     return [(record, better, worse)]
 
 
-def _numbers(value: Any) -> list[float]:
-    return [float(v) for v in value] if isinstance(value, list | tuple) else [float(value)]
+def _numbers(value: Any, i: int, name: str) -> list[float]:
+    found = list(value) if isinstance(value, list | tuple) else [value]
+    if not found or not all(isinstance(v, int | float) for v in found):
+        raise FeedbackError(f"record {i}: {name!r} should be a number or a list of numbers, but is {value!r}")
+    return [float(v) for v in found]

@@ -54,12 +54,21 @@ class TrunkFeatures:
     def __init__(self, trunk: Trunk, folder: str | Path | None = None, *, batch_size: int = 16) -> None:
         self.trunk, self.batch_size, self.computed = trunk, batch_size, 0
         self.width: int = trunk.config.get_text_config().hidden_size
-        self.fingerprint = fingerprint(trunk.model)
         self._store = Store(folder, "features")
+        self._hash: tuple[tuple[int, ...], str] = ((), "")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the trunk as it is now; its weights are read again after they changed."""
+        versions = tuple(p._version for p in self.trunk.model.state_dict().values())
+        if versions != self._hash[0]:
+            self._hash = versions, fingerprint(self.trunk.model)
+        return self._hash[1]
 
     def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
         samples = list(zip(prompts, completions, strict=True))
-        keys = [Store.key(self.fingerprint, prompt_key(p), picture_key(c)) for p, c in samples]
+        now = self.fingerprint
+        keys = [Store.key(now, prompt_key(p), picture_key(c)) for p, c in samples]
         known = self._store.get(keys)
         todo = {k: s for k, s in zip(keys, samples, strict=True) if k not in known}
         if todo:

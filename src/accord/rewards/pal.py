@@ -1,5 +1,6 @@
 """People differ: everybody's taste is a mixture of a few shared ones, and a new person is known by a few comparisons."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -174,7 +175,8 @@ class Newcomer(Learner):
 
     def __init__(self, model: PAL) -> None:
         super().__init__()
-        self._model = [model]  # in a list: its weights do not train
+        # A copy that learns nothing, so that no gradient is left with the people's model; in a list, it is no part of this one.
+        self._model = [copy.deepcopy(model, {id(model.features): model.features}).requires_grad_(False)]
         points = model.tastes.logits
         self.tastes = Tastes(points.new_zeros(0, 0), 1, points.shape[1])
 

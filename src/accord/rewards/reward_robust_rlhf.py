@@ -1,5 +1,6 @@
 """Several Gaussian opinions of one reward, and a reward that trusts the surest but fears the worst."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from accord.engine import Learner, Loss, Mean, Rows, Step, fit
 from accord.engine.batch import Batch
-from accord.engine.seeds import of_rows, seeded
+from accord.engine.seeds import generator, of_rows, seeded
 from accord.engine.store import fingerprint
 from accord.errors import ConfigError, FeedbackError, one_of, wanted
 from accord.feedback import Example, Prompt
@@ -19,13 +20,18 @@ from accord.rewards.heads import mlp
 from accord.rewards.reward import Reward, score
 from accord.rewards.scores import Scores
 
+log = logging.getLogger(__name__)
+
 FLOOR = 1e-3
 """No head is surer than this."""
+ALIKE = 0.99
+"""Correlation of heads beyond which all of them are one."""
 
 
 class BayesianEnsemble(nn.Module):
     """``(1 - w) mu_i* + w min_i mu_i``: the mean of the head that is surest of an answer, mixed with the worst mean (BRME of Reward-Robust
-    RLHF, Yan et al. 2024, arXiv 2409.15360). Heads are Gaussians on frozen features, taught the values of an ordinary reward.
+    RLHF, Yan et al. 2024, arXiv 2409.15360). Heads are Gaussians on frozen features, taught the values of an ordinary reward, each on a bootstrap
+    of its own of the answers: heads that have seen the same agree, and the worst of them protects from nothing.
 
     w = 0 is the plain reward of the surest head; towards 1 a policy learns slower and can't be led astray. (The paper's formula puts its
     coefficient on the other term than its text does; here it is the weight of the worst case.)
@@ -50,7 +56,7 @@ class BayesianEnsemble(nn.Module):
         super().__init__()
         wanted(heads >= 1 and 0 <= robust <= 1, "an ensemble wants heads >= 1 and robust in [0, 1]", (heads, robust))
         one_of("worst", worst, "sample", "batch")
-        self.features, self.robust, self.worst = features, robust, worst
+        self.features, self.robust, self.worst, self.seed = features, robust, worst, seed
         with seeded(seed, purpose="heads"):
             self.heads = nn.ModuleList(mlp(features.width, 2, *([hidden] if hidden else [])) for _ in range(heads))
         self.taught: Tensor
@@ -84,22 +90,42 @@ class BayesianEnsemble(nn.Module):
     def taught_by(
         self, reward: Reward, prompts: Sequence[Prompt], completions: Sequence[Any], **training: Any
     ) -> "BayesianEnsemble":
-        """Teach the heads an ordinary reward's values of these answers, standardised; returns itself.
+        """Teach the heads an ordinary reward's values of these answers, those that it applies to, standardised; returns itself.
 
         Raises:
             FeedbackError: the reward says the same of all of them.
         """
-        said = score(reward, prompts=prompts, completions=completions, batch_size=64).values.detach().cpu()
+        scores = score(reward, prompts=prompts, completions=completions, batch_size=64)
+        known = scores.valid.nonzero()[:, 0].tolist()
+        said = scores.values.detach().cpu()[known]
         if len(said) < 2 or not float(said.std()):
             raise FeedbackError("the reward says the same of all answers: there is nothing to teach")
         self.taught.copy_(torch.stack([said.mean(), said.std()]))
         values = ((said - said.mean()) / said.std()).tolist()
+        times = self._bootstraps(len(known)).tolist()
         rows = [
-            Example(prompt=p, completion=c, columns={"value": v})
-            for p, c, v in zip(prompts, completions, values, strict=True)
+            Example(prompt=prompts[i], completion=completions[i], columns={"value": v, "times": t})
+            for i, v, t in zip(known, values, times, strict=True)
         ]
         fit(HeadTeaching(self), rows, **{"lr": 1e-2, "batch_size": 64, "epochs": 20, "progress": False, **training})
+        self._warn([r.prompt for r in rows], [r.completion for r in rows])
         return self
+
+    def _bootstraps(self, n: int) -> Float[Tensor, "n h"]:
+        """How often each head's bootstrap of n answers holds each of them; one head alone sees all of them once."""
+        heads = len(self.heads)
+        if heads == 1:
+            return torch.ones(n, 1)
+        drawn = torch.randint(n, (heads, n), generator=generator(self.seed, purpose="bootstrap"))
+        return torch.stack([torch.bincount(d, minlength=n) for d in drawn], 1).float()
+
+    @torch.no_grad()
+    def _warn(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> None:
+        means, _ = self.opinions(prompts, completions)
+        alike = float(torch.corrcoef(means.T).mean()) if len(self.heads) > 1 else 0.0
+        if alike > ALIKE:
+            log.warning("the heads of this ensemble agree (mean correlation %.4f): the worst of them is hardly a warning; "
+                        "give them more features, a hidden layer or fewer epochs", alike)  # fmt: skip
 
 
 def mixed(means: Float[Tensor, "n h"], surest: Tensor, robust: float, worst: str) -> Float[Tensor, "n"]:
@@ -114,17 +140,18 @@ def mixed(means: Float[Tensor, "n h"], surest: Tensor, robust: float, worst: str
 
 @dataclass(frozen=True)
 class Lessons(Batch):
-    """Answers with the values to be learned, and each head's noise."""
+    """Answers with the values to be learned, how often each head's bootstrap holds them, and each head's noise."""
 
     prompts: list[Prompt]
     completions: list[Any]
     values: Float[Tensor, "n"]
+    times: Float[Tensor, "n h"]
     noise: Float[Tensor, "n h"]
 
 
 class HeadTeaching(Learner):
     """``mean_i (mu_i + s_i e_i - r)^2`` of draws e ~ N(0, 1): in expectation ``(mu_i - r)^2 + s_i^2``, so a head becomes sure as fast as
-    it is right."""
+    it is right. An answer counts as often as a head's bootstrap holds it (`times`)."""
 
     rows = (Example,)
 
@@ -141,10 +168,13 @@ class HeadTeaching(Learner):
         seeds = step.seeds(len(batch), purpose="opinions")
         noise = of_rows(lambda n, g: torch.randn(n, heads, generator=g), seeds, len(batch), "opinions")
         values = torch.tensor([float(r.columns["value"]) for r in batch])
-        return Lessons([r.prompt for r in batch], [r.completion for r in batch], values, noise)
+        times = torch.tensor([r.columns["times"] for r in batch])
+        return Lessons([r.prompt for r in batch], [r.completion for r in batch], values, times, noise)
 
     def forward(self, lessons: Lessons) -> Loss:
         means, deviations = self.ensemble.opinions(lessons.prompts, lessons.completions)
         error = means + deviations * lessons.noise.to(means.device) - lessons.values.to(means.device)[:, None]
         metrics = {"deviation": Mean.of(deviations), "spread": Mean.of(means.std(1, unbiased=False))}
-        return Loss(error.square().mean(1).sum(), float(len(lessons.values)), metrics)
+        return Loss(
+            (lessons.times.to(means.device) * error.square()).mean(1).sum(), float(len(lessons.values)), metrics
+        )

@@ -1,6 +1,7 @@
 """How strong each preference is, by a vote of reward models, and what to make of the weak ones."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,8 +10,8 @@ from torch import Tensor
 from accord import losses
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, flipped, kept
-from accord.rewards.fitting import RewardFitting
-from accord.rewards.reward import Reward, score_pairs
+from accord.rewards.fitting import FitOptions, RewardFitting
+from accord.rewards.reward import Reward, name_of, score_pairs
 
 BY = "voting"
 
@@ -21,16 +22,27 @@ def voted(pairs: Sequence[Comparison], voters: Sequence[Reward], *, batch_size: 
 
     Secrets of RLHF II (Wang et al. 2024, arXiv 2401.06080) trains 10 voters on the same pairs for one epoch, in different orders.
     Voters that train longer learn wrong labels by heart, and their vote says nothing.
+
+    Raises:
+        FeedbackError: a voter does not apply to a pair.
     """
     wanted(len(voters) >= 1, "voting wants at least one voter", len(voters))
     made = []
     for i in range(0, len(pairs), batch_size):
         some = pairs[i : i + batch_size]
-        values = torch.stack([score_pairs(v, some).values.detach().cpu() for v in voters])
+        values = torch.stack([_votes(v, some, i) for v in voters])
         leads = values[:, 0::2] - values[:, 1::2]
         for pair, mean, std in zip(some, leads.mean(0).tolist(), leads.std(0, unbiased=False).tolist(), strict=True):
             made.append(pair.model_copy(update={"columns": {**pair.columns, "voted": mean, "voted_std": std}}))
     return made
+
+
+def _votes(voter: Reward, pairs: Sequence[Comparison], before: int) -> Float[Tensor, "n"]:
+    said = score_pairs(voter, pairs)
+    if not bool(said.valid.all()):
+        i = before + int((~said.valid).nonzero()[0, 0]) // 2
+        raise FeedbackError(f"{name_of(voter)} does not apply to record {i + 1}, and can't vote on it: leave it out")
+    return said.values.detach().cpu()
 
 
 def repaired(
@@ -59,7 +71,7 @@ def repaired(
         )
         strength = -strength if i in weakest else strength
         target = 1 - soften if strength < 0 else 1.0
-        columns = {**pair.columns, "voted": strength, "target": target, "margin": strength if margin else 0.0}
+        columns = {**told.columns, "voted": strength, "target": target, "margin": strength if margin else 0.0}
         made.append(told.model_copy(update={"columns": columns}))
     return made
 
@@ -71,6 +83,11 @@ class StrengthFitting(RewardFitting):
     """
 
     rows = (Comparison,)  # type: ignore[assignment]
+
+    def __init__(self, reward: Any, options: FitOptions = FitOptions()) -> None:
+        super().__init__(reward, options)
+        own = options.strength == "ignore" and not options.label_smoothing
+        wanted(own, "each pair has its own target and margin: leave strength and label_smoothing out", options)
 
     def check(self, rows: Sequence[Comparison]) -> None:
         """Raises FeedbackError where a pair lacks its target or margin, or the reward has several outputs."""

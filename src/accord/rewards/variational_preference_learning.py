@@ -69,11 +69,12 @@ class VPL(nn.Module):
         return self
 
     def belief(self, chosen: Float[Tensor, "n m d"], rejected: Float[Tensor, "n m d"]) -> Belief:
-        """Of n people by the features of m verdicts each. Log-variances stay in [-1, 1], as in the published code; so do means."""
+        """Of n people by the features of m verdicts each. Log-variances stay in [-1, 1], as in the published code, and so do means; but
+        softly (tanh): a clamp has no gradient beyond its bounds."""
         codes = self.verdict(torch.cat([chosen, rejected], -1))
         q, k, v = self.attention(codes).chunk(3, -1)
         seen = torch.softmax(q @ k.mT / self.latent**0.5, -1) @ v
-        mean, log_variance = self.heads(seen.mean(-2)).clamp(-1, 1).chunk(2, -1)
+        mean, log_variance = self.heads(seen.mean(-2)).tanh().chunk(2, -1)
         return Belief(mean, log_variance)
 
     def believed(self, people: Sequence[Sequence[Comparison]]) -> Belief:
@@ -108,7 +109,12 @@ class VPL(nn.Module):
 
         Args:
             questions: pairs whose order says nothing. patterns: of answers that are tried; all 2^m, if those are no more.
+
+        Raises:
+            ConfigError: the sets differ in size, or there is none.
         """
+        sizes = sorted({len(some) for some in questions})
+        wanted(len(sizes) == 1 and sizes[0] >= 1, "gain compares sets of equally many questions, at least one", sizes)
         prior = 0.5 * self.latent * (1 + math.log(2 * math.pi))
         m, g = len(questions[0]), generator(seed, purpose="patterns")
         tried = (

@@ -1,6 +1,7 @@
 """DPO-RA: each scored pair twice, once asked for the better one's score and once for the other's."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Unpack
 
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from accord.algorithms.preference.dpo import DPO
 from accord.algorithms.preference.options import PerRow
 from accord.algorithms.preference.trainer import Kept
 from accord.engine import Rows, Step
-from accord.errors import FeedbackError
+from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, asked_for, reward_augmented
 from accord.feedback.goals import SCORES, Goal
 from accord.policies.capabilities import Likelihood
@@ -24,14 +25,19 @@ class RewardAugmentedDPO(DPO):
     `score_rejected`.
 
     Args:
-        goal: writes the request for scores; use it with the best one when the policy is asked.
+        goal: writes the request for scores (`asked_for` without); use it with the best one when the policy is asked.
+        best: the highest score that there is, as `asked_for` tells the policy.
         beta: strength of the tie to the reference, > 0. label_smoothing: probability in [0, 0.5) that a label is wrong.
     """
 
-    def __init__(self, policy: Likelihood, *, goal: Goal = asked_for, beta: PerRow = 0.1, label_smoothing: PerRow = 0.0,
+    def __init__(self, policy: Likelihood, *, goal: Goal | None = None, best: float = 10, beta: PerRow = 0.1, label_smoothing: PerRow = 0.0,
                  **shared: Unpack[Kept]) -> None:  # fmt: skip
         super().__init__(policy, beta=beta, label_smoothing=label_smoothing, **shared)
-        self.goal = goal
+        wanted(goal is None or best == 10, "best belongs to the goal asked_for: say it in your own", best)
+        self.goal = goal or partial(asked_for, best=best)
+
+    rankings = False
+    """Rankings don't serve: their pairs would lack scores."""
 
     @staticmethod
     def unfit(row: Any) -> str | None:

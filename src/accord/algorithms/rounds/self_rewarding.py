@@ -7,7 +7,7 @@ from typing import Any
 from accord.algorithms.preference.dpo import DPO
 from accord.algorithms.rounds.trainer import Round, RoundMethod
 from accord.elsewhere import filled
-from accord.engine import Algorithm
+from accord.engine import Algorithm, derive
 from accord.errors import wanted
 from accord.feedback import Comparison, Provenance, prompt_of
 from accord.policies.base import Rollouts
@@ -67,10 +67,9 @@ class SelfRewarding(RoundMethod):
         return DPO(now.policy, beta=self.beta, reference=now.snapshots[-1])  # type: ignore[arg-type]
 
     def pool(self, now: Round, source: str, policy: Any, rows: Sequence[Any]) -> Pool:
-        """Answers of a policy, as the round's own policy (or the reward) judges them."""
-        drawn = policy.sample(
-            [prompt_of(r) for r in rows], self.samples, self.sampling, seed=now.seed, context=reward_columns(rows)
-        )
+        """Answers of a policy, as the round's own policy (or the reward) judges them; each source has draws of its own."""
+        seed = derive(now.seed, purpose=source) % 2**31
+        drawn = policy.sample([prompt_of(r) for r in rows], self.samples, self.sampling, seed=seed, context=reward_columns(rows))  # fmt: skip
         judge = self.reward if self.reward is not None else self.judge(now.snapshots[-1])
         return Pool(source, drawn, score_drawn(judge, drawn, policy))
 

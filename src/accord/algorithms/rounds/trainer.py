@@ -143,8 +143,23 @@ def _write_rows(path: Path, rows: Sequence[Any]) -> None:
     wait_for_all()
 
 
-def _read_rows(path: Path) -> list[Any]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+class Lost(Sequence[Any]):
+    """What a round learned from where that was no text, and wasn't kept: rounds that don't look at it go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        raise RunError(f"{self.path} is not there, and this round builds on it: begin anew in another folder")
+
+    def __getitem__(self, i: Any) -> Any:
+        return len(self)
+
+
+def _read_rows(path: Path) -> Sequence[Any]:
+    if not path.is_file():
+        return Lost(path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
     kinds = {k.__name__: k for k in typing.get_args(AnyRecord)}
     return [kinds[r["kind"]].model_validate(r["record"]) for r in rows]
 

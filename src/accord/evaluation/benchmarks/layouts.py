@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from accord.errors import FeedbackError
 from accord.feedback.fields import BadField, short
 from accord.feedback.formats import file_rows
 
@@ -22,7 +23,17 @@ def benchmark_rows(source: Any, *, persons: bool = False) -> Any:
     Args:
         source: path of a file; anything else is given back.
         persons: where a pair lists the votes of several people, make a comparison of each.
+
+    Raises:
+        FeedbackError: its pairs list no votes, but persons are asked for.
     """
+    found = _benchmark(source, persons)
+    if persons and not (isinstance(found, Benchmark) and found.layout is VOTES):
+        raise FeedbackError(f"{source}: its pairs list no votes of people: leave people out")
+    return found
+
+
+def _benchmark(source: Any, persons: bool) -> Any:
     if not isinstance(source, str | Path) or not Path(source).is_file():
         return source
     path = Path(source)

@@ -41,14 +41,14 @@ def agreements(leads: Mapping[str, Float[Array, "n"]], clusters: Sequence[Any], 
     """
     found = []
     for (a, x), (b, y) in combinations(leads.items(), 2):
-        rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-        if not len(rows):
+        rows: list[int] = np.flatnonzero(np.isfinite(x) & np.isfinite(y)).tolist()
+        if not rows:
             continue
         x, y, boot = x[rows], y[rows], Bootstrap([clusters[i] for i in rows])
         # Mean leads apart, so that neither's unit counts: how sure the less sure of the two is.
         x_, y_ = x / (np.abs(x).mean() or 1.0), y / (np.abs(y).mean() or 1.0)
         against = np.where(x_ * y_ < 0, np.minimum(np.abs(x_), np.abs(y_)), 0.0)
-        disputed = [int(rows[i]) for i in np.argsort(-against, kind="stable")[:most] if against[i] > 0]
+        disputed = [rows[i] for i in np.argsort(-against, kind="stable")[:most] if against[i] > 0]
         same = boot.share((np.sign(x) == np.sign(y)).astype(float))
         found.append(Agreement(a, b, same, _ranks(x, y), boot.mean(right(x) - right(y)), disputed))
     return found

@@ -54,11 +54,11 @@ def untested(t: "Trust") -> list[str]:
     tried: dict[str, list[Estimate | None]] = {
         "accuracy": [t.accuracy],
         **{bias: [e.gain for e in t.effects if e.bias == bias] for bias in PLOYS},
-        "position": [t.order and t.order.gain],
+        "position": [t.order.gain if t.order else None],
         "paraphrase": [*t.paraphrased.values()],
-        "request": [t.contrast and t.contrast.request],
+        "request": [t.contrast.request if t.contrast else None],
         "noise": [t.noise.rate],
-        "over-optimisation": [t.optimisation and t.optimisation.fall],
+        "over-optimisation": [t.optimisation.fall if t.optimisation else None],
     }
     return [name for name, seen in tried.items() if not any(e and e.clusters >= LEAST for e in seen)]
 

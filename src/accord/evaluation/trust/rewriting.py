@@ -9,26 +9,27 @@ Rewrite = Callable[[str], str]
 SHORT = {
     "do not": "don't", "does not": "doesn't", "did not": "didn't", "is not": "isn't", "are not": "aren't", "was not": "wasn't",
     "cannot": "can't", "will not": "won't", "would not": "wouldn't", "should not": "shouldn't", "could not": "couldn't",
-    "it is": "it's", "that is": "that's", "there is": "there's", "I am": "I'm", "you are": "you're", "they are": "they're",
-    "we are": "we're", "I have": "I've", "you have": "you've",
 }  # fmt: skip
 OTHER = {
-    "big": "large", "begin": "start", "buy": "purchase", "quick": "fast", "help": "assist", "often": "frequently",
-    "show": "demonstrate", "shows": "demonstrates", "use": "employ", "uses": "employs", "important": "significant",
-    "however": "nevertheless", "therefore": "thus", "also": "additionally", "many": "numerous", "about": "around",
-    "enough": "sufficient", "maybe": "perhaps", "children": "kids", "but": "yet", "needs": "requires", "get": "obtain",
+    "often": "frequently", "frequently": "often", "maybe": "perhaps", "perhaps": "maybe", "kids": "children", "children": "kids",
+    "quickly": "rapidly", "rapidly": "quickly", "demonstrates": "shows", "numerous": "many", "requires": "needs",
+    "approximately": "roughly", "additionally": "also", "furthermore": "moreover", "moreover": "furthermore",
+    "therefore": "thus", "in order to": "to", "utilize": "use", "demonstrate": "show", "obtain": "get",
 }  # fmt: skip
+"""What means the same wherever it stands, in no idiom; where only one direction is safe, that one."""
+CODE = re.compile(r"[`{}<>\\]|^ {4}|\t|\w\(|\w_\w|[=;]$", re.MULTILINE)
+"""Looks like code or a formula, where words are names."""
 
 
 def contracted(text: str) -> str:
-    """Negations and auxiliaries in their short forms, or those in their long ones where it has only such."""
+    """Negations in their short forms, or those in their long ones where it has only such."""
     there = _swapped(text, SHORT)
     return there if there != text else _swapped(text, {v: k for k, v in SHORT.items()})
 
 
 def reworded(text: str) -> str:
-    """Common words by others of about the same meaning, in both directions."""
-    return _swapped(text, {**OTHER, **{v: k for k, v in OTHER.items()}})
+    """Common words by others of the same meaning."""
+    return _swapped(text, OTHER)
 
 
 def respaced(text: str) -> str:
@@ -110,7 +111,9 @@ def _sentences(text: str) -> list[str]:
 
 
 def _swapped(text: str, words: Mapping[str, str]) -> str:
-    """Whole words by others, with the case of their first letter."""
+    """Whole words by others, with the case of their first letter; a text with code is left as it is."""
+    if CODE.search(text):
+        return text
 
     def other(found: re.Match[str]) -> str:
         new = known[found.group().lower()]
