@@ -155,11 +155,9 @@ def _list() -> None:
 
     table = Table("name", "world", "seeds", "verdict", "", box=None)
     for name in claims():
-        claim = System.of(name).claim
-        verdict = find(name).reproduction
-        table.add_row(
-            name, claim.world, str(claim.seeds), verdict or "", f"stale: {why}" if (why := stale(name)) else ""
-        )
+        system, verdict = System.of(name), find(name).reproduction
+        seeds = ", ".join(map(str, system.wanted.values()))
+        table.add_row(name, system.claim.world, seeds, verdict or "", f"stale: {why}" if (why := stale(name)) else "")
     Console(width=None if Console().is_terminal else 160).print(table)
 
 
