@@ -149,7 +149,7 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "an unknown command": (["aling"], "did you mean align"),
         "no run": (["report", str(tmp_path)], "not a run"),
         "no system": (["reproduce", "rafft"], "did you mean raft"),
-        "an unwritten system": (["reproduce", "scir"], "no reproduction yet"),
+        "an unwritten system": (["reproduce", "barfi"], "no reproduction yet"),
         "no recipe": (["recipes", "copy", "none"], "no recipe"),
         "nothing to sample": (["sample", "--policy", MODEL], "--prompt or --data"),
         "words of a size": (
@@ -193,7 +193,7 @@ def test_a_methods_help_shows_its_options_and_no_others(name: str, capsys: pytes
     every = {o for t in TRAINERS.values() for o in t.options}
     shown = set(re.findall(r"^  --(\w+)", said, re.MULTILINE))
     assert every & shown == set(TRAINERS[name].options)
-    assert ("reward" in shown) == bool(TRAINERS[name].rewards)
+    assert ("reward" in shown) == TRAINERS[name].takes_reward, "some bring their own"
     assert ("--sampling" in said) == TRAINERS[name].samples
 
 
@@ -202,7 +202,7 @@ def test_a_methods_help_shows_its_options_and_no_others(name: str, capsys: pytes
     ("alignprop --policy letters", "alignprop wants a policy that makes pictures by denoising"),
     ("lambda-harmonic-rpo --policy letters", "lambda-harmonic-rpo wants a policy that makes pictures"),
     ("reno --policy portraits", "reno trains no policy"),
-    ("scir --policy portraits", "planned"),
+    ("barfi --policy portraits", "planned"),
     ("--policy letters", "wants a method"),
 ])  # fmt: skip
 def test_what_a_method_needs_is_asked_before_anything_is_loaded(

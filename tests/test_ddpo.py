@@ -131,6 +131,8 @@ class Line(torch.nn.Module):
 class Plain(torch.nn.Module):
     """Latents are the pictures."""
 
+    part = 16
+
     def decode(self, latents: Tensor) -> Tensor:
         return latents
 

@@ -126,8 +126,9 @@ class LatentDiffusion(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        found: torch.dtype = self.denoiser.dtype
-        return found
+        """What the denoiser computes in: some keep a few of their weights in single precision."""
+        found = getattr(self.denoiser, "dtype", None)
+        return found if isinstance(found, torch.dtype) else next(self.denoiser.parameters()).dtype
 
     @property
     def adapted(self) -> bool:
