@@ -11,10 +11,10 @@ from pathlib import Path
 from accord.algorithms import DRIRL, GRPO, Rollout, irl_pairs
 from accord.feedback import Example, Task
 from accord.policies import LanguagePolicy
-from accord.policies.meter import metered
-from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce import letters_arms
+from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.keep import kept
-from accord.reproduce.letters import answers, kl, requests, train, watched
+from accord.reproduce.letters import requests
 from accord.rewards import BesideDemonstrations, BradleyTerry, Reward, routed
 from accord.worlds.letters import KINDS, policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
@@ -77,21 +77,7 @@ def scaled(trained: LanguagePolicy, seed: int) -> Rollout:
 
 
 def learning(make: Callable[[LanguagePolicy, int], Rollout]) -> Arm:
-    def arm(seed: int) -> Measures:
-        trained = policy()
-        train(
-            make(trained, seed),
-            asked(seed),
-            seed,
-            steps=STEPS,
-            batch_size=BATCH,
-            lr=LR,
-            evaluate=watched(trained, seed),
-        )
-        with metered():
-            return {**answers(trained.eval(), seed), "kl": kl(trained, seed)}
-
-    return arm
+    return letters_arms.learned(make, asked, steps=STEPS, batch_size=BATCH, lr=LR)
 
 
 ARMS = {"one reward": learning(grpo(learned)), "by kind": learning(grpo(by_kind)), "dr-irl": learning(scaled)}

@@ -14,11 +14,10 @@ from accord.algorithms import DPO, TREG
 from accord.algorithms.preference.trainer import Preference
 from accord.engine import derive
 from accord.policies import LanguagePolicy
-from accord.policies.meter import metered
-from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.letters import answers, kl, train, verdicts, watched
+from accord.reproduce.claim import Arm, Claim, Primary
+from accord.reproduce.letters import verdicts
+from accord.reproduce.letters_arms import learned
 from accord.rewards import Cached, ContrastivePrompt, Scores, score
-from accord.worlds.letters import policy
 
 PAIRS, STEPS, BATCH, LR, BETA, ALPHA = 400, 100, 16, 2e-4, 0.1, 0.5
 
@@ -57,26 +56,12 @@ class Shuffled:
         return Scores.of(said.values, steps=steps)
 
 
-def learned(make: Callable[[LanguagePolicy, int], Preference]) -> Arm:
-    def arm(seed: int) -> Measures:
-        trained = policy()
-        train(
-            make(trained, seed),
-            verdicts(seed, PAIRS),
-            seed,
-            steps=STEPS,
-            batch_size=BATCH,
-            lr=LR,
-            evaluate=watched(trained, seed),
-        )
-        with metered():
-            return {**answers(trained.eval(), seed), "kl": kl(trained, seed)}
-
-    return arm
+def learning(make: Callable[[LanguagePolicy, int], Preference]) -> Arm:
+    return learned(make, lambda seed: verdicts(seed, PAIRS), steps=STEPS, batch_size=BATCH, lr=LR)
 
 
 ARMS = {
-    "dpo": learned(lambda p, seed: DPO(p, beta=BETA)),
-    "t-reg": learned(lambda p, seed: TREG(p, opinion(p), beta=BETA, alpha=ALPHA)),
-    "shuffled": learned(lambda p, seed: TREG(p, Shuffled(opinion(p), seed), beta=BETA, alpha=ALPHA)),
+    "dpo": learning(lambda p, seed: DPO(p, beta=BETA)),
+    "t-reg": learning(lambda p, seed: TREG(p, opinion(p), beta=BETA, alpha=ALPHA)),
+    "shuffled": learning(lambda p, seed: TREG(p, Shuffled(opinion(p), seed), beta=BETA, alpha=ALPHA)),
 }
