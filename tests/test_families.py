@@ -245,6 +245,13 @@ def test_pictures_need_not_be_squares() -> None:
 def test_a_reward_of_pictures_sees_the_frames_of_clips() -> None:
     p = policy("wan")
     clips = p.denoise_with_grad(PROMPTS, ODE, grad=1, seed=3)
+    shapes: list[Any] = []
+    score(
+        lambda *, completions, **_: shapes.append(completions.shape) or [0.0, 0.0],
+        prompts=PROMPTS,
+        completions=list(clips.detach()),
+    )
+    assert shapes == [clips.shape], "one tensor, which can lie on a device"
     assert clips.shape == (2, 3, 3, 16, 16)
     said = score(Framewise(upper), prompts=PROMPTS, completions=clips)
     frames = torch.stack([upper(prompts=PROMPTS, completions=clips[:, t]) for t in range(3)])

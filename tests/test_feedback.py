@@ -204,7 +204,9 @@ def test_rankings_become_all_pairs_but_ties() -> None:
 
 
 def test_flipping_twice_is_the_same_pair() -> None:
-    c = Comparison(prompt="p", chosen="a", rejected="b", aspects={"x": 1.0})
+    said = {"score_chosen": 4, "score_rejected": 2, "rejected": True, "id": 7}
+    c = Comparison(prompt="p", chosen="a", rejected="b", aspects={"x": 1.0}, columns=said)
     twice = c.flipped().flipped()
-    assert (twice.chosen, twice.rejected, twice.aspects) == (c.chosen, c.rejected, c.aspects)
+    assert (twice.chosen, twice.rejected, twice.aspects, twice.columns) == (c.chosen, c.rejected, c.aspects, said)
+    assert c.flipped().columns == {"score_chosen": 2, "score_rejected": 4, "rejected": True, "id": 7}
     assert c.flipped().provenance.status == "flipped"

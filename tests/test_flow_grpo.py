@@ -56,10 +56,19 @@ def test_a_window_trains_its_steps_alone_and_a_prompts_pictures_part_there() -> 
         a.FlowGRPO(trained(), brightness, window=5, sampling=FEW)
 
 
-def test_a_kl_that_would_do_nothing_is_no_option() -> None:
-    """GRPO's is an estimate of log-probs' sums, and these are means over the latent."""
-    with pytest.raises(ConfigError, match="kl"):
-        a.FlowGRPO(trained(), brightness, kl=0.04)  # type: ignore[call-arg]
+def test_its_kl_is_that_of_the_step_over_the_latent_whether_log_probs_are_means_or_sums() -> None:
+    p = trained()
+    found = {}
+    for average in (True, False):
+        algorithm = a.FlowGRPO(p, alike, kl=0.04, group_size=2, sampling={**FEW, "average": average})
+        found[average] = gradient(algorithm, algorithm.experience(PROMPTS, Step(3, 1)))
+    assert float(found[False].abs().max()) > 0
+    elements = p.noise(1, 0)[0].numel()
+    assert torch.allclose(found[True] * elements, found[False], rtol=1e-3, atol=1e-6)
+
+
+def alike(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:
+    return [1.0] * len(prompts)
 
 
 def one(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:

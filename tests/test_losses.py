@@ -241,6 +241,18 @@ def test_kl_estimators_agree_in_expectation_with_the_exact_kl() -> None:
     assert bool((losses.kl_estimate(p[None], q[None], "k3") >= 0).all())
 
 
+def test_kl_estimates_of_averaged_log_probs_are_those_of_the_action_over_its_parts() -> None:
+    """A Gaussian step of 50 elements: its KL is ``|m - r|^2 / 2 s^2``, wherever log-probs are means as well as sums."""
+    g = torch.Generator().manual_seed(0)
+    gap, s, parts = 0.1, 0.7, 50
+    x = s * torch.randn(40000, parts, generator=g)
+    p, q = (torch.distributions.Normal(m, s).log_prob(x) for m in (0.0, gap))
+    exact = gap**2 / (2 * s**2)
+    for kind, tolerance in (("k1", 0.05), ("k2", 0.3), ("k3", 0.05)):
+        mean = float(losses.kl_estimate(p.mean(1, keepdim=True), q.mean(1, keepdim=True), kind, parts).mean())  # type: ignore[arg-type]
+        assert mean == pytest.approx(exact, rel=tolerance)
+
+
 def test_masked_means_are_safe_on_empty_masks_and_blind_to_nan_outside() -> None:
     x = torch.tensor([[1.0, float("nan")], [float("nan"), float("nan")]])
     mask = torch.tensor([[True, False], [False, False]])

@@ -64,6 +64,13 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: Any) -> None:
 def test_saved_pictures_are_read_back(tmp_path: Path) -> None:
     image = torch.rand(3, 9, 7)
     save_picture(image, tmp_path / "a.png")
+    clip = torch.stack([torch.full((3, 4, 6), v / 16) for v in range(17)])
+    save_picture(clip, tmp_path / "clip.png")
+    strip = as_picture(tmp_path / "clip.png")
+    assert strip.shape == (3, 4, 6 * 8), "eight frames in a row, the first and the last among them"
+    assert strip[0, 0, ::6].tolist() == pytest.approx(
+        [round(255 * round(i * 16 / 7) / 16) / 255 for i in range(8)], abs=1e-6
+    )
     assert torch.allclose(as_picture(tmp_path / "a.png"), image, atol=0.5 / 255 + 1e-6)
 
 
@@ -71,6 +78,9 @@ def test_surface_measures_of_pictures() -> None:
     images = torch.rand(4, 3, 8, 8)
     assert diversity(images[:1].expand(4, -1, -1, -1)) == pytest.approx(0, abs=1e-6)
     assert diversity(images) > 0.01
+    clips = images[:, None].expand(-1, 3, -1, -1, -1)
+    assert diversity(clips) == pytest.approx(diversity(images), rel=1e-5), "of still clips, that of their pictures"
+    assert copying(clips, clips[0]) == pytest.approx(copying(images, images[0]), rel=1e-5)
     assert copying(images[:1], images[0]) == pytest.approx(1, abs=1e-5)
     assert copying(1 - images[:1], images[0]) == pytest.approx(-1, abs=1e-5)
     assert copying(0.3 + 0.5 * images[:1], images[0]) == pytest.approx(1, abs=1e-5)

@@ -205,6 +205,10 @@ def test_a_part_is_run_by_names_of_arms_and_numbers_of_seeds(toy: System) -> Non
         toy, claim=replace(toy.claim, collapses="old", primaries=(Primary("new", "old"), Primary("more", "base")))
     )
     arms = {(j.module, j.arm) for j in hacked.jobs()}
+    more = replace(hacked, claim=replace(hacked.claim, seeds=12))
+    assert {(j.arm, j.seed) for j in more.jobs()} >= {
+        (arm, more.claim.first_seed + i) for arm in ("old", "base") for i in range(12)
+    }
     assert arms == {("toy_system", "old"), ("toy_system", "new"), ("toy_system", "more"), ("toy_world", "base")}
 
 

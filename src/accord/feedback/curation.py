@@ -18,7 +18,7 @@ def kept(record: R, why: str, by: str, **more: Any) -> R:
 def flipped(record: Comparison, why: str, by: str, **more: Any) -> Comparison:
     """The opposite verdict, its columns of each side with it; flipped twice, a record is as it was but for its notes."""
     back = record.provenance.status == "flipped"
-    return _noted(_turned(record), "kept" if back else "flipped", "flipped", why, by, more)
+    return _noted(record.flipped(), "kept" if back else "flipped", "flipped", why, by, more)
 
 
 def dropped(record: R, why: str, by: str, **more: Any) -> R:
@@ -48,19 +48,9 @@ def account(records: Sequence[Record]) -> dict[str, dict[str, int]]:
 def original(record: Comparison) -> Comparison:
     """A comparison as it was before curation, without its notes."""
     turned = sum(n["did"] == "flipped" for n in notes_of(record)) % 2 == 1
-    before = _turned(record) if turned else record
+    before = record.flipped() if turned else record
     bare = {k: v for k, v in before.provenance.model_dump().items() if k not in ("notes", "status")}
     return before.model_copy(update={"provenance": Provenance(**bare)})
-
-
-def _turned(record: Comparison) -> Comparison:
-    """Flipped, with what columns like `score_chosen` and `score_rejected` say of either answer."""
-    other = {"chosen": "rejected", "rejected": "chosen"}
-    columns = {}
-    for name, value in record.columns.items():
-        stem, _, side = name.rpartition("_")
-        columns[f"{stem}_{other[side]}" if stem and side in other else name] = value
-    return record.flipped().model_copy(update={"columns": columns})
 
 
 def _noted(record: R, status: str, did: str, why: str, by: str, more: dict[str, Any]) -> R:

@@ -72,12 +72,19 @@ class Comparison(Record):
     aspects: dict[str, float] = {}
 
     def flipped(self) -> "Comparison":
-        """The same pair with the opposite verdict (a label found to be wrong)."""
+        """The same pair with the opposite verdict (a label found to be wrong), with what columns like `score_chosen` and
+        `score_rejected` say of either answer."""
+        other = {"chosen": "rejected", "rejected": "chosen"}
+        columns = {}
+        for name, value in self.columns.items():
+            stem, _, side = name.rpartition("_")
+            columns[f"{stem}_{other[side]}" if stem and side in other else name] = value
         return self.model_copy(
             update={
                 "chosen": self.rejected,
                 "rejected": self.chosen,
                 "aspects": {k: -v for k, v in self.aspects.items()},
+                "columns": columns,
                 "provenance": self.provenance.model_copy(update={"status": "flipped"}),
             }
         )

@@ -36,18 +36,22 @@ def clipped_value_loss(values: Float[Tensor, "n t"], old: Float[Tensor, "n t"], 
 
 
 def kl_estimate(logprobs: Float[Tensor, "n t"], reference: Float[Tensor, "n t"],
-                kind: KLEstimator = "k3") -> Float[Tensor, "n t"]:  # fmt: skip
+                kind: KLEstimator = "k3", parts: int = 1) -> Float[Tensor, "n t"]:  # fmt: skip
     """One-sample estimates of KL(pi || pi_ref) at actions drawn from pi (Schulman 2020), d = log pi - log pi_ref.
 
     k1 = d (unbiased, as a number; its gradient has mean zero, so use it in the reward, not as a loss);
     k2 = d^2/2 (biased, but its gradient is that of the KL); k3 = e^{-d} - 1 + d (unbiased, never negative).
+
+    Args:
+        parts: of an action that log-probs are means over, as of a latent's elements: the estimate is that of the whole action,
+            over as many.
     """
     d = logprobs - reference.detach()
     if kind == "k1":
         return d
     if kind == "k2":
-        return 0.5 * d.square()
-    return torch.expm1((-d).clamp(max=20)) + d
+        return 0.5 * parts * d.square()
+    return torch.expm1((-parts * d).clamp(max=20)) / parts + d
 
 
 def gae(rewards: Float[Tensor, "n t"], values: Float[Tensor, "n t"], mask: Bool[Tensor, "n t"],

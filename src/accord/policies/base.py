@@ -59,6 +59,7 @@ class Rollouts(Batch):
         reference: the log-probs of a frozen reference, where one is compared with.
         values: a critic's estimate at each step, where there is a critic.
         behaviour: the log-probs with which an engine drew each action, where one did; `logprobs` are the policy's own of them.
+        averaged: parts of an action that its log-prob is a mean over (elements of a latent); 1 where it is of the whole.
     """
 
     prompts: Whole[list[Prompt]]
@@ -73,6 +74,7 @@ class Rollouts(Batch):
     reference: Padded[Float[Tensor, "n t"] | None] = None
     values: Padded[Float[Tensor, "n t"] | None] = None
     behaviour: Padded[Float[Tensor, "n t"] | None] = None
+    averaged: Whole[int] = 1
 
     @property
     def length(self) -> Int[Tensor, "n"]:

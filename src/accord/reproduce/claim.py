@@ -95,7 +95,7 @@ class Claim:
 
     def seeds_of(self, wanted: Mapping[str, int]) -> dict[str, range]:
         """Seeds of each arm: as many as the greediest of its comparisons wants, by the primaries' names."""
-        most = dict.fromkeys((*self.arms, *self.compared), FEWEST)
+        most = dict.fromkeys(self.arms, FEWEST) | dict.fromkeys(self.compared, self.seeds)
         for p in self.primaries:
             for arm in (p.treatment, p.control):
                 most[arm] = max(most[arm], wanted[p.name])

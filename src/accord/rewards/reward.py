@@ -30,7 +30,8 @@ def score(reward: Reward, *, prompts: Sequence[Any], completions: Any, batch_siz
     """Call a reward and check what it says: float32, where the pictures lie, or on the CPU for anything but pictures.
 
     Args:
-        completions: pictures reach the reward as one tensor [N, 3, H, W] in [0, 1], anything else as it is.
+        completions: pictures reach the reward as one tensor [N, 3, H, W] in [0, 1], clips as [N, frames, 3, H, W], anything else
+            as it is.
         batch_size: score so many at a time; None all at once. Groups are never cut apart.
 
     Raises:
@@ -84,11 +85,13 @@ def reward_columns(rows: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def _stacked(completions: Any) -> Any:
-    if isinstance(completions, Tensor) or not all(isinstance(c, Tensor) and c.ndim == 3 for c in completions):
+    if isinstance(completions, Tensor) or not all(isinstance(c, Tensor) and c.ndim in (3, 4) for c in completions):
         return completions
     shapes = sorted({tuple(c.shape) for c in completions})
     if len(shapes) > 1:
-        raise RewardError(f"pictures are scored together in one size, but these are {shapes[0]} and {shapes[1]}")
+        raise RewardError(
+            f"pictures and clips are scored together in one size, but these are {shapes[0]} and {shapes[1]}"
+        )
     return torch.stack(list(completions)) if shapes else completions
 
 

@@ -80,7 +80,7 @@ def clipped(logprobs: Tensor, rollouts: Rollouts, advantage: Tensor, low: float 
 
 
 def kl_to(logprobs: Tensor, rollouts: Rollouts, reference: Tensor, kind: KLEstimator = "k3") -> Tensor:
-    return losses.kl_estimate(logprobs, reference, kind)
+    return losses.kl_estimate(logprobs, reference, kind, rollouts.averaged)
 
 
 # Statistics within groups.

@@ -87,6 +87,7 @@ class DiffusionPolicy(LatentDiffusion):
             logprobs=torch.stack(logprobs, 1).cpu(), finished=torch.ones(len(x), dtype=torch.bool),
             actions=LatentActions(torch.stack(path, 1).cpu()), sampling=sampling,
             context={k: [v[g] for g in group.tolist()] for k, v in (context or {}).items()},
+            averaged=x[0].numel() if sampling.average else 1,
         )  # fmt: skip
 
     def _start(self, prompts: int, n: int, sampling: Denoising, seed: int | Seeds) -> Float[Tensor, "n c h w"]:
