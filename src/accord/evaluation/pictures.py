@@ -10,7 +10,6 @@ from torch.nn.functional import avg_pool2d
 
 from accord.engine.run import write_bytes
 
-
 STRIP = 8
 """Frames of a clip that its strip shows."""
 
