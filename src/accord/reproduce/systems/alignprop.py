@@ -38,25 +38,34 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def ddpo(trained: DiffusionPolicy, seed: int) -> None:
-    algorithm = DDPO(trained, liked(seed), group_size=DDPO_GROUP, clip=DDPO_CLIP, sampling=AVERAGED)
-    train(algorithm, asked(300, seed), seed, steps=DDPO_STEPS, batch_size=DDPO_BATCH, lr=DDPO_LR, inner_epochs=2,
-          evaluate=watched(trained, seed))  # fmt: skip
+def ddpo(lr: float = DDPO_LR) -> Teach:
+    def teach(trained: DiffusionPolicy, seed: int) -> None:
+        algorithm = DDPO(trained, liked(seed), group_size=DDPO_GROUP, clip=DDPO_CLIP, sampling=AVERAGED)
+        train(algorithm, asked(300, seed), seed, steps=DDPO_STEPS, batch_size=DDPO_BATCH, lr=lr, inner_epochs=2,
+              evaluate=watched(trained, seed))  # fmt: skip
+
+    return teach
 
 
-def backprop(truncation: str = "random-last", steps: int = STEPS, lr: float = LR) -> Teach:
+def backprop(truncation: str = "random-last", steps: int = STEPS, lr: float = LR, clip: float = CLIP) -> Teach:
     def teach(trained: DiffusionPolicy, seed: int) -> None:
         algorithm = AlignProp(trained, liked(seed), truncation=truncation, sampling=SAMPLING, recompute=False)
-        train(algorithm, asked(300, seed), seed, steps=steps, batch_size=BATCH, lr=lr, max_grad_norm=CLIP,
+        train(algorithm, asked(300, seed), seed, steps=steps, batch_size=BATCH, lr=lr, max_grad_norm=clip,
               evaluate=watched(trained, seed))  # fmt: skip
 
     return teach
 
 
 ARMS = {
-    "ddpo": arm(ddpo),
+    "ddpo": arm(ddpo()),
     "alignprop": arm(backprop()),
     "fifth": arm(backprop(steps=FIFTH, lr=FIFTH_LR)),
     "full": arm(backprop("full")),
     "last": arm(backprop("last:1")),
+}
+LRS = (5e-4, 1e-3, 2e-3)
+TUNING = {
+    **{f"{rule} {lr:g}": arm(backprop(rule, lr=lr)) for rule in ("random-last", "per-step") for lr in LRS},
+    "random-last 0.001 clipped at 1": arm(backprop(lr=1e-3, clip=1.0)),
+    **{f"ddpo {lr:g}": arm(ddpo(lr)) for lr in LRS},
 }
