@@ -13,9 +13,9 @@ from accord.policies import LanguagePolicy, Sampling
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters import train
+from accord.reproduce.letters_arms import learned
 from accord.rewards import numeric_answer
-from accord.worlds.letters import policy, tasks
+from accord.worlds.letters import tasks
 from accord.worlds.letters.tasks import Kind
 
 STEPS, BATCH, GROUP, LR, TESTS, TRIES = 60, 12, 6, 5e-4, 100, 8
@@ -36,7 +36,7 @@ CLAIM = Claim(
 right = numeric_answer("answer")
 
 
-def accuracy(trained: LanguagePolicy, seed: int, tries: int) -> Measures:
+def accuracy(trained: LanguagePolicy, seed: int, tries: int = TRIES) -> Measures:
     """Share of right answers to held-out sums, of sums whose commonest answer is right, and of sums whose answers are all right or all wrong."""
     asked = tasks(TESTS, seed=seed, split="test", kinds=KINDS)
     drawn = trained.sample([t.prompt for t in asked], tries, SAMPLING, seed=seed)
@@ -49,27 +49,17 @@ def accuracy(trained: LanguagePolicy, seed: int, tries: int) -> Measures:
     return {"gold": float(said.values.mean()), "majority": fmean(majority), "alike": fmean(alike)}
 
 
-def learning(make: Callable[[LanguagePolicy], Rollout]) -> Arm:
-    def arm(seed: int) -> Measures:
-        trained = policy()
-
-        def look(step: int) -> Measures:
-            with metered():
-                return note(step, {"reward/gold": accuracy(trained, seed, 1)["gold"]})
-
-        train(
-            make(trained),
-            tasks(1000, seed=seed + 1, kinds=KINDS),
-            seed,
-            steps=STEPS,
-            batch_size=BATCH,
-            lr=LR,
-            evaluate=look,
-        )
+def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
+    def look(step: int) -> Measures:
         with metered():
-            return accuracy(trained.eval(), seed, TRIES)
+            return note(step, {"reward/gold": accuracy(trained, seed, 1)["gold"]})
 
-    return arm
+    return look
+
+
+def learning(make: Callable[[LanguagePolicy], Rollout]) -> Arm:
+    return learned(lambda p, seed: make(p), lambda seed: tasks(1000, seed=seed + 1, kinds=KINDS), measure=accuracy, watch=watched,
+                   steps=STEPS, batch_size=BATCH, lr=LR)  # fmt: skip
 
 
 def copo(blend: Blend) -> Callable[[LanguagePolicy], Rollout]:

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 
 from accord.algorithms import GRPO
+from accord.feedback import Task
+from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
+from accord.reproduce import letters_arms
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept
-from accord.reproduce.letters import quality, train
+from accord.reproduce.letters import quality
 from accord.rewards import BradleyTerry, Hybrid, Reward, exact_answer, routed, shaped
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
@@ -60,39 +63,32 @@ def by_kind(verifiable: Reward, open_: Reward) -> Reward:
     return routed("kind", dict.fromkeys(VERIFIABLE, verifiable) | dict.fromkeys(OPEN, open_))
 
 
-def learning(reward: Callable[[int], Any]) -> Arm:
-    def arm(seed: int) -> Measures:
-        trained = policy()
-
-        def look(step: int) -> Measures:
-            with metered():
-                return note(step, {"reward/gold": measured(trained, seed, 150)["gold"]})
-
-        algorithm = GRPO(trained, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING)
-        train(
-            algorithm,
-            tasks(1000, seed=seed + 1, kinds=(*VERIFIABLE, *OPEN)),
-            seed,
-            steps=STEPS,
-            batch_size=BATCH,
-            lr=LR,
-            evaluate=look,
-        )
-        with metered():
-            return measured(trained.eval(), seed, TESTS)
-
-    return arm
+def asked(seed: int) -> list[Task]:
+    return tasks(1000, seed=seed + 1, kinds=(*VERIFIABLE, *OPEN))
 
 
-def measured(trained: Any, seed: int, n: int) -> Measures:
+def measured(trained: LanguagePolicy, seed: int, n: int = TESTS) -> Measures:
     """Quality of answers to held-out requests, and the gold of both halves."""
-    asked = [tasks(n // 2, seed=seed, split="test", kinds=kinds) for kinds in (VERIFIABLE, OPEN)]
-    prompts = [[str(t.prompt) for t in half] for half in asked]
+    halves = [tasks(n // 2, seed=seed, split="test", kinds=kinds) for kinds in (VERIFIABLE, OPEN)]
+    prompts = [[str(t.prompt) for t in half] for half in halves]
     said = [trained.sample(p, 1, SAMPLING, seed=seed).completions for p in prompts]
     apart = {
         f"gold/{name}": quality(p, c)["gold"] for name, p, c in zip(("verifiable", "open"), prompts, said, strict=True)
     }
     return {**quality([*prompts[0], *prompts[1]], [*said[0], *said[1]]), **apart}
+
+
+def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
+    def look(step: int) -> Measures:
+        with metered():
+            return note(step, {"reward/gold": measured(trained, seed, 150)["gold"]})
+
+    return look
+
+
+def learning(reward: Callable[[int], Any]) -> Arm:
+    return letters_arms.learned(lambda p, seed: GRPO(p, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING), asked,
+                                measure=measured, watch=watched, steps=STEPS, batch_size=BATCH, lr=LR)  # fmt: skip
 
 
 ARMS = {

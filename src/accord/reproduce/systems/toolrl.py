@@ -4,20 +4,19 @@ Two findings a request, for each of which a tool has to be called; the episode i
 requests, none of them seen in training, whose calls are all right: they would find what is wanted.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from accord.algorithms import GRPO, Supervised
-from accord.engine import fit
 from accord.feedback import Example, Task
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters import CALM, train
-from accord.reproduce.luck import luck
+from accord.reproduce.letters_arms import learned
 from accord.rewards import ToolCalls, score
 from accord.rewards.tool_calls import Granularity
-from accord.worlds.letters import policy, tasks
+from accord.worlds.letters import tasks
 from accord.worlds.letters.demonstrations import called
 from accord.worlds.letters.feedback import SAMPLING
 from accord.worlds.letters.tasks import Kind
@@ -44,11 +43,21 @@ def lookups(n: int, seed: int, **split: Any) -> list[Task]:
     return [t.model_copy(update={"columns": {**t.columns, "calls": called(t)}}) for t in asked]
 
 
-def exact(trained: LanguagePolicy, seed: int, n: int) -> Measures:
+def asked(seed: int) -> list[Task]:
+    """Those on which policies of a seed train."""
+    return lookups(1000, seed + 1)
+
+
+def shown(seed: int) -> list[Example]:
+    """The same with their right calls as replies."""
+    return [Example(prompt=t.prompt, completion=t.columns["calls"]) for t in asked(seed)]
+
+
+def exact(trained: LanguagePolicy, seed: int, n: int = TESTS) -> Measures:
     """Share of held-out requests whose calls are all right, and the mean of the fine reward."""
-    asked = lookups(n, seed, split="test")
-    said = trained.sample([t.prompt for t in asked], 1, SAMPLING, seed=seed).completions
-    found = {g: score(ToolCalls(granularity=g, **FORM), prompts=[t.prompt for t in asked], completions=said, calls=[t.columns["calls"] for t in asked])  # type: ignore[arg-type]
+    tests = lookups(n, seed, split="test")
+    said = trained.sample([t.prompt for t in tests], 1, SAMPLING, seed=seed).completions
+    found = {g: score(ToolCalls(granularity=g, **FORM), prompts=[t.prompt for t in tests], completions=said, calls=[t.columns["calls"] for t in tests])  # type: ignore[arg-type]
              for g in ("coarse", "fine")}  # fmt: skip
     return {"gold": float((found["coarse"].aspects["correct"] > 0).float().mean()), "fine": float(found["fine"].values.mean()),
             "form": float(found["fine"].aspects["format"].mean())}  # fmt: skip
@@ -62,32 +71,16 @@ def watched(trained: LanguagePolicy, seed: int) -> Any:
     return look
 
 
+def learning(make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Sequence[Any]] = asked) -> Arm:
+    return learned(make, data, measure=exact, watch=watched, steps=STEPS, batch_size=BATCH, lr=LR)
+
+
 def rewarded(granularity: Granularity) -> Arm:
-    def arm(seed: int) -> Measures:
-        trained = policy()
-        algorithm = GRPO(trained, ToolCalls(granularity=granularity, **FORM), group_size=GROUP, sampling=SAMPLING)  # type: ignore[arg-type]
-        train(
-            algorithm,
-            lookups(1000, seed + 1),
-            seed,
-            steps=STEPS,
-            batch_size=BATCH,
-            lr=LR,
-            evaluate=watched(trained, seed),
-        )
-        with metered():
-            return exact(trained.eval(), seed, TESTS)
-
-    return arm
+    reward = ToolCalls(granularity=granularity, **FORM)  # type: ignore[arg-type]
+    return learning(lambda p, seed: GRPO(p, reward, group_size=GROUP, sampling=SAMPLING))
 
 
-def sft(seed: int) -> Measures:
-    trained = policy()
-    shown = [Example(prompt=t.prompt, completion=t.columns["calls"]) for t in lookups(1000, seed + 1)]
-    fit(Supervised(trained), shown, steps=STEPS, batch_size=BATCH, lr=LR, seed=luck(seed), evaluate=watched(trained, seed), evaluate_every=STEPS // 4,
-        progress=False, **CALM)  # fmt: skip
-    with metered():
-        return exact(trained.eval(), seed, TESTS)
-
-
-ARMS = {"sft": sft, **{g: rewarded(g) for g in ("coarse", "intermediate", "fine")}}
+ARMS = {
+    "sft": learning(lambda p, seed: Supervised(p), shown),
+    **{g: rewarded(g) for g in ("coarse", "intermediate", "fine")},
+}
