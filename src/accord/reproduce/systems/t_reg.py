@@ -56,12 +56,22 @@ class Shuffled:
         return Scores.of(said.values, steps=steps)
 
 
-def learning(make: Callable[[LanguagePolicy, int], Preference]) -> Arm:
-    return learned(make, lambda seed: verdicts(seed, PAIRS), steps=STEPS, batch_size=BATCH, lr=LR)
+def learning(make: Callable[[LanguagePolicy, int], Preference], lr: float = LR) -> Arm:
+    return learned(make, lambda seed: verdicts(seed, PAIRS), steps=STEPS, batch_size=BATCH, lr=lr)
 
 
-ARMS = {
-    "dpo": learning(lambda p, seed: DPO(p, beta=BETA)),
-    "t-reg": learning(lambda p, seed: TREG(p, opinion(p), beta=BETA, alpha=ALPHA)),
-    "shuffled": learning(lambda p, seed: TREG(p, Shuffled(opinion(p), seed), beta=BETA, alpha=ALPHA)),
-}
+def dpo(policy: LanguagePolicy, seed: int) -> Preference:
+    return DPO(policy, beta=BETA)
+
+
+def t_reg(policy: LanguagePolicy, seed: int) -> Preference:
+    return TREG(policy, opinion(policy), beta=BETA, alpha=ALPHA)
+
+
+def shuffled(policy: LanguagePolicy, seed: int) -> Preference:
+    return TREG(policy, Shuffled(opinion(policy), seed), beta=BETA, alpha=ALPHA)
+
+
+ARMS = {"dpo": learning(dpo), "t-reg": learning(t_reg), "shuffled": learning(shuffled)}
+LRS = (3e-5, 6e-5, 1e-4, 2e-4)
+TUNING = {f"{make.__name__} {lr:g}": learning(make, lr) for make in (dpo, t_reg) for lr in LRS}
