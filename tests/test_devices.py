@@ -25,7 +25,7 @@ from accord.evaluation import Probe
 from accord.feedback import Comparison, Example, Label, Task, with_picture
 from accord.identity import CallableEncoder, IdentityConsistency
 from accord.policies import LanguagePolicy, Sampling
-from accord.policies.diffusion import Denoising, DiffusionPolicy, invert, renoise
+from accord.policies.diffusion import Denoising, DiffusionPolicy, EncodedOnce, invert, renoise
 from accord.rewards import BradleyTerry, References, score
 from accord.search import best_of_n, noise_optimise
 from accord.worlds import letters
@@ -346,6 +346,30 @@ def test_a_frozen_reference_goes_where_its_algorithm_goes(far: torch.device) -> 
     algorithm.to(far)
     assert {w.device for w in twin.parameters()} == {far}
     assert not set(algorithm.state_dict()) - {f"policy.{k}" for k in algorithm.policy.state_dict()}
+
+
+@pytest.mark.parametrize("lora", [2, None])
+def test_text_encoders_that_are_asked_once_come_to_the_device_and_leave_it(
+    lora: int | None, far: torch.device, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the reference too, a copy where the denoiser trains whole."""
+    monkeypatch.setattr(EncodedOnce, "folder", tmp_path)
+    seen: list[torch.device] = []
+
+    def step(device: torch.device) -> dict[str, float]:
+        made = EncodedOnce(policy("sd").pipeline, "sd")
+        if lora:
+            made.add_lora(lora)
+        for encoder in made.text_encoders:
+            encoder.register_forward_pre_hook(lambda module, _: seen.append(next(module.parameters()).device))
+        algorithm = a.GRPO(made.to(device), contrast, kl=0.1, group_size=2, sampling=SDE)
+        found = first_step(algorithm, PROMPTS)
+        assert {w.device for w in [*made.parameters(), *made.pipeline.vae.parameters()]} == {device}
+        assert {w.device for e in made.text_encoders for w in e.parameters()} == {CPU}
+        return found
+
+    both(far, step, rel=1e-3)
+    assert seen.count(far) == len({*PROMPTS, ""}), "once for each, however often they were asked"
 
 
 def test_an_image_adapter_and_its_encoder_move_along(far: torch.device) -> None:

@@ -46,6 +46,7 @@ def align(
     test_limit: int = 64,
     gradient_checkpointing: bool = False,
     size: Size = None,
+    encode_once: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     resume: Resume = False,
@@ -73,6 +74,7 @@ def align(
         test_limit: measure on at most so many held-out prompts or pairs.
         gradient_checkpointing: less memory for more time.
         size: of pictures in pixels, a side or [height, width]; none is what the pipeline makes by itself.
+        encode_once: keep on disk what prompts of pictures become, and text encoders off the device.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
@@ -95,7 +97,9 @@ def align(
     usable = intake.sift(intake.records, of_kind(learns, f"{trainer.name} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
-                       seed=training.seed, size=size)  # fmt: skip
+                       seed=training.seed, size=size, encode_once=encode_once)  # fmt: skip
+    if encode_once:
+        made.ahead(r.prompt for r in [*kept, *held])
     base = answers_of_base(made, [*kept, *held], sampling, training.seed)
     opened = {name: open_reward(spec, device, dtype, base) for name, spec in watched}
     writes = getattr(sampling, "max_new_tokens", 1) if trainer.draws else 0

@@ -38,23 +38,38 @@ def check_policy(spec: str) -> type:
 
 
 def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = False, device: str = "auto",
-                dtype: str = "auto", seed: int = 0, size: Size = None) -> Any:  # fmt: skip
-    """The policy of a specification, ready to train or to draw from; its pictures of this size, where one is given."""
+                dtype: str = "auto", seed: int = 0, size: Size = None, encode_once: bool = False) -> Any:  # fmt: skip
+    """The policy of a specification, ready to train or to draw from.
+
+    Args:
+        size: of its pictures, where one is given. encode_once: keep on disk what prompts become; see `EncodedOnce`.
+
+    Raises:
+        ConfigError: one of these is given for words.
+    """
     source: Any = spec
+    kind: Any = kind_of_policy(spec)
     more: dict[str, Any] = {}
     if _of_pictures(spec):
         source, more = _pipeline(spec), {} if size is None else {"size": size}
-    elif size is not None:
-        raise ConfigError(f"size={size} is for pictures, but {spec} writes words")
+        kind = _once() if encode_once else kind
+    elif size is not None or encode_once:
+        given = "encode_once" if size is None else f"size={size}"
+        raise ConfigError(f"{given} is for pictures, but {spec} writes words: leave it out")
     elif _embedded(spec):
         from accord.worlds.letters import WEIGHTS, build_model, build_tokenizer
 
         source, more = (WEIGHTS, {}) if spec == "letters" else (build_model(0).model, {"tokenizer": build_tokenizer()})
-    made = kind_of_policy(spec).load(source, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device,  # type: ignore[attr-defined]
-                                     dtype=dtype, seed=seed, **more)  # fmt: skip
+    made = kind.load(source, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype, seed=seed, **more)  # fmt: skip
     if len(getattr(made, "latent_shape", ())) == 4:
         raise ConfigError(f"{spec} makes clips, which the command line can't write to files yet: use the library (accord.DiffusionPolicy)")  # fmt: skip
     return made
+
+
+def _once() -> type:
+    from accord.policies.diffusion import EncodedOnce
+
+    return EncodedOnce
 
 
 def embedded_among(options: Mapping[str, Any], names: Iterable[str], **load: Any) -> dict[str, Any]:

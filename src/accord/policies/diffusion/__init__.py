@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from accord.policies.diffusion.attention import AttentionHook, Capture, hook, hooked
     from accord.policies.diffusion.condition import Condition
     from accord.policies.diffusion.denoising import Blend, Hold, Moment, StepHook, denoise
+    from accord.policies.diffusion.encoded import EncodedOnce
     from accord.policies.diffusion.inversion import InvertedDraw, invert, noised, renoise
     from accord.policies.diffusion.pictures import Autoencoder, as_clip, as_picture, fitted, square
     from accord.policies.diffusion.policy import DiffusionPolicy
@@ -17,5 +18,5 @@ if TYPE_CHECKING:
 else:
     lazy(__name__)
 
-__all__ = ["AttentionHook", "Autoencoder", "Blend", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "Hold", "ImageAdapter", "InvertedDraw",
+__all__ = ["AttentionHook", "Autoencoder", "Blend", "Capture", "Condition", "Denoising", "DiffusionPolicy", "Draw", "EncodedOnce", "Hold", "ImageAdapter", "InvertedDraw",
            "LatentActions", "Moment", "Schedule", "StepHook", "as_clip", "as_picture", "denoise", "fitted", "hook", "hooked", "invert", "noised", "renoise", "square"]  # fmt: skip
