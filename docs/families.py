@@ -57,8 +57,9 @@ Each row's tiny pipelines (`tests/tiny_families.py`) are of the real classes, ma
 
 What could not be tried without weights: that rewards rise on a model of full size, how much memory it takes, and how fast it is.
 
-What Wan makes are clips, `[frames, 3, height, width]`. A reward sees them whole, or frame by frame through `rewards.Framewise`. The library
-trains and draws them; the command line refuses to, since reports, `Probe` and `accord sample` write no clips yet.
+What Wan makes are clips, `[frames, 3, height, width]`. A reward sees them whole, or frame by frame through `rewards.Framewise`. On the
+command line `size` is `[frames, height, width]`, `accord sample` writes each clip as a folder of its frames (and, to look at, as a strip of some of them),
+records name a clip by such a folder, and reports show strips.
 
 A sampler of higher order (DPM-Solver, UniPC) lends a policy its levels alone: steps of a policy are Gaussian, of first order.
 

@@ -16,7 +16,6 @@ from diffusers import (
 from torch import Tensor
 
 from accord import algorithms as a
-from accord.cli import main
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError, ModelError, RewardError
 from accord.feedback import Comparison, Example
@@ -221,16 +220,6 @@ def test_other_pipelines_and_sizes_are_refused_in_a_line_that_says_what_would_do
     for size, said in ((17, "multiples of 4 pixels"), ((1, 16, 16), "a side, or height and width")):
         with pytest.raises(ConfigError, match=said):
             DiffusionPolicy(pipeline("flux-dev"), "flux", size=size)
-
-
-def test_the_command_line_refuses_what_makes_clips_in_a_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, out = folder("wan", str(tmp_path)), tmp_path / "out"
-    asked = ["--policy", str(path), "--prompt", "a cat", "--size", "[3, 16, 16]", "--device=cpu", "--out", str(out)]
-    assert main(["sample", *asked]) == 2
-    assert "makes clips" in capsys.readouterr().err
-    assert not out.exists()
 
 
 def test_pictures_need_not_be_squares() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from accord.algorithms import RoundMethod
 from accord.algorithms.options import Option
+from accord.cli.clips import with_frames
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.embedded import rows_of
 from accord.cli.intake import Intake, of_kind, says_something
@@ -22,6 +23,7 @@ from accord.engine.run import write_json
 from accord.engine.sharding import asked_for
 from accord.errors import ConfigError
 from accord.evaluation import write_report
+from accord.policies import LanguagePolicy
 from accord.policies.placement import device_of, dtype_of
 
 
@@ -73,7 +75,7 @@ def align(
         split_by: prompt, or a column whose values stay together.
         test_limit: measure on at most so many held-out prompts or pairs.
         gradient_checkpointing: less memory for more time.
-        size: of pictures in pixels, a side or [height, width]; none is what the pipeline makes by itself.
+        size: of pictures in pixels, a side or [height, width], of clips [frames, height, width]; none is what the pipeline makes by itself.
         encode_once: keep on disk what prompts of pictures become, and text encoders off the device.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
@@ -94,6 +96,8 @@ def align(
     learns, read = trainer.learns, trainer.answers
     unfit = [says_something(read), *trainer.unfit]
     intake = Intake.read(rows_of(data, learns, training.seed, limit), columns, skip_bad, limit, chat, name=data)
+    if kind is not LanguagePolicy:
+        intake.change(with_frames)
     usable = intake.sift(intake.records, of_kind(learns, f"{trainer.name} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,

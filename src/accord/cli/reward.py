@@ -4,6 +4,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
+from accord.cli.clips import is_clip, with_frames
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.heldout import HeldOut, of_some_prompts
 from accord.cli.intake import Intake, answers_of, no_preference, of_kind, says_something
@@ -150,6 +151,8 @@ def score_file(
     check_reward(reward)
     at_least_one(batch_size=batch_size)
     intake = Intake.read(data, columns, skip_bad, None, chat)
+    if all(is_clip(getattr(r, "completion", None)) for r in intake.records):
+        intake.change(with_frames)
     usable = intake.sift(intake.records, of_kind((Example, Label, Rating), "scoring takes"), purpose="score")
     opened = open_reward(reward, device, dtype)
     usable = intake.sift(usable, fits(intake, opened), purpose="score")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accord.algorithms.options import options_of
 from accord.catalogue import find
+from accord.cli.clips import save_clip
 from accord.cli.data import at_least_one
 from accord.cli.embedded import rows_of
 from accord.cli.intake import Intake
@@ -66,10 +67,10 @@ def sample(
         chat: treat text prompts as a user's message.
         limit: read at most so many records.
         seed: of the draws.
-        size: of pictures in pixels, a side or [height, width]; none is what the pipeline makes by itself.
+        size: of pictures in pixels, a side or [height, width], of clips [frames, height, width]; none is what the pipeline makes by itself.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
-        out: file for JSON lines (standard output without); for pictures a folder, which gets samples.jsonl beside them.
+        out: file for JSON lines (standard output without); for pictures a folder, which gets samples.jsonl beside them, and for each clip a folder of its frames.
     """
     if (prompt is None) == (data is None):
         raise ConfigError("give either --prompt or --data")
@@ -110,14 +111,17 @@ def sample(
 
 
 def _write(prompts: Sequence[Any], completions: Sequence[Any], values: Sequence[float | None], out: str | None) -> None:
-    """JSON lines; pictures as files beside them."""
+    """JSON lines; pictures as files beside them, clips as strips and as folders of their frames."""
     rows = []
     pictures = bool(completions) and isinstance(completions[0], Tensor)
     for i, (prompt, completion, value) in enumerate(zip(prompts, completions, values, strict=True)):
         if pictures:
             assert out is not None
-            save_picture(completion, Path(out) / f"{i:04d}.png")
-            prompt, completion = text_of(prompt), f"{i:04d}.png"
+            name = f"{i:04d}.png"
+            save_picture(completion, Path(out) / name)
+            if completion.ndim == 4:
+                save_clip(completion, Path(out) / (name := f"{i:04d}"))
+            prompt, completion = text_of(prompt), name
         rows.append({"prompt": prompt, "completion": completion, **({} if value is None else {"reward": value})})
     text = "".join(dumps(r) + "\n" for r in rows)
     if out is None:

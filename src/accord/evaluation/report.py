@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,12 +146,15 @@ def _distributions(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[
 def _side_by_side(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], folder: Path, most: int = 24
 ) -> list[dict[str, Any]]:
+    def shown(*rows: Mapping[str, Any]) -> list[Path]:
+        return [folder / r["completion"] for r in rows if r["completion"].endswith(".png")]
+
     def prompt(p: Any) -> str:
         return p if isinstance(p, str) else "\n".join(f"{m['role']}: {m['content']}" for m in p)
 
     return [
         {"prompt": prompt(b["prompt"]), "before": b["completion"], "after": a["completion"],
-         "pictures": [_embedded(folder / x["completion"]) for x in (b, a) if x["completion"].endswith(".png")],
+         "pictures": [_embedded(path) for path in shown(b, a)], "wide": any(map(_strip, shown(b, a))),
          "scores": [(n, number(b["rewards"][n]), number(a["rewards"][n]), _aspects(n, b, a)) for n in b["rewards"]]}
         for b, a in list(zip(before, after, strict=False))[:most]
     ]  # fmt: skip
@@ -165,6 +169,13 @@ def _aspects(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> 
 def _embedded(path: Path) -> str | None:
     """A picture file as a data address, None without one."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if path.is_file() else None
+
+
+def _strip(path: Path) -> bool:
+    """Whether a PNG is at least twice as wide as high, as strips of clips are."""
+    head = path.read_bytes()[16:24] if path.is_file() else b""
+    width, height = struct.unpack(">II", head) if len(head) == 8 else (0, 1)
+    return bool(width >= 2 * height)
 
 
 def _smooth(values: Sequence[float], share: float = 0.1) -> list[float]:
