@@ -31,13 +31,13 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def trusting(trust: Trust) -> Arm:
+def trusting(trust: Trust, lr: float = LR) -> Arm:
     """The policy after its rounds."""
 
     def arm(seed: int) -> Measures:
         trained = taught(seed)
         method = CREAM(trained, policy(), rounds=ROUNDS, samples=SAMPLES, sampling=SAMPLING, beta=BETA, trust=trust)
-        pairs = in_rounds(method, seed, prompts=PROMPTS, epochs=EPOCHS, lr=LR)
+        pairs = in_rounds(method, seed, prompts=PROMPTS, epochs=EPOCHS, lr=lr)
         with metered():
             return {**answers(trained.eval(), seed), "kl": kl(trained, seed), "agreement": fmean(float(p.columns["agreement"]) for p in pairs[-1]),
                     "labels right": fmean(right(p) for some in pairs for p in some)}  # fmt: skip
@@ -59,3 +59,8 @@ def start(seed: int) -> Measures:
 
 
 ARMS = {"taught": start, "self-rewarding": trusting("full"), "cream": trusting("average"), "each": trusting("each")}
+LRS = (3e-5, 6e-5, 1e-4, 2e-4)
+TUNING = {
+    **{f"self-rewarding {lr:g}": trusting("full", lr) for lr in LRS},
+    **{f"cream {lr:g}": trusting("average", lr) for lr in LRS},
+}

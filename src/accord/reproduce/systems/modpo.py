@@ -102,9 +102,9 @@ def alone(kind: str, seed: int, randomness: int) -> LanguagePolicy:
 
 def soups(w: float, seed: int) -> LanguagePolicy:
     """The averaged weights of two DPOs, one on each kind's pairs."""
-    made = policy()
+    made, ends = policy(), [alone(kind, seed, luck(seed)).parameters() for kind in LIKES]
     with torch.no_grad():
-        for p, a, b in zip(made.parameters(), *(alone(k, seed, luck(seed)).parameters() for k in LIKES), strict=True):
+        for p, a, b in zip(made.parameters(), *ends, strict=True):
             p.copy_(w * a + (1 - w) * b)
     return made.eval()
 
