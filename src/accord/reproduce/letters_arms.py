@@ -1,6 +1,6 @@
 """The arm of most reproductions on letters: a fresh policy that learns, watched, and is measured at its end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from accord.policies import LanguagePolicy
@@ -8,6 +8,9 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Measures
 from accord.reproduce.letters import answers, kl, train, watched
 from accord.worlds.letters import policy
+
+RATES = (5e-5, 1e-4, 2e-4)
+"""Learning rates among which those of treatment and control are chosen, each by gold on tuning seeds."""
 
 Measure = Callable[[LanguagePolicy, int], Measures]
 """What is measured of a policy with a seed, outside the arm's compute."""
@@ -33,3 +36,8 @@ def learned(make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Se
             return measure(trained.eval(), seed)
 
     return arm
+
+
+def at_rates(arms: Mapping[str, Callable[[float], Arm]]) -> dict[str, Arm]:
+    """For tuning: each arm at each of the rates, "name rate"."""
+    return {f"{name} {lr:g}": make(lr) for name, make in arms.items() for lr in RATES}

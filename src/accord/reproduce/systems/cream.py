@@ -4,6 +4,7 @@ What the base policy has come to prefer by imitating a few replies, good in form
 trusts every label; gold says how many of the labels were right.
 """
 
+from functools import partial
 from statistics import fmean
 
 from accord.algorithms import CREAM
@@ -12,6 +13,7 @@ from accord.feedback import Comparison
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl
+from accord.reproduce.letters_arms import at_rates
 from accord.reproduce.letters_rounds import SHOWN, in_rounds, taught
 from accord.worlds.letters import gold, policy
 from accord.worlds.letters.feedback import SAMPLING
@@ -59,8 +61,4 @@ def start(seed: int) -> Measures:
 
 
 ARMS = {"taught": start, "self-rewarding": trusting("full"), "cream": trusting("average"), "each": trusting("each")}
-LRS = (3e-5, 6e-5, 1e-4, 2e-4)
-TUNING = {
-    **{f"self-rewarding {lr:g}": trusting("full", lr) for lr in LRS},
-    **{f"cream {lr:g}": trusting("average", lr) for lr in LRS},
-}
+TUNING = at_rates({"self-rewarding": partial(trusting, "full"), "cream": partial(trusting, "average")})

@@ -5,7 +5,7 @@ every arm sees the same, evenly many demonstrations of each: the control that th
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from accord.algorithms import DRIRL, GRPO, Rollout, irl_pairs
@@ -76,8 +76,9 @@ def scaled(trained: LanguagePolicy, seed: int) -> Rollout:
     )
 
 
-def learning(make: Callable[[LanguagePolicy, int], Rollout]) -> Arm:
-    return letters_arms.learned(make, asked, steps=STEPS, batch_size=BATCH, lr=LR)
+def learning(make: Callable[[LanguagePolicy, int], Rollout], lr: float = LR) -> Arm:
+    return letters_arms.learned(make, asked, steps=STEPS, batch_size=BATCH, lr=lr)
 
 
 ARMS = {"one reward": learning(grpo(learned)), "by kind": learning(grpo(by_kind)), "dr-irl": learning(scaled)}
+TUNING = letters_arms.at_rates({"by kind": partial(learning, grpo(by_kind)), "dr-irl": partial(learning, scaled)})

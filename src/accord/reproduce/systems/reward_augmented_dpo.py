@@ -5,7 +5,7 @@ treatment gets half of the pairs, which make as many items.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import fmean
 
 import torch
@@ -20,6 +20,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import CALM, TESTS, quality, watched
+from accord.reproduce.letters_arms import at_rates
 from accord.reproduce.luck import luck
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
@@ -64,22 +65,22 @@ def pairs(seed: int) -> list[Comparison]:
     return kept(f"scored pairs {PAIRS} of {BEST}", seed, make, save_comparisons, load_comparisons)
 
 
-def learn(algorithm: DPO, rows: Sequence[Comparison], batch: int, seed: int) -> None:
-    fit(algorithm, rows, steps=STEPS, batch_size=batch, lr=LR, seed=luck(seed), evaluate=watched(algorithm.policy, seed), evaluate_every=STEPS // 4,
+def learn(algorithm: DPO, rows: Sequence[Comparison], batch: int, seed: int, lr: float) -> None:
+    fit(algorithm, rows, steps=STEPS, batch_size=batch, lr=lr, seed=luck(seed), evaluate=watched(algorithm.policy, seed), evaluate_every=STEPS // 4,
         progress=False, **CALM)  # fmt: skip
 
 
-def dpo(share: float, seed: int) -> Measures:
+def dpo(share: float, seed: int, lr: float = LR) -> Measures:
     trained = policy()
-    learn(DPO(trained, beta=BETA), pairs(seed)[: int(share * len(pairs(seed)))], ITEMS, seed)
+    learn(DPO(trained, beta=BETA), pairs(seed)[: int(share * len(pairs(seed)))], ITEMS, seed, lr)
     with metered():
         trained.eval()
         return {**asked_for(trained, None, seed), "kept": unlearned(trained, seed, requested=False), "order": 0.0}
 
 
-def dpo_ra(seed: int) -> Measures:
+def dpo_ra(seed: int, lr: float = LR) -> Measures:
     trained = policy()
-    learn(RewardAugmentedDPO(trained, goal=wished, beta=BETA), pairs(seed)[: PAIRS // 2], ITEMS // 2, seed)
+    learn(RewardAugmentedDPO(trained, goal=wished, beta=BETA), pairs(seed)[: PAIRS // 2], ITEMS // 2, seed, lr)
     with metered():
         trained.eval()
         steps = [0, 3, 6, BEST]
@@ -107,3 +108,4 @@ def unlearned(trained: LanguagePolicy, seed: int, *, requested: bool) -> float:
 
 
 ARMS = {"dpo": lambda seed: dpo(1.0, seed), "dpo-half": lambda seed: dpo(0.5, seed), "dpo-ra": dpo_ra}
+TUNING = at_rates({"dpo": lambda lr: lambda seed: dpo(1.0, seed, lr), "dpo-ra": lambda lr: partial(dpo_ra, lr=lr)})

@@ -14,6 +14,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl
+from accord.reproduce.letters_arms import at_rates
 from accord.reproduce.letters_rounds import JUDGING, SEED_NOISE, SEED_PAIRS, in_rounds, own_judge, warmed
 from accord.rewards import Tournament
 from accord.rewards.implicit import ImplicitReward
@@ -48,10 +49,10 @@ def plain(trained: LanguagePolicy) -> RoundMethod:
     return SelfRewarding(trained, judge=judge, rounds=ROUNDS, samples=SAMPLES, sampling=SAMPLING, beta=BETA)
 
 
-def rewarding(make: object, epochs: float = 1) -> Arm:
+def rewarding(make: object, epochs: float = 1, lr: float = LR) -> Arm:
     def arm(seed: int) -> Measures:
         trained = warmed(seed)
-        in_rounds(make(trained), seed, prompts=PROMPTS, epochs=epochs, lr=LR)  # type: ignore[operator]
+        in_rounds(make(trained), seed, prompts=PROMPTS, epochs=epochs, lr=lr)  # type: ignore[operator]
         with metered():
             return {**answers(trained.eval(), seed), "kl": kl(trained, seed), **judging(trained, seed)}
 
@@ -87,3 +88,7 @@ ARMS = {
     "agreement": rewarding(partial(scir, weight=0.0)),
     "scir": rewarding(partial(scir, weight=1.0)),
 }
+TUNING = at_rates({
+    "self-rewarding": lambda lr: rewarding(plain, epochs=4, lr=lr),
+    "scir": lambda lr: rewarding(partial(scir, weight=1.0), lr=lr),
+})  # fmt: skip

@@ -5,6 +5,7 @@ worth is known, so the control with shuffled rewards has all but their informati
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -16,7 +17,7 @@ from accord.engine import derive
 from accord.policies import LanguagePolicy
 from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.letters import verdicts
-from accord.reproduce.letters_arms import learned
+from accord.reproduce.letters_arms import at_rates, learned
 from accord.rewards import Cached, ContrastivePrompt, Scores, score
 
 PAIRS, STEPS, BATCH, LR, BETA, ALPHA = 400, 100, 16, 2e-4, 0.1, 0.5
@@ -73,5 +74,4 @@ def shuffled(policy: LanguagePolicy, seed: int) -> Preference:
 
 
 ARMS = {"dpo": learning(dpo), "t-reg": learning(t_reg), "shuffled": learning(shuffled)}
-LRS = (3e-5, 6e-5, 1e-4, 2e-4)
-TUNING = {f"{make.__name__} {lr:g}": learning(make, lr) for make in (dpo, t_reg) for lr in LRS}
+TUNING = at_rates({"dpo": partial(learning, dpo), "t-reg": partial(learning, t_reg)})

@@ -11,6 +11,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl, proxy
+from accord.reproduce.letters_arms import at_rates
 from accord.reproduce.letters_rounds import in_rounds
 from accord.rewards import Reward
 from accord.worlds.letters import policy
@@ -45,10 +46,10 @@ def plain(trained: LanguagePolicy, judge: Reward) -> RoundMethod:
     return SelfRewarding(trained, judge, rounds=2 * ROUNDS, samples=3 * SAMPLES, **SIZES)  # type: ignore[arg-type]
 
 
-def rewarding(make: object, epochs: float = 1) -> Arm:
+def rewarding(make: object, epochs: float = 1, lr: float = LR) -> Arm:
     def arm(seed: int) -> Measures:
         trained = policy()
-        pairs = in_rounds(make(trained, proxy(seed, flaw="mild")), seed, prompts=PROMPTS, epochs=epochs, lr=LR)  # type: ignore[operator]
+        pairs = in_rounds(make(trained, proxy(seed, flaw="mild")), seed, prompts=PROMPTS, epochs=epochs, lr=lr)  # type: ignore[operator]
         gaps = [fmean(p.strength for p in some) for some in pairs]
         with metered():
             return {
@@ -62,3 +63,6 @@ def rewarding(make: object, epochs: float = 1) -> Arm:
 
 
 ARMS = {"plain": rewarding(plain, epochs=2), "past": rewarding(past), "temporal": rewarding(temporal)}
+TUNING = at_rates(
+    {"plain": lambda lr: rewarding(plain, epochs=2, lr=lr), "temporal": lambda lr: rewarding(temporal, lr=lr)}
+)
