@@ -22,6 +22,7 @@ from accord.reproduce.claim import FEWEST, MOST
 from accord.reproduce.errors import error_rate, rate
 from accord.reproduce.plan import Spread, make_plan
 from accord.reproduce.ruler import delta_of, measure_ruler
+from accord.reproduce.tune import tune
 
 PILOTS = 1500
 
@@ -194,6 +195,19 @@ def test_a_plan_of_another_claim_does_not_count(toy: System, tmp_path: Path) -> 
     other = replace(toy, claim=replace(toy.claim, statement="new is much better"))
     assert other.wanted[main] == FEWEST
     assert replace(toy, claim=replace(toy.claim, seeds=12)).wanted[main] == 12
+
+
+def test_what_came_of_each_setting_that_was_tried_is_on_record(toy: System, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a table TUNING"):
+        tune(toy, processes=1)
+    loaded = importlib.import_module("toy_system")
+    loaded.TUNING = {f"new {k}": loaded.ARMS["new"] for k in (1, 2)}
+    row = tune(toy, processes=1)
+    assert row == json.loads((tmp_path / "tuning.json").read_text())["raft"]
+    assert list(row["arms"]) == ["new 1", "new 2"]
+    golds = [came["gold"] for came in row["arms"].values()]
+    assert golds[0] == golds[1] == [j.found["measures"]["gold"] for j in toy.jobs(row["seeds"], ["new 1"])]
+    assert 0 < row["arms"]["new 1"]["of peak"] < 1
 
 
 def test_a_part_is_run_by_names_of_arms_and_numbers_of_seeds(toy: System) -> None:

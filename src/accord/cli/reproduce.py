@@ -15,7 +15,7 @@ from accord.cli.data import quiet_diffusers, say
 from accord.errors import AccordError, ConfigError, ModelError, RunError
 
 
-def reproduce(name: str | None = None, all: bool = False, plan: bool = False, confirm: bool = False, twins: int = 1,
+def reproduce(name: str | None = None, all: bool = False, tune: bool = False, plan: bool = False, confirm: bool = False, twins: int = 1,
               arms: str | None = None, seeds: str | None = None, processes: int = 2, json: str | None = None, list: bool = False,
               ruler: str | None = None, null: str | None = None) -> None:  # fmt: skip
     """Measure a published system's claim against its control, by a world's gold.
@@ -25,6 +25,7 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, co
     Args:
         name: of the system.
         all: every system that has a reproduction.
+        tune: run its arms for tuning on three tuning seeds (from 1000), and write down what came of each setting.
         plan: run its treatments and controls on tuning seeds (from 1000) and write down how many seeds the claim needs.
         confirm: run the first seed of every arm again; where all measure the same to the last bit as when the result was made by
             other code, it is no longer stale.
@@ -43,7 +44,9 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, co
         raise ConfigError(f"give one of {', '.join(asked)}" + (f", not {' and '.join(given)}" if given else ""))
     if processes < 1 or twins < 1:
         raise ConfigError(f"processes and twins must be at least 1, but are {processes} and {twins}")
-    if confirm and (plan or arms or seeds or json or given[0] not in ("a name", "--all")):
+    if tune and (plan or arms or seeds or given != ["a name"]):
+        raise ConfigError("--tune runs all that a system has for tuning: use it with a name alone")
+    if confirm and (tune or plan or arms or seeds or json or given[0] not in ("a name", "--all")):
         raise ConfigError("--confirm looks at whole results: use it with a name, or --all, alone")
     if (json and given != ["a name"]) or (json and (plan or arms or seeds)):
         raise ConfigError("--json names the file of one system's whole result: use it with a name alone")
@@ -63,6 +66,8 @@ def reproduce(name: str | None = None, all: bool = False, plan: bool = False, co
             do: Callable[[], None] = partial(_whole, system, processes, json)
             if confirm:
                 do = partial(_confirm, system, processes)
+            elif tune:
+                do = partial(_tune, system, processes)
             elif plan:
                 do = partial(_plan, system, twins, processes)
             elif arms or seeds:
@@ -122,6 +127,17 @@ def _part(system: Any, arms: str | None, seeds: str | None, processes: int) -> N
         gold = [j.found["measures"]["gold"] for j in jobs if j.arm == arm]
         spread = f" (sd {statistics.stdev(gold):.4f} over {len(gold)} seeds)" if len(gold) > 1 else ""
         print(f"{arm}: gold {statistics.fmean(gold):.4f}{spread}")
+
+
+def _tune(system: Any, processes: int) -> None:
+    from accord.reproduce.tune import tune
+
+    row = tune(system, processes=processes, say=say)
+    table = Table("arm", "gold", *map(str, row["seeds"]), "of its peak", "seconds", box=None)
+    for arm, came in row["arms"].items():
+        gold = [f"{g:.3f}" for g in came["gold"]]
+        table.add_row(arm, f"{statistics.fmean(came['gold']):.3f}", *gold, _number(came["of peak"]), f"{came['seconds']:.0f}")  # fmt: skip
+    Console(width=None if Console().is_terminal else 160).print(table)
 
 
 def _plan(system: Any, twins: int, processes: int) -> None:

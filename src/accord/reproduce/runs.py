@@ -93,8 +93,13 @@ def jobs_of(module: str, arms: Iterable[str], seeds: Iterable[int], twins: Seque
 
 def arms_of(module: str) -> dict[str, Arm]:
     """The table of a module, and what it has for tuning beside."""
-    loaded = importlib.import_module(module)
-    return {**getattr(loaded, "TUNING", {}), **loaded.ARMS}
+    return {**arms_for_tuning(module), **importlib.import_module(module).ARMS}
+
+
+def arms_for_tuning(module: str) -> dict[str, Arm]:
+    """Those among which a claim's settings are chosen; often none."""
+    found: dict[str, Arm] = getattr(importlib.import_module(module), "TUNING", {})
+    return found
 
 
 def measure(arm: Arm, seed: int, number: int = 0) -> dict[str, Any]:
