@@ -38,6 +38,6 @@ def learned(make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Se
     return arm
 
 
-def at_rates(arms: Mapping[str, Callable[[float], Arm]]) -> dict[str, Arm]:
-    """For tuning: each arm at each of the rates, "name rate"."""
-    return {f"{name} {lr:g}": make(lr) for name, make in arms.items() for lr in RATES}
+def at_rates(arms: Mapping[str, Callable[[float], Arm]], *more: float) -> dict[str, Arm]:
+    """For tuning: each arm at each of the rates, and at more where the best of an arm lay at an end; "name rate"."""
+    return {f"{name} {lr:g}": make(lr) for name, make in arms.items() for lr in sorted({*RATES, *more})}

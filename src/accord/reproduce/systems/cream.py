@@ -61,4 +61,4 @@ def start(seed: int) -> Measures:
 
 
 ARMS = {"taught": start, "self-rewarding": trusting("full"), "cream": trusting("average"), "each": trusting("each")}
-TUNING = at_rates({"self-rewarding": partial(trusting, "full"), "cream": partial(trusting, "average")})
+TUNING = at_rates({"self-rewarding": partial(trusting, "full"), "cream": partial(trusting, "average")}, 2.5e-5)

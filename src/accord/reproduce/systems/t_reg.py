@@ -74,4 +74,4 @@ def shuffled(policy: LanguagePolicy, seed: int) -> Preference:
 
 
 ARMS = {"dpo": learning(dpo), "t-reg": learning(t_reg), "shuffled": learning(shuffled)}
-TUNING = at_rates({"dpo": partial(learning, dpo), "t-reg": partial(learning, t_reg)})
+TUNING = at_rates({"dpo": partial(learning, dpo), "t-reg": partial(learning, t_reg)}, 4e-4)
