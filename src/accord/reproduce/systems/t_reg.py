@@ -20,7 +20,9 @@ from accord.reproduce.letters import verdicts
 from accord.reproduce.letters_arms import at_rates, learned
 from accord.rewards import Cached, ContrastivePrompt, Scores, score
 
-PAIRS, STEPS, BATCH, LR, BETA, ALPHA = 400, 100, 16, 2e-4, 0.1, 0.5
+PAIRS, STEPS, BATCH, BETA, ALPHA = 400, 100, 16, 0.1, 0.5
+LR, DPO_LR = 1e-4, 2e-4
+"""Each the best of four by gold on tuning seeds."""
 
 CLAIM = Claim(
     name="t-reg",
@@ -30,7 +32,7 @@ CLAIM = Claim(
     primaries=(Primary("t-reg", "dpo"), Primary("t-reg", "shuffled")),
     arms=("dpo", "t-reg", "shuffled"),
     equal=("t-reg", "shuffled"),
-    settings=(("pairs", str(PAIRS)), ("steps", str(STEPS)), ("batch", str(BATCH)), ("lr", f"{LR}, cosine"), ("beta, alpha", f"{BETA}, {ALPHA}"),
+    settings=(("pairs", str(PAIRS)), ("steps", str(STEPS)), ("batch", str(BATCH)), ("lr", f"{LR}, DPO {DPO_LR}; cosine"), ("beta, alpha", f"{BETA}, {ALPHA}"),
               ("asked", "<better>, <worse>")),
 )  # fmt: skip
 
@@ -73,5 +75,5 @@ def shuffled(policy: LanguagePolicy, seed: int) -> Preference:
     return TREG(policy, Shuffled(opinion(policy), seed), beta=BETA, alpha=ALPHA)
 
 
-ARMS = {"dpo": learning(dpo), "t-reg": learning(t_reg), "shuffled": learning(shuffled)}
+ARMS = {"dpo": learning(dpo, DPO_LR), "t-reg": learning(t_reg), "shuffled": learning(shuffled)}
 TUNING = at_rates({"dpo": partial(learning, dpo), "t-reg": partial(learning, t_reg)}, 4e-4)
