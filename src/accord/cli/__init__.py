@@ -71,7 +71,7 @@ def _configs_by_position(args: list[str]) -> list[str]:
     out: list[str] = []
     for i, arg in enumerate(args):
         named = i > 0 and (args[i - 1].startswith("-") and "=" not in args[i - 1])
-        if arg.endswith((".yaml", ".yml")) and not named and args[0] in ("align", "personalize", "reward"):
+        if arg.endswith((".yaml", ".yml")) and not named and args[0] in ("align", "curate", "personalize", "reward"):
             out += ["--config", arg]
         else:
             out.append(arg)

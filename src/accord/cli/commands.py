@@ -29,6 +29,7 @@ COMMANDS: dict[str, Any] = {
         "evaluate": "accord.cli.evaluate:evaluate",
         "score": "accord.cli.reward:score_file",
     },
+    "curate": "accord.cli.curate:curate",
     "personalize": "accord.cli.personalize:personalize",
     "sample": "accord.cli.sample:sample",
     "reproduce": "accord.cli.reproduce:reproduce",

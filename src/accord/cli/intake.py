@@ -94,7 +94,7 @@ class Intake:
         """The records that no verdict leaves out; raises FeedbackError where none is left."""
         kept = []
         for record in records:
-            why = next((w for v in verdicts if (w := v(record)) is not None), None)
+            why = next((w for v in (curated_away, *verdicts) if (w := v(record)) is not None), None)
             if why is None:
                 kept.append(record)
             else:
@@ -182,6 +182,12 @@ def of_kind(kinds: tuple[type, ...], learner: str) -> Verdict:
     """Leaves out records of other kinds: a learner ("dpo learns from") can do nothing with them."""
     wanted = " or ".join(f"{k.__name__.lower()}s" for k in kinds)
     return lambda r: None if isinstance(r, kinds) else f"{learner} {wanted}"
+
+
+def curated_away(record: Any) -> str | None:
+    """Leaves out what curation dropped."""
+    gone = isinstance(record, Record) and record.provenance.status == "dropped"
+    return "dropped by curation" if gone else None
 
 
 def no_preference(record: Any) -> str | None:

@@ -20,7 +20,7 @@ from accord.evaluation.trust import write_card
 from accord.feedback import Comparison, Example, Label, Ranking, Rating
 from accord.policies.loading import resolve
 from accord.policies.placement import device_of, dtype_of
-from accord.rewards import BradleyTerry, EncoderReward, SentenceEncoder, score
+from accord.rewards import BradleyTerry, EncoderReward, SentenceEncoder, StrengthFitting, score
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.reward import reward_columns
 
@@ -32,6 +32,7 @@ def train(
     lora: int | None = None,
     fitting: FitOptions = FitOptions(),
     training: Training = Training(),
+    curated: bool = False,
     aspect: str | None = None,
     columns: dict[str, str] | None = None,
     skip_bad: bool = False,
@@ -56,6 +57,7 @@ def train(
         lora: rank of adapters; none trains every weight.
         fitting: how feedback becomes a loss.
         training: how to train.
+        curated: learn each pair by the target and margin that accord curate gave it.
         aspect: what of ratings is learned; without, overall or the first one's first.
         columns: for each field the column that holds it.
         skip_bad: leave malformed records out.
@@ -99,9 +101,10 @@ def train(
         return measures(None if fresh else reward)  # a fresh head's scores are all 0; no need to compute them
 
     info = {"title": f"Reward model from {Path(model).name}", "model": model, "data": data, "optimised": "feedback",
-            **measures.sizes(), "split_by": split_by, "lora": lora, "max_tokens": max_tokens, "fitting": vars(fitting)}  # fmt: skip
+            **measures.sizes(), "split_by": split_by, "lora": lora, "max_tokens": max_tokens, "fitting": vars(fitting), "curated": curated}  # fmt: skip
+    learner = StrengthFitting if curated else RewardFitting
     run = fit_reward(
-        RewardFitting(reward, fitting), kept, out=out, training=training, resume=resume, evaluate=measure, info=info
+        learner(reward, fitting), kept, out=out, training=training, resume=resume, evaluate=measure, info=info
     )
     last = run.evaluations[-1]
     result = {"before": run.evaluations[0], "after": last, **measures.sizes(), "train_records": len(kept),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from accord.lazy import lazy
 
 if TYPE_CHECKING:
+    from accord.feedback.cleaning import Cleaning
     from accord.feedback.curation import account, dropped, flipped, kept, notes_of, original, usable
     from accord.feedback.goals import asked_for, reward_augmented
     from accord.feedback.messages import (
@@ -41,6 +42,7 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "Cleaning",
     "Comparison",
     "Example",
     "Feedback",

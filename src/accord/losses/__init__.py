@@ -1,6 +1,7 @@
 """Pure functions: tensors in, one loss for each sample out. Nothing here knows a model or a modality."""
 
 from accord.losses.consistency import inconsistency
+from accord.losses.contrastive import simcse, swav
 from accord.losses.differences import better_and_worse, reward_difference, step_preference
 from accord.losses.logprobs import LogProbs
 from accord.losses.masked import masked_mean, masked_sum, masked_whiten
@@ -38,7 +39,9 @@ __all__ = [
     "rpo",
     "score_function",
     "sft",
+    "simcse",
     "simpo",
     "step_preference",
+    "swav",
     "t_reg",
 ]

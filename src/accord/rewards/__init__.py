@@ -9,16 +9,21 @@ if TYPE_CHECKING:
     from accord.rewards.cache import Cached
     from accord.rewards.classifier import BradleyTerry
     from accord.rewards.clips import Framewise
+    from accord.rewards.collaborative_reward_modeling import CollaborativeRewardModeling, collaborate
     from accord.rewards.combine import Ensemble, combine
     from accord.rewards.consistency import AnswerConsistency
     from accord.rewards.contrast import ContrastivePrompt
+    from accord.rewards.contrastive_fitting import ContrastiveFitting
+    from accord.rewards.curating import Source, curate
+    from accord.rewards.curators import Curator, Relabelling, Synthesis, Voting
     from accord.rewards.demonstrations import BesideDemonstrations
     from accord.rewards.encoder import SentenceEncoder
     from accord.rewards.features import Features, SentenceFeatures, TrunkFeatures
-    from accord.rewards.heads import EncoderReward, HeadReward
+    from accord.rewards.heads import Committee, EncoderReward, HeadReward
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.judge import Judge, PairJudge, Tournament
+    from accord.rewards.meta_fitting import MetaFitting, answers_of
     from accord.rewards.pal import PAL
     from accord.rewards.pictures.aesthetics import Aesthetics
     from accord.rewards.pictures.clip_score import CLIPScore
@@ -47,10 +52,13 @@ if TYPE_CHECKING:
         shaped,
         standardise,
     )
+    from accord.rewards.skywork_reward_v2 import DualAgreement, by_comparing, steered
     from accord.rewards.tool_calls import ToolCalls
+    from accord.rewards.tree_structured_reward import InducedNetwork, grown, leaf_pairs, network_of
     from accord.rewards.trl import from_trl, to_trl
     from accord.rewards.variational_preference_learning import VPL
     from accord.rewards.verifiable import exact_answer, json_call, length_penalty, matches, numeric_answer
+    from accord.rewards.words import WordFeatures
 else:
     lazy(__name__)
 
@@ -64,7 +72,12 @@ __all__ = [
     "BradleyTerry",
     "CLIPScore",
     "Cached",
+    "CollaborativeRewardModeling",
+    "Committee",
+    "ContrastiveFitting",
     "ContrastivePrompt",
+    "Curator",
+    "DualAgreement",
     "EncoderReward",
     "Endpoint",
     "Ensemble",
@@ -75,7 +88,9 @@ __all__ = [
     "Hybrid",
     "ImageReward",
     "ImplicitReward",
+    "InducedNetwork",
     "Judge",
+    "MetaFitting",
     "OCRAccuracy",
     "ObjectChecks",
     "PairJudge",
@@ -83,6 +98,7 @@ __all__ = [
     "PolicyJudge",
     "PrefixDifferences",
     "References",
+    "Relabelling",
     "Reward",
     "Scores",
     "SegmentClassifier",
@@ -90,23 +106,34 @@ __all__ = [
     "SentenceFeatures",
     "Served",
     "SigLIP",
+    "Source",
     "Span",
     "StrengthFitting",
+    "Synthesis",
     "ToolCalls",
     "Tournament",
     "TrunkFeatures",
+    "Voting",
+    "WordFeatures",
+    "answers_of",
+    "by_comparing",
     "ceil",
     "clauses",
     "clip",
+    "collaborate",
     "combine",
     "compared_by",
+    "curate",
     "exact_answer",
     "from_trl",
+    "grown",
     "json_call",
+    "leaf_pairs",
     "length_penalty",
     "logsigmoid_centred",
     "matches",
     "minmax",
+    "network_of",
     "numeric_answer",
     "par",
     "rated_by",
@@ -117,6 +144,7 @@ __all__ = [
     "shaped",
     "shortfall",
     "standardise",
+    "steered",
     "to_trl",
     "vision_judge",
     "voted",

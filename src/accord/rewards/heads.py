@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.engine.run import added_to, load_tensors, save_tensors, write_json
-from accord.engine.seeds import seeded
+from accord.engine.seeds import derive, seeded
 from accord.engine.store import fingerprint
-from accord.errors import ModelError
+from accord.errors import ModelError, wanted
 from accord.feedback import Prompt
 from accord.policies.base import Group
 from accord.rewards.encoder import SentenceEncoder
@@ -58,6 +58,38 @@ class HeadReward(nn.Module):
 
     def _table(self, prompts: list[Prompt], completions: list[Any]) -> Float[Tensor, "n a"]:
         return self.head(self.features(prompts, completions).to(next(self.head.parameters()).device))
+
+
+class Committee(nn.Module):
+    """Several heads on one table of frozen features, which is computed once for all of them: each votes for itself (`Scores.members`).
+
+    Args:
+        heads: how many. hidden: as for `HeadReward`.
+    """
+
+    def __init__(self, features: Features, heads: int = 10, *, hidden: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        wanted(heads >= 1, "a committee wants at least one head", heads)
+        self.features, self.seed = features, seed
+        self.heads = nn.ModuleList(HeadReward(features, hidden=hidden, seed=derive(seed, i)).head for i in range(heads))
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.features.fingerprint}:{fingerprint(self.heads)}"
+
+    def fitted(self, records: Sequence[Any], options: FitOptions | None = None, **training: Any) -> Self:
+        """Train every head on all records, each from first weights and in an order of its own; returns itself."""
+        for i, head in enumerate(self.heads):
+            one = HeadReward(self.features, hidden=0)
+            one.head = head
+            one.fitted(records, options, **{**training, "seed": derive(self.seed, i)})
+        return self
+
+    @torch.no_grad()
+    def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
+        rows = self.features(prompts, completions).to(next(self.heads.parameters()).device)
+        members = torch.cat([head(rows) for head in self.heads], 1).cpu()
+        return Scores.of(members.mean(1), members=members)
 
 
 def mlp(width: int, out: int, *hidden: int) -> nn.Module:

@@ -30,26 +30,27 @@ def voted(pairs: Sequence[Comparison], voters: Sequence[Reward], *, batch_size: 
     made = []
     for i in range(0, len(pairs), batch_size):
         some = pairs[i : i + batch_size]
-        values = torch.stack([_votes(v, some, i) for v in voters])
+        values = torch.cat([_votes(v, some, i) for v in voters])
         leads = values[:, 0::2] - values[:, 1::2]
         for pair, mean, std in zip(some, leads.mean(0).tolist(), leads.std(0, unbiased=False).tolist(), strict=True):
             made.append(pair.model_copy(update={"columns": {**pair.columns, "voted": mean, "voted_std": std}}))
     return made
 
 
-def _votes(voter: Reward, pairs: Sequence[Comparison], before: int) -> Float[Tensor, "n"]:
+def _votes(voter: Reward, pairs: Sequence[Comparison], before: int) -> Float[Tensor, "v n"]:
+    """What a voter says, or each of its members."""
     said = score_pairs(voter, pairs)
     if not bool(said.valid.all()):
         i = before + int((~said.valid).nonzero()[0, 0]) // 2
         raise FeedbackError(f"{name_of(voter)} does not apply to record {i + 1}, and can't vote on it: leave it out")
-    return said.values.detach().cpu()
+    return (said.values[None] if said.members is None else said.members.T).detach().cpu()
 
 
 def repaired(
     pairs: Sequence[Comparison], *, flip: float = 0.0, soften: float = 0.0, margin: bool = True
 ) -> list[Comparison]:
-    """Voted pairs, the weakest flipped, the weak softened, all with the columns `target` and `margin` for `StrengthFitting`; what was
-    done stands in each record.
+    """Voted pairs, the weakest flipped, the weak softened, all with the columns `target` and `margin` for `StrengthFitting` and `weight`, the
+    probability that the voters give the label as it then is; what was done stands in each record.
 
     Args:
         flip: share in [0, 1) of all pairs that is flipped, the weakest first; their margin is then above 0 where it was below.
@@ -62,18 +63,21 @@ def repaired(
     wanted(0 <= flip < 1 and 0 <= soften < 0.5, "repairing wants flip in [0, 1) and soften in [0, 0.5)", (flip, soften))
     strengths = [_column(p, "voted", i) for i, p in enumerate(pairs)]
     weakest = set(sorted(range(len(pairs)), key=strengths.__getitem__)[: round(flip * len(pairs))])
-    made = []
-    for i, (pair, strength) in enumerate(zip(pairs, strengths, strict=True)):
-        told = (
-            flipped(pair, "weak", BY, strength=strength)
-            if i in weakest
-            else kept(pair, "strength", BY, strength=strength)
-        )
-        strength = -strength if i in weakest else strength
-        target = 1 - soften if strength < 0 else 1.0
-        columns = {**told.columns, "voted": strength, "target": target, "margin": strength if margin else 0.0}
-        made.append(told.model_copy(update={"columns": columns}))
-    return made
+    return [mended(p, s, i in weakest, soften, margin) for i, (p, s) in enumerate(zip(pairs, strengths, strict=True))]
+
+
+def mended(pair: Comparison, strength: float, turn: bool, soften: float, margin: bool) -> Comparison:
+    """One of the pairs of `repaired`; turn: flip it."""
+    told = flipped(pair, "weak", BY, strength=strength) if turn else kept(pair, "strength", BY, strength=strength)
+    strength = -strength if turn else strength
+    target = 1 - soften if strength < 0 else 1.0
+    more = {"voted": strength, "target": target, "margin": strength if margin else 0.0, "weight": odds(strength)}
+    return told.model_copy(update={"columns": {**told.columns, **more}})
+
+
+def odds(strength: float) -> float:
+    """The probability ``s(strength)``."""
+    return float(torch.sigmoid(torch.tensor(strength)))
 
 
 class StrengthFitting(RewardFitting):

@@ -1,0 +1,184 @@
+"""Comparisons from file to file through curators: a part at a time, so that a million take no more memory than a thousand, and killed anywhere
+it goes on where it was."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from pydantic_core import PydanticSerializationError
+
+from accord.engine.workers import mapped
+from accord.errors import FeedbackError, wanted
+from accord.feedback import Comparison, Ranking, account, as_conversation, comparisons_of, dropped, stream, usable
+from accord.feedback.cleaning import Cleaning, Seen, key_of
+from accord.rewards.curators import Curator
+from accord.rewards.ledger import Ledger, Made
+
+T = TypeVar("T")
+
+BY = "cleaning"
+SAMPLE, PART = 20_000, 1_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Comparisons that can be read again and again, those within rankings too.
+
+    Attributes:
+        data, columns, limit: as for `accord.feedback.read`. chat: text prompts become a user's message. skip_bad: leave out malformed records, and
+            those that compare nothing.
+    """
+
+    data: Any
+    columns: Mapping[str, str] | None = None
+    skip_bad: bool = False
+    limit: int | None = None
+    chat: bool = False
+
+    def __iter__(self) -> Iterator[Comparison]:
+        for record in stream(self.data, columns=self.columns, skipped=[] if self.skip_bad else None, limit=self.limit):
+            if isinstance(record, Comparison | Ranking):
+                known = as_conversation(record) if self.chat else record
+                yield from [known] if isinstance(known, Comparison) else comparisons_of(known)  # type: ignore[arg-type]
+            elif not self.skip_bad:
+                kind = type(record).__name__.lower()
+                raise FeedbackError(f"{self.data}: a {kind} compares nothing (--skip-bad leaves such records out)")
+
+
+def curate(source: Iterable[Comparison], out: str | Path, curators: Sequence[Curator] = (), *, cleaning: Cleaning | None = Cleaning(),
+           sample: int = SAMPLE, part: int = PART, workers: int = 0, seed: int = 0, resume: bool = False,
+           began: Mapping[str, Any] | None = None, tick: Callable[[int], object] = lambda n: None) -> dict[str, Any]:  # fmt: skip
+    """Clean comparisons, pass them through curators in order, and write all of them with what was done to each; returns the account: how many records
+    each curator kept, flipped and dropped, and why.
+
+    What is dropped stays in the file with that status, and no curator after sees it. OUT.account.json says how far it is; what was written before it
+    was killed stays, and the finished file is the same to the bit.
+
+    Args:
+        source: read twice: for duplicates and a sample, then part by part. out: a .jsonl file.
+        cleaning: what is dropped first, with duplicates; None for nothing. sample: comparisons that curators are prepared with, drawn by chance from
+            all. part: comparisons at once. workers: as for `accord.engine.workers.mapped`.
+        began: whatever else the result depends on, as JSON; a curation that goes on must have begun with the same.
+
+    Raises:
+        FeedbackError: there are no comparisons, or one can't be written as JSON.
+        RunError: `out` is there already, or holds what another curation began.
+    """
+    wanted(sample >= 1 and part >= 1, "sample and part must be at least 1", (sample, part))
+    ledger = Ledger.open(Path(out), resume=resume)
+    if ledger.finished:
+        return ledger.account
+    seen = Seen(ledger.beside("seen"))
+    try:
+        survey = Survey.of(source, cleaning, seen, sample, part, seed)
+        ledger.check({**(began or {}), "data": survey.fingerprint, "part": part, "sample": sample, "seed": seed})
+        some = survey.sample
+        for curator in curators:
+            curator.prepare(some)
+            some = usable([x for became in curator(some) for x in became])
+        door = Door(cleaning, seen)
+        parts = _parts(door(source), part, skip=ledger.records)
+        tick(ledger.records)
+        with ledger.appending() as write:
+            for made in mapped(Through(tuple(curators)), parts, workers):
+                write(made)
+                tick(made.read)
+    finally:
+        seen.close()
+        ledger.beside("seen").unlink(missing_ok=True)
+    ledger.finish()
+    return ledger.account
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first look at all comparisons tells.
+
+    Attributes:
+        fingerprint: of all of them in their order. sample: some that are not dropped at the door, in their order.
+    """
+
+    fingerprint: str
+    sample: list[Comparison]
+
+    @classmethod
+    def of(
+        cls, source: Iterable[Comparison], cleaning: Cleaning | None, seen: Seen, size: int, part: int, seed: int
+    ) -> "Survey":
+        door, kept, whole = Door(cleaning, seen), _Reservoir(size, seed), hashlib.blake2b(digest_size=16)
+        for some in _parts(enumerate(source, 1), part):
+            keys = [key_of(pair) for _, pair in some]
+            seen.add([(key, number) for key, (number, _) in zip(keys, some, strict=True)])
+            for key, (number, pair) in zip(keys, some, strict=True):
+                whole.update(key)
+                if pair.provenance.status != "dropped" and door.why(number, pair) is None:
+                    kept.add(number, pair)
+        if not kept.count:
+            raise FeedbackError(
+                "there are no comparisons to curate: the source is empty, or all of them are dropped at the door"
+            )
+        return cls(whole.hexdigest(), kept.ordered())
+
+
+class _Reservoir:
+    """So many of a stream, each equally likely (Vitter's algorithm R)."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.count, self.random = size, 0, Random(f"sample:{seed}")
+        self.held: list[tuple[int, Comparison]] = []
+
+    def add(self, number: int, pair: Comparison) -> None:
+        self.count += 1
+        if len(self.held) < self.size:
+            self.held.append((number, pair))
+        elif (place := self.random.randrange(self.count)) < self.size:
+            self.held[place] = (number, pair)
+
+    def ordered(self) -> list[Comparison]:
+        return [pair for _, pair in sorted(self.held, key=lambda held: held[0])]
+
+
+@dataclass(frozen=True)
+class Door:
+    """Drops what says nothing, was said before, or gives a test away."""
+
+    cleaning: Cleaning | None
+    seen: Seen
+
+    def why(self, number: int, pair: Comparison) -> str | None:
+        if self.cleaning is None:
+            return None
+        return self.cleaning(pair) or ("a duplicate" if self.seen.first(key_of(pair)) < number else None)
+
+    def __call__(self, source: Iterable[Comparison]) -> Iterator[Comparison]:
+        for number, pair in enumerate(source, 1):
+            why = None if pair.provenance.status == "dropped" else self.why(number, pair)
+            yield pair if why is None else dropped(pair, why, BY)
+
+
+@dataclass(frozen=True)
+class Through:
+    """A part through all curators."""
+
+    curators: tuple[Curator, ...]
+
+    def __call__(self, part: Sequence[Comparison]) -> Made:
+        now = list(part)
+        for curator in self.curators:
+            became = iter(curator(usable(now)))
+            now = [x for p in now for x in ([p] if p.provenance.status == "dropped" else next(became))]
+        try:
+            lines = "".join(p.model_dump_json(exclude_defaults=True) + "\n" for p in now)
+        except PydanticSerializationError as error:
+            raise FeedbackError(f"a comparison can't be written as JSON: {error}") from error
+        return Made(len(part), lines.encode(), account(now))
+
+
+def _parts(pairs: Iterable[T], size: int, skip: int = 0) -> Iterator[list[T]]:
+    left = itertools.islice(pairs, skip, None)
+    while some := list(itertools.islice(left, size)):
+        yield some
