@@ -336,3 +336,24 @@ def test_the_command_finds_wrong_labels_by_words_alone_and_others_leave_out_what
         assert line in said
         assert said.count("\n") == 1
     assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_peers_drop_wrong_labels_and_two_who_agree_mend_them(tmp_path: Path) -> None:
+    data, judge = written(tmp_path / "pairs.jsonl", pairs(300)), tmp_path / "judge.py"
+    judge.write_text(SLOW.replace("0.05", "0"))
+
+    def found(name: str, *more: str) -> list[Comparison]:
+        assert main(["curate", "--data", str(data), "--out", str(tmp_path / name), *more]) == 0
+        return usable(list(read(tmp_path / name)))  # type: ignore[arg-type]
+
+    right = [
+        worth(p.chosen) > worth(p.rejected) for p in found("p.jsonl", "--voters", '["peers:words"]', "--drop=0.25")
+    ]
+    assert len(right) == pytest.approx(225, abs=2)
+    assert sum(right) / len(right) > 0.95
+    mended = found("a.jsonl", "--agree", json.dumps([f"{judge}:slow"] * 2))
+    assert len(mended) == 300
+    assert all(worth(p.chosen) > worth(p.rejected) for p in mended)
+    assert (
+        main(["curate", "--data", str(data), "--out", str(tmp_path / "x.jsonl"), "--agree", f'["{judge}:slow"]']) == 2
+    )

@@ -25,6 +25,7 @@ from accord.evaluation import Probe
 from accord.feedback import Comparison, Example, Label, Task, with_picture
 from accord.identity import CallableEncoder, IdentityConsistency
 from accord.policies import LanguagePolicy, Sampling
+from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy, EncodedOnce, invert, renoise
 from accord.rewards import BradleyTerry, References, score
 from accord.search import best_of_n, noise_optimise
@@ -220,6 +221,47 @@ def test_rewards_on_words_are_the_cpus(far: torch.device) -> None:
         return {f"{n} {i}": float(v) for n, s in said.items() for i, v in enumerate(s.values)}
 
     both(far, all_of)
+
+
+def learned(device: torch.device, seed: int = 0) -> BradleyTerry:
+    """A reward that has learned something, there."""
+    fresh = BradleyTerry.load(letters.WEIGHTS, device=device)
+    return BradleyTerry.fit(PAIRS, fresh, steps=1, lr=1e-3, progress=False, batch_size=2, seed=seed)
+
+
+MENDED = [p.model_copy(update={"columns": {"target": 0.9, "margin": 0.5}}) for p in PAIRS]
+MOVED = [Group(t.prompt, ("it is 4 .", "no .")) for t in TASKS]
+
+FITTINGS: dict[str, Callable[[torch.device], Any]] = {
+    "secrets-rlhf-rm": lambda device: rewards.StrengthFitting(learned(device)),
+    "contrast": lambda device: rewards.ContrastiveFitting(learned(device), how="swav", rate=1e-6).to(device),
+    "ahead": lambda device: rewards.MetaFitting(learned(device), MOVED),
+    "collaborative-reward-modeling": lambda device: rewards.CollaborativeRewardModeling(learned(device), learned(device, 1), PAIRS, warm=0.0),
+}  # fmt: skip
+"""How rewards learn, those of the catalogue by their names there."""
+
+
+@pytest.mark.parametrize("name", FITTINGS)
+def test_a_rewards_first_step_is_the_cpus(name: str, far: torch.device) -> None:
+    both(far, lambda device: first_step(FITTINGS[name](device), MENDED))
+
+
+CURATED: dict[str, Callable[[torch.device], list[str]]] = {
+    "skywork-reward-v2": lambda device: [
+        b[0].provenance.status for b in rewards.DualAgreement(learned(device), learned(device, 1))(PAIRS)
+    ],
+    "voting": lambda device: [b[0].provenance.status for b in rewards.Voting([learned(device)])(PAIRS)],
+    "tree-structured-reward": lambda device: [
+        leaf.text
+        for leaf in rewards.grown(tiny_policy().to(device), ["what is 2 plus 3 ?"], length=6, sampling=SHORT)[0]
+    ],
+}
+"""What becomes of comparisons and answers, by names of the catalogue where it has one."""
+
+
+@pytest.mark.parametrize("name", CURATED)
+def test_curation_is_the_cpus(name: str, far: torch.device) -> None:
+    assert on(far, lambda: CURATED[name](far)) == on(CPU, lambda: CURATED[name](CPU))
 
 
 def test_searching_and_probing_words_is_as_on_the_cpu(far: torch.device) -> None:
@@ -453,8 +495,8 @@ def test_rewards_of_portraits_follow_the_pictures(far: torch.device) -> None:
 
 
 def test_every_entry_of_the_catalogue_has_such_a_test() -> None:
-    elsewhere = {*ON_WORDS, *SEARCHES}
+    elsewhere = {*ON_WORDS, *FITTINGS, *CURATED, *SEARCHES}
     # Of policies that read words and pictures alike there is none yet.
     tried = {"text": {*TEXT, *elsewhere}, "multimodal": {*TEXT, *elsewhere}, "image": {*PICTURES, *elsewhere}}
     missing = [f"{m.name} on {kind}" for m in methods() if m.entry for kind in m.modality if m.name not in tried[kind]]
-    assert not missing, "add it to TEXT, PICTURES, ON_WORDS or SEARCHES above"
+    assert not missing, "add it to TEXT, PICTURES, ON_WORDS, FITTINGS, CURATED or SEARCHES above"

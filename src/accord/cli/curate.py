@@ -16,13 +16,24 @@ from accord.errors import ConfigError
 from accord.feedback import Comparison, read
 from accord.feedback.cleaning import Cleaning
 from accord.policies import LanguagePolicy
-from accord.rewards import Committee, Features, Reward, SentenceEncoder, SentenceFeatures, WordFeatures
+from accord.rewards import (
+    Committee,
+    DualAgreement,
+    Features,
+    HeadReward,
+    Reward,
+    SentenceEncoder,
+    SentenceFeatures,
+    WordFeatures,
+    collaborate,
+)
 from accord.rewards.curating import PART, SAMPLE, Source
 from accord.rewards.curating import curate as curated
 from accord.rewards.curators import Curator, Relabelling, Synthesis, Voting
+from accord.rewards.skywork_reward_v2 import by_leading
 
-TAUGHT = "encoder:"
-"""Before voters that are trained on the data themselves: heads on a frozen encoder, or on words."""
+TAUGHT = ("encoder:", "peers:")
+"""Before voters that are trained on the data themselves, on a frozen encoder or on words: heads that learn from all labels, or two that review each other's."""
 
 
 def curate(
@@ -36,6 +47,7 @@ def curate(
     drop: float = 0.0,
     soften: float = 0.0,
     margin: bool = True,
+    agree: list[RewardSpec] | None = None,
     judge: RewardSpec | None = None,
     sure: float = 0.0,
     policy: str | None = None,
@@ -62,13 +74,14 @@ def curate(
         out: .jsonl file to write; what was dropped stays in it with that status, and every command leaves it out.
         clean: drop duplicates, empty answers, and pairs of equal answers.
         tests: files whose prompts must not be learned from; what shares 13 words in a row with one is dropped.
-        voters: reward models that vote on every label; encoder:words or encoder:minilm trains heads on a sample of the data itself.
+        voters: reward models that vote on every label; encoder:words or encoder:minilm trains heads on a sample of the data itself, peers:words or peers:minilm two that review each other's labels (CRM), flip and drop being taken as wrong.
         heads: how many each encoder: gets.
         flip: share of labels that is flipped, the weakest votes first.
         drop: share dropped, the next weakest.
         soften: how much a label of negative strength is doubted, in [0, 0.5).
         margin: give each pair its strength as margin, else 0.
-        judge: a reward whose verdict replaces the label.
+        agree: two rewards, one of labels that people checked and the best other one: a label stays where the first agrees and the second, or the judge, too; what both deny is flipped (Skywork-Reward-V2).
+        judge: a reward whose verdict replaces the label; with agree it is asked only where the second denies what the first agrees to.
         sure: by how much an answer must lead for the judge to have a verdict.
         policy: answers every prompt some times more, for new pairs.
         reward: by which the best of these answers is preferred to the worst.
@@ -92,17 +105,27 @@ def curate(
         raise ConfigError("flip, drop and soften go by votes: say who votes (--voters), encoder:words for a first look")
     if (policy is None) != (reward is None):
         raise ConfigError("new pairs want both a policy that answers and a reward that ranks its answers")
-    for spec in [*(v for v in voters or () if not _taught(v)), *(x for x in (judge, reward) if x is not None)]:
+    if agree is not None and len(agree) != 2:
+        raise ConfigError(f"agree wants two rewards, that of checked labels first, but got {len(agree)}")
+    for spec in [
+        *(v for v in voters or () if not _taught(v)),
+        *(agree or ()),
+        *(x for x in (judge, reward) if x is not None),
+    ]:
         check_reward(spec)
     if policy is not None and check_policy(policy) is not LanguagePolicy:
         raise ConfigError(f"{policy} makes pictures, which can't be written into a line of text: give a language model")
     opened = partial(open_reward, device=device, dtype=dtype)
     curators: list[Curator] = []
     if voters:
-        who = partial(electorate, voters, heads=heads, seed=seed, opened=opened)
+        who = partial(electorate, voters, heads=heads, noise=flip + drop, seed=seed, opened=opened)
         curators.append(Voting(who, flip=flip, drop=drop, soften=soften, margin=margin))
-    if judge is not None:
-        curators.append(Relabelling(opened(judge), sure=sure))
+    verdict = None if judge is None else opened(judge)
+    if agree is not None:
+        gold, best = map(opened, agree)
+        curators.append(DualAgreement(gold, best, None if verdict is None else by_leading(verdict, sure)))
+    elif verdict is not None:
+        curators.append(Relabelling(verdict, sure=sure))
     if policy is not None:
         made = open_policy(
             policy, lora=None, gradient_checkpointing=False, device=device, dtype=dtype, seed=seed, size=None
@@ -110,7 +133,7 @@ def curate(
         curators.append(Synthesis(made, opened(reward), answers=answers, gap=gap, sampling=sampling, seed=seed))
     prompts = [r.prompt for file in tests or () for r in read(file)]
     source = Source(rows_of(data, (Comparison,), seed, limit), columns, skip_bad, limit, chat)
-    began = {"clean": clean, "tests": tests, "voters": voters, "heads": heads, "flip": flip, "drop": drop, "soften": soften, "margin": margin,
+    began = {"clean": clean, "tests": tests, "voters": voters, "heads": heads, "flip": flip, "drop": drop, "soften": soften, "margin": margin, "agree": agree,
              "judge": judge, "sure": sure, "policy": policy, "reward": reward, "answers": answers, "gap": gap, "sampling": sampling}  # fmt: skip
     screen = Console(stderr=True)
     with Progress(console=screen, disable=not screen.is_terminal, transient=True) as bar:
@@ -122,16 +145,26 @@ def curate(
 
 
 def electorate(
-    voters: Sequence[RewardSpec], some: Sequence[Comparison], *, heads: int, seed: int, opened: Any
+    voters: Sequence[RewardSpec], some: Sequence[Comparison], *, heads: int, noise: float, seed: int, opened: Any
 ) -> list[Reward]:
-    """The voters; those that are taught are taught on these comparisons, for one epoch: longer they would learn wrong labels by heart."""
-    return [Committee(_features(v), heads, seed=seed).fitted(some, epochs=1, lr=1e-2) if _taught(v) else opened(v) for v in voters]  # fmt: skip
+    """The voters; those that are taught are taught on these comparisons, for a pass or three: longer they would learn wrong labels by heart."""
+    found: list[Reward] = []
+    for voter in voters:
+        kind, _, name = voter.partition(":") if isinstance(voter, str) else ("", "", "")
+        if not _taught(voter):
+            found.append(opened(voter))
+        elif kind == "encoder":
+            found.append(Committee(_features(name), heads, seed=seed).fitted(some, epochs=1, lr=1e-2))
+        else:
+            one, other = (HeadReward(_features(name), hidden=0, seed=seed + i) for i in range(2))
+            found += [one, other]
+            collaborate(one, other, some, noise=noise, epochs=3, lr=1e-2, seed=seed)
+    return found
 
 
 def _taught(spec: RewardSpec) -> bool:
     return isinstance(spec, str) and spec.startswith(TAUGHT)
 
 
-def _features(spec: Any) -> Features:
-    name = spec.removeprefix(TAUGHT)
+def _features(name: str) -> Features:
     return WordFeatures() if name == "words" else SentenceFeatures(SentenceEncoder(name, keep=False))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from accord.rewards.consistency import AnswerConsistency
     from accord.rewards.contrast import ContrastivePrompt
     from accord.rewards.contrastive_fitting import ContrastiveFitting
-    from accord.rewards.curating import Source, curate
+    from accord.rewards.curating import curate
     from accord.rewards.curators import Curator, Relabelling, Synthesis, Voting
     from accord.rewards.demonstrations import BesideDemonstrations
     from accord.rewards.encoder import SentenceEncoder
@@ -106,7 +106,6 @@ __all__ = [
     "SentenceFeatures",
     "Served",
     "SigLIP",
-    "Source",
     "Span",
     "StrengthFitting",
     "Synthesis",

@@ -95,9 +95,10 @@ def pooled(reward: Any, groups: Sequence[Group]) -> Float[Tensor, "n d"]:
 def last_layer(reward: Any) -> nn.Linear:
     """Raises ConfigError where nothing that trains lies below it."""
     if isinstance(reward, HeadReward) and reward.hidden:
-        return reward.head[-1]  # type: ignore[index, return-value]
+        return reward.head[-1]  # type: ignore[index]
     if isinstance(reward, BradleyTerry) and not reward.encodes:
-        return reward.core.score  # type: ignore[return-value, union-attr]
+        score: Any = reward.core.score
+        return score
     raise ConfigError(
         "a contrast teaches what lies below the last layer: take a HeadReward with a hidden layer, or a BradleyTerry that reads a decoder's last token"
     )

@@ -9,8 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from pydantic_core import PydanticSerializationError
-
 from accord.engine.workers import mapped
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, Ranking, account, as_conversation, comparisons_of, dropped, stream, usable
@@ -43,7 +41,7 @@ class Source:
         for record in stream(self.data, columns=self.columns, skipped=[] if self.skip_bad else None, limit=self.limit):
             if isinstance(record, Comparison | Ranking):
                 known = as_conversation(record) if self.chat else record
-                yield from [known] if isinstance(known, Comparison) else comparisons_of(known)  # type: ignore[arg-type]
+                yield from [known] if isinstance(known, Comparison) else comparisons_of(known)
             elif not self.skip_bad:
                 kind = type(record).__name__.lower()
                 raise FeedbackError(f"{self.data}: a {kind} compares nothing (--skip-bad leaves such records out)")
@@ -173,7 +171,7 @@ class Through:
             now = [x for p in now for x in ([p] if p.provenance.status == "dropped" else next(became))]
         try:
             lines = "".join(p.model_dump_json(exclude_defaults=True) + "\n" for p in now)
-        except PydanticSerializationError as error:
+        except ValueError as error:
             raise FeedbackError(f"a comparison can't be written as JSON: {error}") from error
         return Made(len(part), lines.encode(), account(now))
 

@@ -89,19 +89,24 @@ class Relabelling:
         """There is nothing to prepare."""
 
     def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]:
-        if not part:
-            return []
-        said = score_pairs(self.judge, part)
-        leads, valid = said.values[0::2] - said.values[1::2], said.valid[0::2] & said.valid[1::2]
-        return [[self._judged(p, *x)] for p, *x in zip(part, leads.tolist(), valid.tolist(), strict=True)]
+        return [[self._judged(p, lead)] for p, lead in zip(part, leads_of(self.judge, part), strict=True)]
 
-    def _judged(self, pair: Comparison, lead: float, judged: bool) -> Comparison:
+    def _judged(self, pair: Comparison, lead: float | None) -> Comparison:
         more: dict[str, Any] = {"judge": name_of(self.judge), "lead": lead}
-        if not judged:
-            return kept(pair, "not judged", self.BY, judge=more["judge"])
+        if lead is None:
+            return kept(pair, "not judged", self.BY, **more)
         if abs(lead) <= self.sure:
             return dropped(pair, "undecided", self.BY, **more)
         return kept(pair, "confirmed", self.BY, **more) if lead > 0 else flipped(pair, "contradicted", self.BY, **more)
+
+
+def leads_of(reward: Reward, pairs: Sequence[Comparison]) -> list[float | None]:
+    """By how much each chosen answer leads; None where the reward does not apply to both."""
+    if not pairs:
+        return []
+    said = score_pairs(reward, pairs)
+    leads, valid = said.values[0::2] - said.values[1::2], said.valid[0::2] & said.valid[1::2]
+    return [lead if ok else None for lead, ok in zip(leads.tolist(), valid.tolist(), strict=True)]
 
 
 class Synthesis:

@@ -83,7 +83,8 @@ def odds(strength: float) -> float:
 class StrengthFitting(RewardFitting):
     """Comparisons by ``-[t log s(d - m) + (1 - t) log s(m - d)]``, d the lead of the chosen answer, t and m each pair's own `target` and
     `margin` (`repaired`); a margin below 0 asks for less. Its gradient in d is ``-s(m - d)`` for t = 1, so it grows with the strength
-    (the paper prints m outside the logarithm, where it would have no gradient).
+    (the paper prints m outside the logarithm, where it would have no gradient). The repaired labels of Secrets of RLHF II (Wang et al. 2024,
+    arXiv 2401.06080), whose other parts are `ContrastiveFitting` and `MetaFitting`.
     """
 
     rows = (Comparison,)  # type: ignore[assignment]
@@ -104,9 +105,12 @@ class StrengthFitting(RewardFitting):
 
     def _comparisons(self, rows: list[Comparison], parts: list[Tensor]) -> Float[Tensor, "n"]:
         values = torch.stack(parts)[..., 0]
-        own = [values.new_tensor([_column(r, name, i) for i, r in enumerate(rows)]) for name in ("target", "margin")]
+        target, margin = (
+            torch.tensor([_column(r, name, i) for i, r in enumerate(rows)], device=values.device)
+            for name in ("target", "margin")
+        )
         return losses.bradley_terry(
-            values[:, 0], values[:, 1], target=own[0], margin=own[1], centre=self.options.centre
+            values[:, 0], values[:, 1], target=target, margin=margin, centre=self.options.centre
         )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, dropped, flipped, instructed, kept, text_of, text_of_completion
-from accord.rewards.reward import Reward, score_pairs
+from accord.rewards.curators import leads_of
+from accord.rewards.reward import Reward, name_of
 
 MOST = 8
 """Neighbours that are fetched for an error, and examples that a judge is shown."""
@@ -97,10 +98,12 @@ def _labelled(pair: Comparison, right: bool | None, number: int) -> Comparison:
 
 def confidences(reward: Reward, pairs: Sequence[Comparison]) -> Float[Tensor, "n"]:
     """p = s(r(chosen) - r(rejected)) of the recorded label, so that an error is p <= 1/2."""
-    said = score_pairs(reward, pairs)
-    if not bool(said.valid.all()):
-        raise FeedbackError("a reward that sifts must apply to every pair, but has no value for some")
-    return torch.sigmoid((said.values[0::2] - said.values[1::2]).detach())
+    leads = leads_of(reward, pairs)
+    if None in leads:
+        raise FeedbackError(
+            f"a reward that sifts must apply to every pair, but {name_of(reward)} has no value for some"
+        )
+    return torch.sigmoid(torch.tensor(leads, dtype=torch.float64)).float()
 
 
 def fetched(
@@ -193,6 +196,15 @@ def by_comparing(judge: Any, *, votes: int = 1) -> Judge:
             said = judge(prompts=prompts, completions=[p.chosen for p in pairs], anchor=[p.rejected for p in pairs])
             balance += torch.sign(said.values.cpu() - 0.5).masked_fill(~said.valid.cpu(), 0.0)
         return [None if b == 0 else b > 0 for b in balance.tolist()]
+
+    return judged
+
+
+def by_leading(reward: Reward, sure: float = 0.0) -> Judge:
+    """A judge who is any reward: a label is right where its answer leads by more than `sure`, wrong where the other one does. It reads no examples."""
+
+    def judged(pairs: Sequence[Comparison], shown: Sequence[Sequence[Comparison]]) -> list[bool | None]:
+        return [None if lead is None or abs(lead) <= sure else lead > 0 for lead in leads_of(reward, pairs)]
 
     return judged
 
