@@ -5,6 +5,7 @@ that no training has seen.
 """
 
 from collections.abc import Callable
+from functools import partial
 from statistics import fmean
 
 from accord.algorithms import COPO, GRPO, Rollout
@@ -13,7 +14,7 @@ from accord.policies import LanguagePolicy, Sampling
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters_arms import learned
+from accord.reproduce.letters_arms import at_rates, learned
 from accord.rewards import numeric_answer
 from accord.worlds.letters import tasks
 from accord.worlds.letters.tasks import Kind
@@ -57,18 +58,23 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return look
 
 
-def learning(make: Callable[[LanguagePolicy], Rollout]) -> Arm:
+def learning(make: Callable[[LanguagePolicy], Rollout], lr: float = LR) -> Arm:
     return learned(lambda p, seed: make(p), lambda seed: tasks(1000, seed=seed + 1, kinds=KINDS), measure=accuracy, watch=watched,
-                   steps=STEPS, batch_size=BATCH, lr=LR)  # fmt: skip
+                   steps=STEPS, batch_size=BATCH, lr=lr)  # fmt: skip
 
 
 def copo(blend: Blend) -> Callable[[LanguagePolicy], Rollout]:
     return lambda p: COPO(p, right, blend=blend, group_size=GROUP, sampling=SAMPLING)
 
 
+def grpo(trained: LanguagePolicy) -> Rollout:
+    return GRPO(trained, right, group_size=GROUP, sampling=SAMPLING)
+
+
 ARMS = {
-    "grpo": learning(lambda p: GRPO(p, right, group_size=GROUP, sampling=SAMPLING)),
+    "grpo": learning(grpo),
     "copo": learning(copo("soft-zero")),
     "global": learning(copo("global")),
     "forced": learning(copo("soft-forced")),
 }
+TUNING = at_rates({"grpo": partial(learning, grpo), "copo": partial(learning, copo("soft-zero"))}, 4e-4)

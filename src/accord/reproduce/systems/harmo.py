@@ -4,6 +4,7 @@ Half of the requests have an answer that a rule can check, half have none. The m
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,14 +87,24 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return look
 
 
-def learning(reward: Callable[[int], Any]) -> Arm:
+def learning(reward: Callable[[int], Any], lr: float = LR) -> Arm:
     return letters_arms.learned(lambda p, seed: GRPO(p, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING), asked,
-                                measure=measured, watch=watched, steps=STEPS, batch_size=BATCH, lr=LR)  # fmt: skip
+                                measure=measured, watch=watched, steps=STEPS, batch_size=BATCH, lr=lr)  # fmt: skip
 
 
-ARMS = {
-    "rules": learning(lambda seed: by_kind(rule, silent)),
-    "model": learning(learned),
-    "hybrid": learning(lambda seed: by_kind(rule, learned(seed))),
-    "harmo": learning(lambda seed: Hybrid(by_kind(rule, learned(seed)))),
-}
+def rules(seed: int) -> Reward:
+    return by_kind(rule, silent)
+
+
+def hybrid(seed: int) -> Reward:
+    return by_kind(rule, learned(seed))
+
+
+def harmo(seed: int) -> Reward:
+    return Hybrid(hybrid(seed))
+
+
+ARMS = {"rules": learning(rules), "model": learning(learned), "hybrid": learning(hybrid), "harmo": learning(harmo)}
+TUNING = letters_arms.at_rates(
+    {"rules": partial(learning, rules), "model": partial(learning, learned), "harmo": partial(learning, harmo)}, 4e-4
+)

@@ -5,6 +5,7 @@ requests, none of them seen in training, whose calls are all right: they would f
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from accord.algorithms import GRPO, Supervised
@@ -13,7 +14,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters_arms import learned
+from accord.reproduce.letters_arms import at_rates, learned
 from accord.rewards import ToolCalls, score
 from accord.rewards.tool_calls import Granularity
 from accord.worlds.letters import tasks
@@ -71,16 +72,23 @@ def watched(trained: LanguagePolicy, seed: int) -> Any:
     return look
 
 
-def learning(make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Sequence[Any]] = asked) -> Arm:
-    return learned(make, data, measure=exact, watch=watched, steps=STEPS, batch_size=BATCH, lr=LR)
+def learning(
+    make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Sequence[Any]] = asked, lr: float = LR
+) -> Arm:
+    return learned(make, data, measure=exact, watch=watched, steps=STEPS, batch_size=BATCH, lr=lr)
 
 
-def rewarded(granularity: Granularity) -> Arm:
+def rewarded(granularity: Granularity, lr: float = LR) -> Arm:
     reward = ToolCalls(granularity=granularity, **FORM)  # type: ignore[arg-type]
-    return learning(lambda p, seed: GRPO(p, reward, group_size=GROUP, sampling=SAMPLING))
+    return learning(lambda p, seed: GRPO(p, reward, group_size=GROUP, sampling=SAMPLING), lr=lr)
+
+
+def imitated(lr: float = LR) -> Arm:
+    return learning(lambda p, seed: Supervised(p), shown, lr)
 
 
 ARMS = {
-    "sft": learning(lambda p, seed: Supervised(p), shown),
+    "sft": imitated(),
     **{g: rewarded(g) for g in ("coarse", "intermediate", "fine")},
 }
+TUNING = at_rates({"sft": imitated, "coarse": partial(rewarded, "coarse"), "fine": partial(rewarded, "fine")}, 4e-4)
