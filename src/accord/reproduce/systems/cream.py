@@ -18,7 +18,7 @@ from accord.reproduce.letters_rounds import SHOWN, in_rounds, taught
 from accord.worlds.letters import gold, policy
 from accord.worlds.letters.feedback import SAMPLING
 
-PROMPTS, ROUNDS, SAMPLES, EPOCHS, LR, BETA = 360, 3, 5, 2, 2e-4, 0.1
+PROMPTS, ROUNDS, SAMPLES, EPOCHS, LR, BETA = 360, 3, 5, 2, 1e-4, 0.1
 
 CLAIM = Claim(
     name="cream",
