@@ -191,8 +191,20 @@ def section(m: Method, r: dict[str, Any], old: str | None, notes: str) -> list[s
         lines.append(
             f"| {arm} | {fmean(gold):.3f} | {f'{stdev(gold):.3f}' if len(gold) > 1 else ''} | {len(gold)} | {r['compute'][arm]:,.0f} |"
         )
-    return [*lines, "", f"![{m.name}](../reproductions/{m.name}.svg)", "", *([notes, ""] if notes else []),
+    return [*lines, "", f"![{m.name}](../reproductions/{m.name}.svg)", "", *([notes, ""] if notes else []), *tried(m.name),
             f"Claim `{r['claim_hash']}`, source `{r['source_hash']}`, seeds {r['seeds'][0]} to {r['seeds'][-1]}, {r['seconds'] / 60:.0f} minutes of one core.", ""]  # fmt: skip
+
+
+def tried(name: str) -> list[str]:
+    """The settings that a claim chose from, by what came of them on tuning seeds."""
+    if (row := committed("tuning").get(name)) is None:
+        return []
+    came = [
+        f"| {arm} | {fmean(c['gold']):.3f} | {' · '.join(f'{g:.3f}' for g in c['gold'])} |"
+        for arm, c in row["arms"].items()
+    ]
+    seeds = f"seeds {row['seeds'][0]} to {row['seeds'][-1]}"
+    return [f"Settings were chosen among these, by gold on tuning {seeds}:", "", "| arm | gold | by seed |", "|---|---|---|", *came, ""]  # fmt: skip
 
 
 def interval(p: dict[str, Any]) -> str:
