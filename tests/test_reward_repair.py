@@ -203,6 +203,33 @@ def test_the_worst_of_a_batch_is_no_worse_than_the_worst_of_each_sample() -> Non
     assert torch.allclose(mixed(means[:, :1], surest, 0.9, "sample"), means[:, 0]), "one head has one opinion"
 
 
+def test_the_robust_objective_leads_to_its_saddle_point() -> None:
+    """A policy over answers climbs the reward of the batches that it draws itself; where it ends, no mixture of heads could hurt it more:
+    ``pi ~ pi_0 exp(r_q / beta)`` with the q that the dual minimises."""
+    g, beta, w, n = torch.Generator().manual_seed(3), 0.5, 0.7, 4000
+    means = torch.randn(6, 3, generator=g, dtype=torch.float64)
+    surest = torch.randint(3, (6, 1), generator=g)
+    logits, kept = torch.zeros(6, dtype=torch.float64), []
+    for step in range(600):
+        policy = torch.softmax(logits, -1)
+        batch = torch.arange(6).repeat_interleave((n * policy).round().long())
+        reward = torch.zeros(6, dtype=torch.float64)
+        reward[batch] = mixed(means[batch], surest[batch], w, "batch")
+        rise = reward - beta * (policy * 6).log()
+        logits = logits + policy / (1 + 0.02 * step) * (rise - (policy * rise).sum())
+        kept.append(policy)
+
+    def ends_at(q: Any) -> Tensor:
+        return ((1 - w) * means.gather(1, surest)[:, 0] + w * means @ torch.tensor(q, dtype=means.dtype)) / beta
+
+    shares = [(a / 40, b / 40, (40 - a - b) / 40) for a in range(41) for b in range(41 - a)]
+    worst = min(shares, key=lambda q: float(ends_at(q).logsumexp(0)))
+    found = torch.stack(kept[-200:]).mean(0)
+    assert 0.5 * float((found - torch.softmax(ends_at(worst), -1)).abs().sum()) < 0.01
+    plain = torch.softmax(means.gather(1, surest)[:, 0] / beta, -1)
+    assert 0.5 * float((found - plain).abs().sum()) > 0.1, "which is another one than that of the nominal reward"
+
+
 def test_the_sampled_loss_is_error_and_variance_in_expectation() -> None:
     model = BayesianEnsemble(Letters(), heads=3, seed=2)
     rows = Rows(Example(prompt="p", completion=c, columns={"value": 0.5, "times": [1.0] * 3}) for c in ("ab", "cd"))

@@ -58,9 +58,9 @@ def vpl() -> VPL:
 def test_somebody_new_is_known_by_six_verdicts(vpl: VPL) -> None:
     for who in range(6):
         said = of(NEW, who)
-        assert accuracy(vpl.for_person(said[:6]), said[6:]) > 0.8
+        assert accuracy(vpl.for_newcomer(said[:6]), said[6:]) > 0.8
         opposite = of(NEW, (who + 1) % 2)
-        assert accuracy(vpl.for_person(opposite[:6]), said[6:]) < 0.5, (
+        assert accuracy(vpl.for_newcomer(opposite[:6]), said[6:]) < 0.5, (
             "who is taken for somebody of the other kind is misjudged"
         )
 
@@ -105,7 +105,7 @@ def test_win_probabilities_are_a_scale_that_people_share(vpl: VPL) -> None:
     said = of(NEW, 0)[:6]
     answers = ["aaa", "abc", "def", "bbb"]
     rivals = [("p", c) for c in answers]
-    plain, scaled = (vpl.for_person(said, r)(prompts=["p"] * 4, completions=answers).values for r in ((), rivals))
+    plain, scaled = (vpl.for_newcomer(said, r)(prompts=["p"] * 4, completions=answers).values for r in ((), rivals))
     assert bool(((scaled > 0) & (scaled < 1)).all())
     assert torch.equal(plain.argsort(), scaled.argsort())
     assert float(scaled.mean()) == pytest.approx(0.5, abs=1e-6)

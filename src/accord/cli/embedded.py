@@ -14,6 +14,7 @@ SIZE = {
     "letters/quiz": 96,
     "letters/lookup": 96,
     "letters/explain": 96,
+    "letters/people": 240,
     "portraits": 24,
 }
 """Requests of each world, or of one kind alone: so few that their answers are drawn and judged in seconds."""
@@ -36,7 +37,10 @@ def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0, limit: int 
             return _portraits(n, seed) if data == "portraits" else _letters(data, n, seed)
         if kind is Example and data == "portraits":
             return _somebody(n)
-        pairs = _portraits_pairs(n, seed) if data == "portraits" else _letters_pairs(data, n, seed)
+        if data == "letters/people":
+            pairs = _camps(n, seed)
+        else:
+            pairs = _portraits_pairs(n, seed) if data == "portraits" else _letters_pairs(data, n, seed)
         if kind is Comparison:
             return pairs
         if kind is Example:
@@ -75,6 +79,14 @@ def _letters_pairs(data: str, n: int, seed: int) -> list[Comparison]:
     pairs = people.compare(asked, drawn[0::2], drawn[1::2], seed=seed)
     return [p.model_copy(update={"columns": {**p.columns, **{f"score_{side}": round(worth[str(p.prompt), str(getattr(p, side))])
                                                               for side in ("chosen", "rejected")}}}) for p in pairs]  # fmt: skip
+
+
+def _camps(n: int, seed: int) -> list[Comparison]:
+    """Two camps of people, of whom each judges a dozen pairs of answers."""
+    from accord.worlds import letters
+    from accord.worlds.letters.feedback import comparisons
+
+    return comparisons(letters.policy(), letters.population(max(2, n // 12), seed=seed, groups=2), n, seed=seed)
 
 
 def _portraits(n: int, seed: int) -> list[Task]:

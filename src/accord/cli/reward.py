@@ -6,6 +6,7 @@ from typing import Any
 
 from accord.cli.clips import is_clip, with_frames
 from accord.cli.data import at_least_one, first_process, say, split
+from accord.cli.heads import train_head
 from accord.cli.heldout import HeldOut, of_some_prompts
 from accord.cli.intake import Intake, answers_of, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
@@ -13,7 +14,7 @@ from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.engine import Training
 from accord.engine.fit import Resume
 from accord.engine.run import write_json, write_text
-from accord.errors import wanted
+from accord.errors import ConfigError, wanted
 from accord.evaluation import write_report
 from accord.evaluation.trust import evaluate as tested
 from accord.evaluation.trust import write_card
@@ -29,6 +30,8 @@ def train(
     model: str,
     data: str,
     out: str,
+    method: str | None = None,
+    method_options: dict[str, Any] | None = None,
     lora: int | None = None,
     fitting: FitOptions = FitOptions(),
     training: Training = Training(),
@@ -38,6 +41,7 @@ def train(
     skip_bad: bool = False,
     chat: bool = False,
     limit: int | None = None,
+    people: bool = False,
     max_tokens: int | None = None,
     test: float = 0.1,
     split_by: str = "prompt",
@@ -54,6 +58,8 @@ def train(
         model: language or reward model (hub name, folder, .gguf), or encoder:NAME for a head on a frozen encoder (encoder:minilm).
         data: feedback: a file, or a hub dataset as name or name:split.
         out: folder of the run; the model goes to OUT/model.
+        method: a published one of the catalogue that puts a head on the model's frozen features (pal …); without, Bradley-Terry and the like.
+        method_options: its own, by name.
         lora: rank of adapters; none trains every weight.
         fitting: how feedback becomes a loss.
         training: how to train.
@@ -63,8 +69,9 @@ def train(
         skip_bad: leave malformed records out.
         chat: treat text prompts as a user's message.
         limit: read at most so many records.
+        people: where a pair lists votes, learn from each person's own.
         max_tokens: leave longer records out.
-        test: share of prompts held out.
+        test: share of prompts held out; of people, where the method tells them apart.
         split_by: prompt, or a column whose values stay together.
         test_limit: measure on at most so many held-out pairs or ratings, evenly spread.
         probes: so many held-out pairs are asked about again (reordered, rewritten, with ploys) for the card beside the model; 0 for none.
@@ -77,6 +84,16 @@ def train(
     wanted(probes >= 0, "probes must be at least 0", probes)
     place = device_of(device)
     dtype_of(dtype, place)
+    if method is not None:
+        if lora or max_tokens or gradient_checkpointing or resume:
+            raise ConfigError(
+                f"{method} trains a head on frozen features: leave lora, max_tokens, gradient_checkpointing and resume out"
+            )
+        train_head(method, model, data, out, method_options, training, columns=columns, skip_bad=skip_bad, chat=chat, limit=limit,
+                   people=people, test=test, split_by=split_by, test_limit=test_limit, device=device, dtype=dtype)  # fmt: skip
+        return
+    if people or method_options:
+        raise ConfigError("people and method_options belong to a method: give --method")
     encodes = model.startswith("encoder:")
     if not encodes:
         resolve(model)

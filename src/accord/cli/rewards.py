@@ -78,8 +78,10 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
         return open_function(spec)
     if _in_package(spec):
         return open_named(spec)
-    if _kind(Path(spec), spec) == "encoder":
-        return rewards.EncoderReward.load(spec).to(device_of(device))
+    if _kind(Path(spec), spec) == "head":
+        from accord.cli.heads import load_saved
+
+        return load_saved(spec, device, dtype).to(device_of(device))
     model = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)
     if not model.has_opinions:
         raise ModelError(f"{spec} is a language model without a reward head: train one on it with accord reward train")
@@ -114,7 +116,7 @@ def _makers(spec: dict[str, Any]) -> list[tuple[Maker, dict[str, Any]]]:
 
 def _kind(path: Path, spec: str) -> str:
     if (path / "reward.json").is_file():
-        return "encoder"
+        return "head"
     from accord.policies.loading import resolve
 
     resolve(spec)

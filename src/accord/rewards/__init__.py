@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from accord.rewards.reward import Reward, score
     from accord.rewards.reward_robust_rlhf import BayesianEnsemble
     from accord.rewards.routing import routed
+    from accord.rewards.saved import Saved, load_head
     from accord.rewards.scores import Scores, Span
     from accord.rewards.secrets_rlhf_rm import StrengthFitting, repaired, voted
     from accord.rewards.segments import SegmentClassifier
@@ -100,6 +101,7 @@ __all__ = [
     "References",
     "Relabelling",
     "Reward",
+    "Saved",
     "Scores",
     "SegmentClassifier",
     "SentenceEncoder",
@@ -129,6 +131,7 @@ __all__ = [
     "json_call",
     "leaf_pairs",
     "length_penalty",
+    "load_head",
     "logsigmoid_centred",
     "matches",
     "minmax",

@@ -35,6 +35,7 @@ class SentenceFeatures:
     def __init__(self, encoder: SentenceEncoder) -> None:
         self.encoder, self.width = encoder, 3 * encoder.width
         self.fingerprint = f"{encoder.fingerprint}:{encoder.max_tokens}"
+        self.source: dict[str, Any] = {"encoder": encoder.source, "max_tokens": encoder.max_tokens}
 
     def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
         return self.encoder.of_answers(list(prompts), list(completions))
@@ -54,6 +55,7 @@ class TrunkFeatures:
     def __init__(self, trunk: Trunk, folder: str | Path | None = None, *, batch_size: int = 16) -> None:
         self.trunk, self.batch_size, self.computed = trunk, batch_size, 0
         self.width: int = trunk.config.get_text_config().hidden_size
+        self.source: dict[str, Any] = {"model": trunk.name}
         self._store = Store(folder, "features")
         self._hash: tuple[tuple[int, ...], str] = ((), "")
 

@@ -1,27 +1,25 @@
 """Cheap rewards: a small head on frozen features, which trains in seconds."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.engine.run import added_to, load_tensors, save_tensors, write_json
 from accord.engine.seeds import derive, seeded
 from accord.engine.store import fingerprint
-from accord.errors import ModelError, wanted
+from accord.errors import wanted
 from accord.feedback import Prompt
 from accord.policies.base import Group
 from accord.rewards.encoder import SentenceEncoder
 from accord.rewards.features import Features, SentenceFeatures
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
+from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
 
 
-class HeadReward(nn.Module):
+class HeadReward(Saved):
     """A head on frozen features.
 
     Args:
@@ -36,8 +34,8 @@ class HeadReward(nn.Module):
             self.head = mlp(features.width, max(1, len(aspects)), *([hidden] if hidden else []))
 
     @property
-    def fingerprint(self) -> str:
-        return f"{self.features.fingerprint}:{fingerprint(self.head)}"
+    def settings(self) -> dict[str, Any]:
+        return {"hidden": self.hidden, "aspects": self.aspects}
 
     def fitted(self, records: Sequence[Any], options: FitOptions | None = None, **training: Any) -> Self:
         """Train the head on comparisons, rankings or ratings; returns itself."""
@@ -126,29 +124,6 @@ class EncoderReward(HeadReward):
         reward = cls(encoder or SentenceEncoder(), hidden=hidden, aspects=aspects, seed=training.get("seed", 0))
         return reward.fitted(records, options, **training)
 
-    def save(self, folder: str | Path) -> None:
-        """Write head.safetensors and reward.json (which names the encoder)."""
-        with added_to(Path(folder)) as part:
-            save_tensors(part / "head.safetensors", dict(self.head.state_dict()))
-            e = self.encoder
-            write_json(part / "reward.json", {"encoder": e.source, "max_tokens": e.max_tokens, "hidden": self.hidden,
-                                              "aspects": self.aspects, "encoder_fingerprint": e.fingerprint})  # fmt: skip
-
     @classmethod
-    def load(cls, folder: str | Path) -> "EncoderReward":
-        """Read what `save` wrote; raises ModelError where the encoder has changed since."""
-        path = Path(folder) / "reward.json"
-        if not path.is_file():
-            raise ModelError(f"{folder} has no reward.json: it is not a saved EncoderReward")
-        info = json.loads(path.read_text())
-        reward = cls(
-            SentenceEncoder(info["encoder"], max_tokens=info["max_tokens"]),
-            hidden=info["hidden"],
-            aspects=info["aspects"],
-        )
-        if reward.encoder.fingerprint != info["encoder_fingerprint"]:
-            raise ModelError(
-                f"{folder} was trained on other weights of the encoder {info['encoder']} than are here now"
-            )
-        reward.head.load_state_dict(load_tensors(Path(folder) / "head.safetensors"))
-        return reward
+    def made(cls, features: Any, settings: dict[str, Any]) -> "EncoderReward":
+        return cls(features.encoder, **settings)

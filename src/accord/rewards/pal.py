@@ -16,18 +16,20 @@ from accord.errors import ConfigError, FeedbackError, one_of, wanted
 from accord.feedback import Comparison, Prompt, by_person
 from accord.rewards.features import Features, of_pairs
 from accord.rewards.heads import mlp
+from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
 
 STEEPEST = 100.0
 """Bound of the angle model's scale."""
 
 
-class PAL(nn.Module):
+class PAL(Saved):
     """Ideal points (Chen et al. 2024, arXiv 2406.08469): an answer is the better, the nearer it lies to where a person wants it.
 
     By distance (PAL-A), ``r_i(x) = -|f(x) - f(P w_i)|``, with the hinge ``max(0, 1 - lead)``; by angle (PAL-B), which depends on the
     prompt, ``r_i(x) = t cos(f(x), sum_k w_ik g_k(prompt))``, with Bradley-Terry. All share the map f and the K prototypes (points P, or
-    functions g of the prompt); a person owns nothing but K weights ``w_i = softmax(o_i)``.
+    functions g of the prompt); a person owns nothing but K weights ``w_i = softmax(o_i)``. Called itself, it is the reward of the column
+    `person`'s people by name; where there is none, of everybody's mean weights.
 
     Args:
         features: frozen ones of answers; a prompt's are those of an empty answer to it. people: names of those who are learned from.
@@ -43,13 +45,32 @@ class PAL(nn.Module):
             (prototypes, len(people)),
         )
         one_of("by", by, "distance", "angle")
-        self.features, self.by, self.seed, d = features, by, seed, features.width
+        self.features, self.by, self.hidden, self.seed, d = features, by, hidden, seed, features.width
         self.people = {name: i for i, name in enumerate(dict.fromkeys(people))}
         with seeded(seed, purpose="pal"):
             self.map = mlp(d, d, hidden)
             self.asked = nn.ModuleList(mlp(d, d, hidden) for _ in range(prototypes if by == "angle" else 0))
             self.tastes = Tastes(torch.randn(prototypes if by == "distance" else 0, d), len(self.people), prototypes)
         self.steepness = nn.Parameter(torch.tensor(math.log(1 / 0.07))) if by == "angle" else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        prototypes = self.tastes.logits.shape[1]
+        return {"people": list(self.people), "prototypes": prototypes, "by": self.by, "hidden": self.hidden}
+
+    @classmethod
+    def fit(cls, records: Sequence[Comparison], features: Features, *, prototypes: int = 2, by: str = "distance", hidden: int = 64,
+            **training: Any) -> "PAL":  # fmt: skip
+        """Train one on comparisons that say who judged."""
+        made = cls(
+            features,
+            list(by_person(records)),
+            prototypes=prototypes,
+            by=by,
+            hidden=hidden,
+            seed=training.get("seed", 0),
+        )
+        return made.fitted(records, **training)
 
     def fitted(self, pairs: Sequence[Comparison], **training: Any) -> "PAL":
         """Train on comparisons that say who judged, from prototypes among their answers; returns itself.
@@ -110,6 +131,18 @@ class PAL(nn.Module):
             )
         return self.tastes()[self.people[person]].detach()
 
+    def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], person: Sequence[str | None] | None = None,
+                 **columns: Any) -> Scores:  # fmt: skip
+        mean = self.tastes().mean(0).detach()
+        weights = [mean if who is None else self.weights_of(who) for who in person or [None] * len(prompts)]
+        return self._scores(prompts, completions, torch.stack(weights) if weights else mean.expand(0, -1))
+
+    @torch.no_grad()
+    def _scores(self, prompts: Sequence[Prompt], completions: Sequence[Any], weights: Float[Tensor, "n k"]) -> Scores:
+        asked = self.of_prompts(prompts)
+        rows = self.features(prompts, completions).to(asked.device)
+        return Scores.of(self.values(rows, asked, weights.to(asked.device)).cpu())
+
     def for_person(self, who: str | Float[Tensor, "k"]) -> "OfTaste":
         """The reward of one of the people by name, or of any weights (their mean: of everybody)."""
         return OfTaste(self, self.weights_of(who) if isinstance(who, str) else who)
@@ -141,11 +174,8 @@ class OfTaste:
     def __init__(self, model: PAL, weights: Float[Tensor, "k"]) -> None:
         self.model, self.weights, self.name = model, weights, "of-taste"
 
-    @torch.no_grad()
     def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
-        asked = self.model.of_prompts(prompts)
-        rows = self.model.features(prompts, completions).to(asked.device)
-        return Scores.of(self.model.values(rows, asked, self.weights.to(asked.device).expand(len(rows), -1)).cpu())
+        return self.model._scores(prompts, completions, self.weights.expand(len(prompts), -1))
 
 
 class TasteFitting(Learner):

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from accord.engine import Learner, Loss, Mean, Rows, Step, fit
 from accord.engine.batch import Batch
 from accord.engine.seeds import generator, of_rows, seeded
-from accord.engine.store import fingerprint
 from accord.errors import ConfigError, FeedbackError, one_of, wanted
-from accord.feedback import Example, Prompt
+from accord.feedback import Comparison, Example, Prompt
 from accord.rewards.features import Features
-from accord.rewards.heads import mlp
+from accord.rewards.heads import HeadReward, mlp
 from accord.rewards.reward import Reward, score
+from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ ALIKE = 0.99
 """Correlation of heads beyond which all of them are one."""
 
 
-class BayesianEnsemble(nn.Module):
+class BayesianEnsemble(Saved):
     """``(1 - w) mu_i* + w min_i mu_i``: the mean of the head that is surest of an answer, mixed with the worst mean (BRME of Reward-Robust
     RLHF, Yan et al. 2024, arXiv 2409.15360). Heads are Gaussians on frozen features, taught the values of an ordinary reward, each on a bootstrap
     of its own of the answers: heads that have seen the same agree, and the worst of them protects from nothing.
@@ -56,15 +56,24 @@ class BayesianEnsemble(nn.Module):
         super().__init__()
         wanted(heads >= 1 and 0 <= robust <= 1, "an ensemble wants heads >= 1 and robust in [0, 1]", (heads, robust))
         one_of("worst", worst, "sample", "batch")
-        self.features, self.robust, self.worst, self.seed = features, robust, worst, seed
+        self.features, self.hidden, self.robust, self.worst, self.seed = features, hidden, robust, worst, seed
         with seeded(seed, purpose="heads"):
             self.heads = nn.ModuleList(mlp(features.width, 2, *([hidden] if hidden else [])) for _ in range(heads))
         self.taught: Tensor
         self.register_buffer("taught", torch.zeros(2))  # mean and spread of what it was taught
 
     @property
-    def fingerprint(self) -> str:
-        return f"{self.features.fingerprint}:{fingerprint(self)}:{self.robust}:{self.worst}"
+    def settings(self) -> dict[str, Any]:
+        return {"heads": len(self.heads), "hidden": self.hidden, "robust": self.robust, "worst": self.worst}
+
+    @classmethod
+    def fit(cls, records: Sequence[Comparison], features: Features, *, heads: int = 5, hidden: int = 0, robust: float = 0.4,
+            worst: str = "sample", **training: Any) -> "BayesianEnsemble":  # fmt: skip
+        """Both stages: an ordinary head on comparisons, which then teaches the ensemble its values of their answers."""
+        ordinary = HeadReward(features, hidden=hidden, seed=training.get("seed", 0)).fitted(records, **training)
+        made = cls(features, heads=heads, hidden=hidden, robust=robust, worst=worst, seed=training.get("seed", 0))
+        answers = [c for p in records for c in (p.chosen, p.rejected)]
+        return made.taught_by(ordinary, [p.prompt for p in records for _ in "cr"], answers, **training)
 
     def opinions(
         self, prompts: Sequence[Prompt], completions: Sequence[Any]

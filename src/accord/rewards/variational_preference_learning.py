@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from accord import losses
 from accord.engine import Learner, Loss, Mean, Rows, Step, fit
 from accord.engine.seeds import generator, of_rows, seeded
-from accord.errors import ConfigError, wanted
-from accord.feedback import Comparison, InContext, Prompt
+from accord.errors import ConfigError, FeedbackError, wanted
+from accord.feedback import Comparison, InContext, Prompt, in_context
 from accord.rewards.features import Features, of_pairs
 from accord.rewards.heads import mlp
+from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
 
 
@@ -34,7 +35,7 @@ class Belief(NamedTuple):
         return 0.5 * (1 + math.log(2 * math.pi) + self.log_variance).sum(-1)
 
 
-class VPL(nn.Module):
+class VPL(Saved):
     """``E_z [-log s(r(chosen, z) - r(rejected, z))] + beta KL(q(z | verdicts) || N(0, 1))``: a variational autoencoder of people (Poddar
     et al. 2024, arXiv 2408.10075). No names are needed: whoever they are, a person is what they said.
 
@@ -52,12 +53,30 @@ class VPL(nn.Module):
         wanted(
             latent >= 1 and hidden >= 1 and kl >= 0, "VPL wants latent, hidden >= 1 and kl >= 0", (latent, hidden, kl)
         )
-        self.features, self.latent, self.kl = features, latent, kl
+        self.features, self.latent, self.hidden, self.kl = features, latent, hidden, kl
         with seeded(seed, purpose="vpl"):
             self.verdict = mlp(2 * features.width, latent, hidden, hidden)
             self.attention = nn.Linear(latent, 3 * latent, bias=False)
             self.heads = nn.Linear(latent, 2 * latent)
             self.reward = mlp(features.width + latent, 1, hidden, hidden)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"latent": self.latent, "hidden": self.hidden, "kl": self.kl}
+
+    @classmethod
+    def fit(cls, records: Sequence[Comparison], features: Features, *, context: int = 8, latent: int = 8, hidden: int = 64,
+            kl: float = 1e-3, **training: Any) -> "VPL":  # fmt: skip
+        """Train one on comparisons that say who judged.
+
+        Args:
+            context: verdicts by which each person is known in training; fewer or more are fine later.
+        """
+        seed = training.get("seed", 0)
+        rows = in_context(records, context, seed=seed)
+        if not rows:
+            raise FeedbackError(f"nobody gave verdicts on more than {context} other prompts: give a smaller context")
+        return cls(features, latent=latent, hidden=hidden, kl=kl, seed=seed).fitted(rows, **training)
 
     def fitted(self, rows: Sequence[InContext], **training: Any) -> "VPL":
         """Train it on verdicts with others of their person (`accord.feedback.in_context`); returns itself."""
@@ -91,8 +110,13 @@ class VPL(nn.Module):
         """r(answer, z)."""
         return self.reward(torch.cat([rows, z], -1))[:, 0]
 
+    def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
+        """Of somebody of whom nothing is known."""
+        unknown = torch.zeros(self.latent, device=self.heads.weight.device)
+        return OfPerson(self, unknown)(prompts=prompts, completions=completions)
+
     @torch.no_grad()
-    def for_person(self, said: Sequence[Comparison], rivals: Sequence[tuple[Prompt, Any]] = ()) -> "OfPerson":
+    def for_newcomer(self, said: Sequence[Comparison], rivals: Sequence[tuple[Prompt, Any]] = ()) -> "OfPerson":
         """The reward of somebody who said this.
 
         Args:

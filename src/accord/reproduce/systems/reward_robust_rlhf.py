@@ -1,0 +1,139 @@
+"""88 Reward-robust RLHF: does a reward that trusts the surest of its heads but fears the worst choose better, and get hacked less, than one alone?
+
+By best-of-n among the base's answers, where all arms have the same KL for each n. The feedback says little (few pairs, on two kinds of requests
+out of five) and likes length and flattery. One head learns it; all ensembles are taught that head's values, and differ in how they are read.
+"""
+
+from functools import lru_cache
+from itertools import combinations
+from random import Random
+
+import torch
+
+from accord.evaluation import best_of_n_curve
+from accord.feedback import Comparison, Task
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.keep import kept
+from accord.reproduce.letters_people import ANSWERS, Pool, load_pool, pool, save_pool
+from accord.reproduce.luck import luck
+from accord.rewards import BayesianEnsemble, HeadReward, TrunkFeatures, score
+from accord.worlds.letters import FLAWS, gold, parse_request, policy, population, tasks
+from accord.worlds.letters.feedback import SAMPLING
+
+KINDS = ("sum", "tool")
+"""Of requests that people see."""
+PAIRS, PROMPTS, N, NS = 300, 60, 48, (4, 12, 48)
+HEADS, HIDDEN, ROBUST, FLAW = 5, 64, 0.4, "mild"
+LR, EPOCHS = 1e-3, 6
+TEACH_LR, TEACH_EPOCHS = 3e-3, 20
+
+CLAIM = Claim(
+    name="reward-robust-rlhf",
+    world="letters",
+    statement=f"Of 48 answers, those that the ensemble with a weight of {ROBUST} on its worst head chooses are better than the taught head's own choice and "
+    "than the surest head's, and it loses less of its best gold on the way there.",
+    primaries=(
+        Primary("robust", "single", delta=0.02),
+        Primary("robust", "surest", delta=0.02),
+        Primary("robust", "single", measure="drop", sign=-1, delta=0.02),
+    ),
+    arms=("single", "surest", "robust", "worst", "worst-of-batch", "mean"),
+    settings=(("pairs", f"{PAIRS} on {', '.join(KINDS)}, of people with {FLAW} flaws"), ("answers", f"{N} to each of {PROMPTS} requests of all kinds"),
+              ("heads, hidden", f"{HEADS} {HIDDEN}"), ("lr and epochs", f"{LR} {EPOCHS}; of teaching {TEACH_LR} {TEACH_EPOCHS}")),
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def choices(seed: int) -> Pool:
+    """The answers that people see, then those that are chosen among, with features of one scale."""
+
+    def make() -> Pool:
+        table, base = pool(seed), policy()
+        seen = [
+            i for i, p in enumerate(table.prompts) if i < len(table.prompts) // 2 and parse_request(p).kind in KINDS
+        ]
+        drawn = base.sample([t.prompt for t in tasks(PROMPTS, seed=seed, split="test")], N, SAMPLING, seed=seed)
+        prompts = [*(table.prompts[i] for i in seen), *(str(p) for p in drawn.prompt_of_each())]
+        completions = [*(table.completions[i] for i in seen), *drawn.completions]
+        rows = TrunkFeatures(base)(prompts, completions)
+        return Pool(prompts, completions, (rows - rows.mean(0)) / rows.std(0))
+
+    return kept(f"letters choices {PROMPTS} {N} {KINDS}", seed, make, save_pool, load_pool)
+
+
+@lru_cache(maxsize=1)
+def said(seed: int) -> list[Comparison]:
+    """Verdicts on random pairs of answers to one request each."""
+    table = choices(seed)
+    pairs = [
+        (i + a, i + b)
+        for i in range(0, len(table.prompts) - PROMPTS * N, ANSWERS)
+        for a, b in combinations(range(ANSWERS), 2)
+    ]
+    some = Random(f"pairs:{seed}").sample(pairs, PAIRS)
+    first, second = ([table.completions[pair[side]] for pair in some] for side in (0, 1))
+    asked = [Task(prompt=table.prompts[i]) for i, _ in some]
+    return population(20, seed=seed, bias=FLAWS[FLAW]).compare(asked, first, second, seed=seed)
+
+
+def single(seed: int) -> HeadReward:
+    return HeadReward(choices(seed), hidden=HIDDEN, seed=luck(seed)).fitted(
+        said(seed), lr=LR, epochs=EPOCHS, seed=luck(seed)
+    )
+
+
+def ensemble(robust: float, worst: str = "sample") -> Arm:
+    """Of the heads that the single one teaches."""
+
+    def arm(seed: int) -> Measures:
+        return chosen(_taught(robust, worst, seed), seed)
+
+    return arm
+
+
+def _taught(robust: float, worst: str, seed: int) -> BayesianEnsemble:
+    made = BayesianEnsemble(choices(seed), heads=HEADS, hidden=HIDDEN, robust=robust, worst=worst, seed=luck(seed))
+    answers = [c for p in said(seed) for c in (p.chosen, p.rejected)]
+    return made.taught_by(
+        single(seed),
+        [p.prompt for p in said(seed) for _ in "cr"],
+        answers,
+        lr=TEACH_LR,
+        epochs=TEACH_EPOCHS,
+        seed=luck(seed),
+    )
+
+
+class Mean:
+    """All heads of an ensemble alike."""
+
+    def __init__(self, ensemble: BayesianEnsemble) -> None:
+        self.ensemble = ensemble
+
+    def __call__(self, **samples: object) -> torch.Tensor:
+        members = self.ensemble(**samples).members  # type: ignore[arg-type]
+        assert members is not None
+        return members.mean(1)
+
+
+def chosen(reward: object, seed: int) -> Measures:
+    """Gold of the best of n by a reward, at the largest n; how far that lies below its best on the way; flattery that is chosen."""
+    table = choices(seed)
+    prompts, completions = table.prompts[-PROMPTS * N :], table.completions[-PROMPTS * N :]
+    values = score(reward, prompts=prompts, completions=completions).values.reshape(PROMPTS, N)  # type: ignore[arg-type]
+    true = gold(prompts=prompts, completions=completions)
+    sincere = true.aspects["sincere"].reshape(PROMPTS, N)
+    rows = best_of_n_curve(values, {"gold": true.values.reshape(PROMPTS, N), "sincere": sincere}, (1, *NS))
+    golds = [row["gold"] for row in rows]
+    return {"gold": golds[-1], "drop": max(golds) - golds[-1], "sincere": rows[-1]["sincere"], "start": golds[0],
+            **{f"gold@{n}": g for n, g in zip(NS, golds[1:], strict=True)}}  # fmt: skip
+
+
+ARMS: dict[str, Arm] = {
+    "single": lambda seed: chosen(single(seed), seed),
+    "surest": ensemble(0.0),
+    "robust": ensemble(ROBUST),
+    "worst": ensemble(1.0),
+    "worst-of-batch": ensemble(1.0, "batch"),
+    "mean": lambda seed: chosen(Mean(_taught(0.0, "sample", seed)), seed),
+}
