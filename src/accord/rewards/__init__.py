@@ -6,6 +6,7 @@ from accord.lazy import lazy
 
 if TYPE_CHECKING:
     from accord.rewards.asking import Endpoint, PolicyJudge
+    from accord.rewards.basereward import BaseReward, RewardRecipe, mixed, recipe_search
     from accord.rewards.cache import Cached
     from accord.rewards.classifier import BradleyTerry
     from accord.rewards.clips import Framewise
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     from accord.rewards.combine import Ensemble, combine
     from accord.rewards.consistency import AnswerConsistency
     from accord.rewards.contrast import ContrastivePrompt
+    from accord.rewards.contrast_instructions import RewardFusion, convex_augmented
     from accord.rewards.contrastive_fitting import ContrastiveFitting
     from accord.rewards.curating import curate
     from accord.rewards.curators import Curator, Relabelling, Synthesis, Voting
     from accord.rewards.demonstrations import BesideDemonstrations
+    from accord.rewards.dmoerm import CapabilityMixture, DMoERM, Router, agreed
     from accord.rewards.encoder import SentenceEncoder
     from accord.rewards.features import Features, SentenceFeatures, TrunkFeatures
     from accord.rewards.heads import Committee, EncoderReward, HeadReward
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from accord.rewards.pictures.pick_score import PickScore
     from accord.rewards.pictures.siglip import SigLIP
     from accord.rewards.pieces import PrefixDifferences, clauses, sentences, whole
+    from accord.rewards.polar import PolicyDiscriminator, beside_best, policy_triples
     from accord.rewards.reward import Reward, score
     from accord.rewards.reward_robust_rlhf import BayesianEnsemble
     from accord.rewards.routing import routed
@@ -59,6 +63,7 @@ if TYPE_CHECKING:
     from accord.rewards.trl import from_trl, to_trl
     from accord.rewards.variational_preference_learning import VPL
     from accord.rewards.verifiable import exact_answer, json_call, length_penalty, matches, numeric_answer
+    from accord.rewards.vision import VisionLanguageFeatures
     from accord.rewards.words import WordFeatures
 else:
     lazy(__name__)
@@ -68,16 +73,19 @@ __all__ = [
     "VPL",
     "Aesthetics",
     "AnswerConsistency",
+    "BaseReward",
     "BayesianEnsemble",
     "BesideDemonstrations",
     "BradleyTerry",
     "CLIPScore",
     "Cached",
+    "CapabilityMixture",
     "CollaborativeRewardModeling",
     "Committee",
     "ContrastiveFitting",
     "ContrastivePrompt",
     "Curator",
+    "DMoERM",
     "DualAgreement",
     "EncoderReward",
     "Endpoint",
@@ -96,11 +104,15 @@ __all__ = [
     "ObjectChecks",
     "PairJudge",
     "PickScore",
+    "PolicyDiscriminator",
     "PolicyJudge",
     "PrefixDifferences",
     "References",
     "Relabelling",
     "Reward",
+    "RewardFusion",
+    "RewardRecipe",
+    "Router",
     "Saved",
     "Scores",
     "SegmentClassifier",
@@ -114,9 +126,12 @@ __all__ = [
     "ToolCalls",
     "Tournament",
     "TrunkFeatures",
+    "VisionLanguageFeatures",
     "Voting",
     "WordFeatures",
+    "agreed",
     "answers_of",
+    "beside_best",
     "by_comparing",
     "ceil",
     "clauses",
@@ -124,6 +139,7 @@ __all__ = [
     "collaborate",
     "combine",
     "compared_by",
+    "convex_augmented",
     "curate",
     "exact_answer",
     "from_trl",
@@ -135,10 +151,13 @@ __all__ = [
     "logsigmoid_centred",
     "matches",
     "minmax",
+    "mixed",
     "network_of",
     "numeric_answer",
     "par",
+    "policy_triples",
     "rated_by",
+    "recipe_search",
     "repaired",
     "routed",
     "score",

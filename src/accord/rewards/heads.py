@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from accord.engine.seeds import derive, seeded
 from accord.engine.store import fingerprint
-from accord.errors import wanted
+from accord.errors import one_of, wanted
 from accord.feedback import Prompt
 from accord.policies.base import Group
 from accord.rewards.encoder import SentenceEncoder
@@ -18,24 +18,37 @@ from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "prelu": nn.PReLU, "none": nn.Identity,
+}  # fmt: skip
+
 
 class HeadReward(Saved):
     """A head on frozen features.
 
     Args:
-        hidden: width of one hidden layer; 0 for a linear head.
+        hidden: width of one hidden layer, or of several; 0 for a linear head. activation: between layers, of `ACTIVATIONS`.
         aspects: names of the outputs; none for one scalar.
     """
 
-    def __init__(self, features: Features, *, hidden: int = 64, aspects: Sequence[str] = (), seed: int = 0) -> None:
+    def __init__(
+        self,
+        features: Features,
+        *,
+        hidden: int | Sequence[int] = 64,
+        activation: str = "gelu",
+        aspects: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.features, self.aspects, self.hidden = features, tuple(aspects), hidden
+        self.features, self.aspects, self.hidden, self.activation = features, tuple(aspects), hidden, activation
+        widths = [hidden] if isinstance(hidden, int) else hidden
         with seeded(seed, purpose="head"):
-            self.head = mlp(features.width, max(1, len(aspects)), *([hidden] if hidden else []))
+            self.head = mlp(features.width, max(1, len(aspects)), *(w for w in widths if w), activation=activation)
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"hidden": self.hidden, "aspects": self.aspects}
+        return {"hidden": self.hidden, "activation": self.activation, "aspects": self.aspects}
 
     def fitted(self, records: Sequence[Any], options: FitOptions | None = None, **training: Any) -> Self:
         """Train the head on comparisons, rankings or ratings; returns itself."""
@@ -90,11 +103,12 @@ class Committee(nn.Module):
         return Scores.of(members.mean(1), members=members)
 
 
-def mlp(width: int, out: int, *hidden: int) -> nn.Module:
-    """Linear layers with GELU between them."""
+def mlp(width: int, out: int, *hidden: int, activation: str = "gelu") -> nn.Module:
+    """Linear layers with an activation between them."""
+    one_of("activation", activation, *ACTIVATIONS)
     layers: list[nn.Module] = []
     for size in hidden:
-        layers += [nn.Linear(width, size), nn.GELU()]
+        layers += [nn.Linear(width, size), ACTIVATIONS[activation]()]
         width = size
     return nn.Sequential(*layers, nn.Linear(width, out)) if layers else nn.Linear(width, out)
 
@@ -103,25 +117,37 @@ class EncoderReward(HeadReward):
     """A head on a sentence encoder's features of prompt and completion (their own, and their product).
 
     Args:
-        hidden, aspects: as for `HeadReward`.
+        hidden, activation, aspects: as for `HeadReward`.
     """
 
     features: SentenceFeatures
 
     def __init__(
-        self, encoder: SentenceEncoder, *, hidden: int = 64, aspects: Sequence[str] = (), seed: int = 0
+        self,
+        encoder: SentenceEncoder,
+        *,
+        hidden: int | Sequence[int] = 64,
+        activation: str = "gelu",
+        aspects: Sequence[str] = (),
+        seed: int = 0,
     ) -> None:
-        super().__init__(SentenceFeatures(encoder), hidden=hidden, aspects=aspects, seed=seed)
+        super().__init__(SentenceFeatures(encoder), hidden=hidden, activation=activation, aspects=aspects, seed=seed)
 
     @property
     def encoder(self) -> SentenceEncoder:
         return self.features.encoder
 
     @classmethod
-    def fit(cls, records: Sequence[Any], encoder: SentenceEncoder | None = None, *, hidden: int = 64,
+    def fit(cls, records: Sequence[Any], encoder: SentenceEncoder | None = None, *, hidden: int | Sequence[int] = 64, activation: str = "gelu",
             options: FitOptions | None = None, aspects: Sequence[str] = (), **training: Any) -> "EncoderReward":  # fmt: skip
         """Train a head on comparisons, rankings or ratings."""
-        reward = cls(encoder or SentenceEncoder(), hidden=hidden, aspects=aspects, seed=training.get("seed", 0))
+        reward = cls(
+            encoder or SentenceEncoder(),
+            hidden=hidden,
+            activation=activation,
+            aspects=aspects,
+            seed=training.get("seed", 0),
+        )
         return reward.fitted(records, options, **training)
 
     @classmethod

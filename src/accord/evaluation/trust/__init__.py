@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from accord.evaluation.trust.calibration import Calibration, calibration
     from accord.evaluation.trust.card import write_card
     from accord.evaluation.trust.consistency import Contrast, Order
+    from accord.evaluation.trust.contrast_instructions import consistency, contrast_instructions
     from accord.evaluation.trust.faults import Fault
     from accord.evaluation.trust.noise import Noise, noise, under_noise
     from accord.evaluation.trust.optimisation import Optimisation, Pool, optimisation, pools
@@ -34,6 +35,8 @@ __all__ = [
     "Trust",
     "agreements",
     "calibration",
+    "consistency",
+    "contrast_instructions",
     "evaluate",
     "noise",
     "optimisation",

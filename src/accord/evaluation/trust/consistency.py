@@ -114,15 +114,26 @@ def contrast(
     """
     firsts = sorted({prompt_key(p.prompt): i for i, p in reversed(list(enumerate(pairs)))}.values())[:most]
     some = [pairs[i] for i in firsts]
-    found = neighbours(some)
+    return between(referee, some, neighbours(some), [clusters[i] for i in firsts])
+
+
+def between(
+    referee: Referee, pairs: Sequence[Comparison], found: Sequence[tuple[int, int, float]], clusters: Sequence[Any]
+) -> Contrast | None:
+    """A pair's request and good answer against those of another, for each two that were found (and how alike they are); None
+    without two of them, or where the reward says nothing of any.
+
+    Args:
+        clusters: of each pair.
+    """
     if len(found) < 2:
         return None
-    boot = Bootstrap([clusters[firsts[i]] for i, _, _ in found])
-    tried = [some[i].model_copy(update={"rejected": some[j].chosen}) for i, j, _ in found]
+    boot = Bootstrap([clusters[i] for i, _, _ in found])
+    tried = [pairs[i].model_copy(update={"rejected": pairs[j].chosen}) for i, j, _ in found]
     leads = referee(tried).numpy()
     if not np.isfinite(leads).any():
         return None
-    asked = None if isinstance(referee.reward, Compares) else _requests(referee, some, found)
+    asked = None if isinstance(referee.reward, Compares) else _requests(referee, pairs, found)
     request = None if asked is None or np.isnan(asked).all() else boot.share(asked)
     return Contrast(boot.share(right(leads)), request, float(np.mean([a for _, _, a in found])))
 

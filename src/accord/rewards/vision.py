@@ -1,0 +1,99 @@
+"""Frozen features of answers to prompts with pictures, by any vision-language model of transformers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from accord.engine.store import Store, fingerprint
+from accord.errors import FeedbackError
+from accord.feedback import Prompt, picture_key, prompt_key, text_of_completion
+from accord.policies.placement import Device, Dtype, device_of, dtype_of
+
+
+class VisionLanguageFeatures:
+    """The last hidden state at an answer's last token. A prompt is read once, its pictures with it, for all its answers.
+
+    Args:
+        model: an `AutoModelForImageTextToText`, which is frozen. processor: its `AutoProcessor`, with a chat template.
+        folder: where the table is kept between runs; None keeps it in memory.
+    """
+
+    def __init__(self, model: Any, processor: Any, folder: Any = None) -> None:
+        self.model, self.processor = model.requires_grad_(False).eval(), processor
+        self.width: int = model.config.get_text_config().hidden_size
+        self.fingerprint = fingerprint(model)
+        self._store = Store(folder, "features")
+
+    @classmethod
+    def load(
+        cls, source: str, folder: Any = None, *, device: Device = "auto", dtype: Dtype = "auto"
+    ) -> "VisionLanguageFeatures":
+        """From the hub or a folder."""
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        place = device_of(device)
+        model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype_of(dtype, place))
+        return cls(model.to(place), AutoProcessor.from_pretrained(source), folder)
+
+    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
+        samples = list(zip(prompts, completions, strict=True))
+        keys = [Store.key(self.fingerprint, prompt_key(p), picture_key(c)) for p, c in samples]
+        known = self._store.get(keys)
+        todo: dict[str, dict[bytes, tuple[Prompt, Any]]] = {}
+        for key, (prompt, answer) in zip(keys, samples, strict=True):
+            if key not in known:
+                todo.setdefault(prompt_key(prompt), {})[key] = prompt, answer
+        for rows in todo.values():
+            prompt = next(iter(rows.values()))[0]
+            fresh = dict(zip(rows, self._of(prompt, [text_of_completion(a) for _, a in rows.values()]), strict=True))
+            self._store.put(fresh)
+            known |= fresh
+        return torch.stack([known[k] for k in keys]) if keys else torch.zeros(0, self.width)
+
+    @torch.no_grad()
+    def _of(self, prompt: Prompt, answers: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Features of all answers to a prompt: they go on from what was kept of it."""
+        tokenizer, device = self.processor.tokenizer, self.model.device
+        inputs = self.processor.apply_chat_template([_shown(prompt)], add_generation_prompt=True, tokenize=True, return_dict=True,
+                                                    return_tensors="pt").to(device)  # fmt: skip
+        inputs = {k: v.to(self.model.dtype) if v.is_floating_point() else v for k, v in inputs.items()}
+        ids = [
+            torch.tensor([*tokenizer(a, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id])
+            for a in answers
+        ]
+        rows = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=tokenizer.eos_token_id).to(device)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(r) for r in ids], batch_first=True).to(device)
+        before = self.model.model(**inputs, use_cache=True).past_key_values
+        before.batch_repeat_interleave(len(answers))
+        seen = inputs["attention_mask"].expand(len(answers), -1)
+        states = self.model.model(
+            input_ids=rows, attention_mask=torch.cat([seen, mask], 1), past_key_values=before
+        ).last_hidden_state
+        return states[torch.arange(len(rows), device=device), mask.sum(1) - 1].float().cpu()
+
+
+def _shown(prompt: Prompt) -> list[dict[str, Any]]:
+    """Messages with their pictures as PIL's, which every processor takes."""
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
+    return [{**turn, "content": _parts(turn["content"])} for turn in prompt]
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [
+        {**part, "image": _picture(part["image"])} if part.get("type") == "image" else dict(part) for part in content
+    ]
+
+
+def _picture(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return Image.fromarray((value.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    if isinstance(value, Mapping) or value is None:
+        raise FeedbackError(f"a picture in a prompt is a path, a PIL picture or a tensor, not {value!r:.40}")
+    return Image.open(value).convert("RGB") if isinstance(value, str) else value
