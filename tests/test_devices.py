@@ -22,7 +22,7 @@ from accord import rewards
 from accord.catalogue import methods
 from accord.engine import fit
 from accord.evaluation import Probe
-from accord.feedback import Comparison, Example, Label, Task, with_picture
+from accord.feedback import Comparison, Example, Label, Task, in_context, with_picture
 from accord.identity import CallableEncoder, IdentityConsistency
 from accord.policies import LanguagePolicy, Sampling
 from accord.policies.base import Group
@@ -244,6 +244,34 @@ FITTINGS: dict[str, Callable[[torch.device], Any]] = {
 @pytest.mark.parametrize("name", FITTINGS)
 def test_a_rewards_first_step_is_the_cpus(name: str, far: torch.device) -> None:
     both(far, lambda device: first_step(FITTINGS[name](device), MENDED))
+
+
+JUDGED = [p.model_copy(update={"annotator": "who", "context": "be short", "columns": {"score_chosen": 4.0, "score_rejected": 1.0 + i}})
+          for i, p in enumerate(PAIRS)]  # fmt: skip
+CALM: dict[str, Any] = {"steps": 1, "batch_size": 2, "lr": 1e-6}  # Adam makes much of a little, of rounding too
+
+HEADS: dict[str, Callable[[rewards.Features, torch.device], Any]] = {
+    "variational-preference-learning": lambda f, d: rewards.VPL(f, latent=2, hidden=8).to(d).fitted(in_context(JUDGED, 1), **CALM),
+    "pal": lambda f, d: rewards.PAL(f, ["who"], hidden=8).to(d).fitted(JUDGED, lr_of={"tastes": 1e-6}, **CALM),
+    "pal by angle": lambda f, d: rewards.PAL(f, ["who"], by="angle", hidden=8).to(d).fitted(JUDGED, lr_of={"tastes": 1e-6}, **CALM),
+    "reward-robust-rlhf": lambda f, d: rewards.BayesianEnsemble(f, heads=2, hidden=8).to(d).taught_by(
+        words, [t.prompt for t in TASKS], ["it is 5 .", "no ."], **CALM
+    ),
+}  # fmt: skip
+"""Heads on frozen features, those of the catalogue by their names there."""
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_on_frozen_features_is_the_cpus(name: str, far: torch.device) -> None:
+    samples = {"prompts": [t.prompt for t in TASKS], "completions": ["it is 5 .", "no ."]}
+
+    def said(device: torch.device) -> dict[str, float]:
+        made = HEADS[name](rewards.TrunkFeatures(tiny_policy().to(device)), device)
+        assert {p.device.type for p in made.parameters()} == {device.type}
+        of = {"": made, **({"newcomer": made.for_newcomer(JUDGED)} if hasattr(made, "for_newcomer") else {})}
+        return {f"{n} {i}": float(v) for n, r in of.items() for i, v in enumerate(score(r, **samples).values)}  # type: ignore[arg-type]
+
+    both(far, said)
 
 
 CURATED: dict[str, Callable[[torch.device], list[str]]] = {
@@ -495,8 +523,13 @@ def test_rewards_of_portraits_follow_the_pictures(far: torch.device) -> None:
 
 
 def test_every_entry_of_the_catalogue_has_such_a_test() -> None:
-    elsewhere = {*ON_WORDS, *FITTINGS, *CURATED, *SEARCHES}
+    elsewhere = {*ON_WORDS, *FITTINGS, *HEADS, *CURATED, *SEARCHES}
     # Of policies that read words and pictures alike there is none yet.
-    tried = {"text": {*TEXT, *elsewhere}, "multimodal": {*TEXT, *elsewhere}, "image": {*PICTURES, *elsewhere}}
+    tried = {
+        "text": {*TEXT, *elsewhere},
+        "multimodal": {*TEXT, *elsewhere},
+        "image": {*PICTURES, *elsewhere},
+        "control": elsewhere,
+    }
     missing = [f"{m.name} on {kind}" for m in methods() if m.entry for kind in m.modality if m.name not in tried[kind]]
-    assert not missing, "add it to TEXT, PICTURES, ON_WORDS, FITTINGS, CURATED or SEARCHES above"
+    assert not missing, "add it to TEXT, PICTURES, ON_WORDS, FITTINGS, HEADS, CURATED or SEARCHES above"

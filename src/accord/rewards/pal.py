@@ -162,7 +162,7 @@ class Tastes(nn.Module):
 
     def __init__(self, points: Float[Tensor, "k d"], people: int, prototypes: int) -> None:
         super().__init__()
-        self.points, self.logits = nn.Parameter(points), nn.Parameter(torch.zeros(people, prototypes))
+        self.points, self.logits = nn.Parameter(points), nn.Parameter(points.new_zeros(people, prototypes))
 
     def forward(self) -> Float[Tensor, "u k"]:
         return torch.softmax(self.logits, -1)
