@@ -19,7 +19,7 @@ from accord.rewards.ledger import Ledger, Made
 T = TypeVar("T")
 
 BY = "cleaning"
-SAMPLE, PART = 20_000, 1_000
+SAMPLE, PART = 10_000, 1_000
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from accord.worlds.annotators import Population
 from accord.worlds.letters import gold, population, spurious
 
 REQUESTS, NOISE, CONTRARY = 1500, 0.2, 5
-VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 1, "lr": 1e-2}, 0.2, 0.2
+VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 2, "lr": 1e-2}, 0.1, 0.2
 PASSES = {"plain": 10, "margin": 10, "flip": 10, "flip-margin": 10, "soft-margin": 10, "contrast": 10}
 GRID = (5, 10, 20)
 MORE, ETA, SHIFTED, PROMPTS = 4, 0.02, 4, 100
@@ -53,7 +53,7 @@ CLAIM = Claim(
         Primary("contrast", "plain", measure="accuracy", delta=0.02),
         Primary("meta", "longer", measure="shifted", delta=0.02),
     ),
-    arms=("plain", "voters", "margin", "flip", "flip-margin", "soft-margin", "contrast", "longer", "meta"),
+    arms=("plain", "margin", "flip", "flip-margin", "soft-margin", "contrast", "voters", "longer", "meta"),
     settings=(("pairs", str(REQUESTS)), ("people", f"{NOISE} tossed, every {CONTRARY}th person contrary"), ("passes", f"{PASSES}, each of {GRID}"),
               ("learning", str(LEARNING)), ("voters", f"{VOTERS} linear heads, {VOTING}"), ("flip, soft", f"{FLIP}, {SOFT}"),
               ("contrast", "difference, SimCSE, beta 0.1"), ("ahead", f"eta {ETA}, {SHIFTED} answers, {MORE} passes more")),
