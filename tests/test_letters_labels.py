@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from accord.reproduce.letters_labels import OF, asked, concordance, held_out, ranked, right, turned
+from accord.reproduce.letters_labels import OF, asked, held_out, ranked, right, turned
+from accord.reproduce.letters_rewards import concordance
 from accord.worlds.letters import gold, parse_request, population, read_reply
 
 

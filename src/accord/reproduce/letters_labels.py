@@ -16,6 +16,7 @@ from torch import Tensor
 from accord.feedback import Comparison, Task
 from accord.policies.meter import metered
 from accord.reproduce.claim import Measures
+from accord.reproduce.letters_rewards import concordance
 from accord.reproduce.luck import luck
 from accord.rewards import HeadReward, Reward, WordFeatures, score
 from accord.worlds.letters import compose, gold, parse_request, tasks
@@ -85,13 +86,6 @@ def ranked(reward: Reward, seed: int) -> Measures:
     replies, true = held_out(seed)
     said = replies.scored(reward)
     return {"gold": float(true.gather(1, said.argmax(1, keepdim=True)).mean()), "accuracy": concordance(said, true)}
-
-
-def concordance(said: Float[Tensor, "r e"], true: Float[Tensor, "r e"]) -> float:
-    """Share of pairs in a row, of different worth, that are ordered rightly; a tie counts half."""
-    i, j = torch.triu_indices(said.shape[1], said.shape[1], 1)
-    gap, lead = true[:, i] - true[:, j], said[:, i] - said[:, j]
-    return float((lead * gap.sign()).sign().add(1).div(2)[gap.abs() > 1e-6].mean())
 
 
 def right(pairs: Sequence[Comparison]) -> Float[Tensor, "n"]:

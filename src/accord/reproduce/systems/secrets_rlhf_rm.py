@@ -23,13 +23,13 @@ from accord.reproduce.letters_labels import (
     OF,
     WORDS,
     asked,
-    concordance,
     head,
     held_out,
     ranked,
     right,
     taught,
 )
+from accord.reproduce.letters_rewards import concordance
 from accord.reproduce.luck import luck
 from accord.rewards import Committee, ContrastiveFitting, MetaFitting, Reward, StrengthFitting, repaired, voted
 from accord.rewards.fitting import RewardFitting
@@ -40,7 +40,8 @@ REQUESTS, NOISE, CONTRARY = 1500, 0.2, 5
 VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 2, "lr": 1e-2}, 0.1, 0.2
 PASSES = {"plain": 10, "margin": 10, "flip": 10, "flip-margin": 10, "soft-margin": 10, "contrast": 10}
 GRID = (5, 10, 20)
-MORE, ETA, SHIFTED, PROMPTS = 4, 0.02, 4, 100
+MORE, ETA, SHIFTED, PROMPTS = 4, 1.0, 4, 100
+ETAS = (0.1, 1.0, 10.0)
 
 CLAIM = Claim(
     name="secrets-rlhf-rm",
@@ -56,7 +57,7 @@ CLAIM = Claim(
     arms=("plain", "margin", "flip", "flip-margin", "soft-margin", "contrast", "voters", "longer", "meta"),
     settings=(("pairs", str(REQUESTS)), ("people", f"{NOISE} tossed, every {CONTRARY}th person contrary"), ("passes", f"{PASSES}, each of {GRID}"),
               ("learning", str(LEARNING)), ("voters", f"{VOTERS} linear heads, {VOTING}"), ("flip, soft", f"{FLIP}, {SOFT}"),
-              ("contrast", "difference, SimCSE, beta 0.1"), ("ahead", f"eta {ETA}, {SHIFTED} answers, {MORE} passes more")),
+              ("contrast", "difference, SimCSE, beta 0.1"), ("ahead", f"eta {ETA} of {ETAS}, {SHIFTED} answers, {MORE} passes more")),
 )  # fmt: skip
 
 Learn = Callable[[Sequence[Comparison], int, int], tuple[Reward, Measures]]
@@ -116,10 +117,10 @@ def contrast(told: Sequence[Comparison], seed: int, passes: int) -> tuple[Reward
     return reward, {}
 
 
-def going_on(told: Sequence[Comparison], seed: int, passes: int, *, ahead: bool) -> tuple[Reward, Measures]:
-    """The plain reward after some passes more on the same pairs."""
+def going_on(told: Sequence[Comparison], seed: int, passes: int, *, eta: float = 0.0) -> tuple[Reward, Measures]:
+    """The plain reward after some passes more on the same pairs, their gradient taken a step ahead, or none."""
     reward = taught(told, seed, epochs=PASSES["plain"])
-    learner = MetaFitting(reward, shifted(reward, seed), eta=ETA) if ahead else RewardFitting(reward)
+    learner = MetaFitting(reward, shifted(reward, seed), eta=eta) if eta else RewardFitting(reward)
     fit(learner, told, epochs=passes, seed=luck(seed), progress=False, **LEARNING)
     return reward, {}
 
@@ -161,7 +162,10 @@ HOW: dict[str, Learn] = {
 ARMS = {
     **{name: arm(learn, PASSES[name]) for name, learn in HOW.items()},
     "voters": arm(voters, 0),
-    "longer": arm(partial(going_on, ahead=False), MORE),
-    "meta": arm(partial(going_on, ahead=True), MORE),
+    "longer": arm(going_on, MORE),
+    "meta": arm(partial(going_on, eta=ETA), MORE),
 }
-TUNING = {f"{name} {n} passes": arm(learn, n) for name, learn in HOW.items() for n in GRID}
+TUNING = {
+    **{f"{name} {n} passes": arm(learn, n) for name, learn in HOW.items() for n in GRID},
+    **{f"meta eta {eta}": arm(partial(going_on, eta=eta), MORE) for eta in (0.0, *ETAS)},
+}
