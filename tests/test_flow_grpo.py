@@ -9,6 +9,7 @@ import torch
 from accord import algorithms as a
 from accord.engine import Rows, Step
 from accord.errors import ConfigError
+from accord.evaluation import Probe
 from accord.policies.diffusion import Denoising, DiffusionPolicy
 from tiny_families import policy
 from tiny_pipelines import brightness, gradient, near, nudge
@@ -65,6 +66,18 @@ def test_its_kl_is_that_of_the_step_over_the_latent_whether_log_probs_are_means_
     assert float(found[False].abs().max()) > 0
     elements = p.noise(1, 0)[0].numel()
     assert torch.allclose(found[True] * elements, found[False], rtol=1e-3, atol=1e-6)
+
+
+def test_the_kl_on_record_is_one_of_nats_whether_log_probs_are_means_or_sums() -> None:
+    p = trained()
+    found = [
+        Probe(p, list(PROMPTS), {}, Denoising(4, 2.0, 0.5, average=average), seed=1, reference=p.freeze("base"))(0)[
+            "kl"
+        ]
+        for average in (True, False)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert found[1] > 0
 
 
 def alike(*, prompts: Any, completions: Any, **columns: Any) -> list[float]:

@@ -253,6 +253,17 @@ def test_kl_estimates_of_averaged_log_probs_are_those_of_the_action_over_its_par
         assert mean == pytest.approx(exact, rel=tolerance)
 
 
+@pytest.mark.parametrize("kind", ["k2", "k3"])
+@pytest.mark.parametrize("parts", [1, 16384])
+@pytest.mark.parametrize("far", [-30.0, -0.01, 0.01, 3.0])
+def test_a_kl_loss_pulls_towards_the_reference_however_far_the_policy_is(kind: str, parts: int, far: float) -> None:
+    x = torch.tensor([[far]], requires_grad=True)
+    losses.kl_estimate(x, torch.zeros(1, 1), kind, parts).sum().backward()  # type: ignore[arg-type]
+    assert x.grad is not None
+    assert torch.sign(x.grad).item() == math.copysign(1, far)
+    assert bool(x.grad.isfinite().all())
+
+
 def test_masked_means_are_safe_on_empty_masks_and_blind_to_nan_outside() -> None:
     x = torch.tensor([[1.0, float("nan")], [float("nan"), float("nan")]])
     mask = torch.tensor([[True, False], [False, False]])

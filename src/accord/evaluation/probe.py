@@ -31,7 +31,7 @@ class Probe:
     Args:
         rewards: by name; the one that is optimised, and any that is not (a held-out judge, a world's gold).
         folder: where samples/<step>.jsonl goes; None keeps only the measures.
-        reference: for the KL of an answer; there is none of pictures that are drawn without fresh noise at any step.
+        reference: for the KL of an answer, in nats of the whole of it; there is none of pictures that are drawn without fresh noise at any step.
     """
 
     def __init__(self, policy: Samples, prompts: Sequence[Any], rewards: Mapping[str, Reward], sampling: Any = None,
@@ -49,7 +49,7 @@ class Probe:
         measures = _surface(drawn)
         if self.reference is not None and bool(drawn.mask.any()):
             gap = (drawn.logprobs - self.reference.logprobs(drawn).cpu()) * drawn.mask
-            measures["kl"] = float(gap.sum(-1).mean())
+            measures["kl"] = drawn.averaged * float(gap.sum(-1).mean())
         said: dict[str, list[float | None]] = {}
         aspects: dict[str, list[float | None]] = {}
         for name, reward in self.rewards.items():

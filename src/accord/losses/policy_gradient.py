@@ -1,5 +1,6 @@
 """Surrogates of policy gradient, on the log-probs of single actions: tokens, denoising steps, controls alike."""
 
+import math
 from typing import Literal
 
 import torch
@@ -51,7 +52,9 @@ def kl_estimate(logprobs: Float[Tensor, "n t"], reference: Float[Tensor, "n t"],
         return d
     if kind == "k2":
         return 0.5 * parts * d.square()
-    return torch.expm1((-parts * d).clamp(max=20)) / parts + d
+    # Beyond e^20 a straight line: a constant would leave + d alone, whose gradient points away from the reference.
+    x = -parts * d
+    return (torch.expm1(x.clamp(max=20)) + math.exp(20) * (x - 20).clamp(min=0)) / parts + d
 
 
 def gae(rewards: Float[Tensor, "n t"], values: Float[Tensor, "n t"], mask: Bool[Tensor, "n t"],

@@ -248,7 +248,7 @@ class Rollout(PolicyAlgorithm):
         step.log("finished", rollouts.finished.float())
         step.log("surprise", -rollouts.logprobs, rollouts.mask)
         if rollouts.reference is not None:
-            step.log("kl", ((rollouts.logprobs - rollouts.reference) * rollouts.mask).sum(-1))
+            step.log("kl", rollouts.averaged * ((rollouts.logprobs - rollouts.reference) * rollouts.mask).sum(-1))
 
     def state(self) -> dict[str, Tensor]:
         return state_of(self.reward) | {f"credit.{k}": v for k, v in state_of(self.credit).items()}
