@@ -137,6 +137,7 @@ TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
         TASKS,
     ),
     "fine-grained-rlhf": (lambda p: a.FineGrainedRLHF(p, rewards.PrefixDifferences(words), sampling=SHORT), TASKS),
+    "pairwise-rl": (lambda p: a.PairwiseRL(p, rewards.Anchored(words, anchor="answer"), sampling=SHORT), TASKS),
     "scir": (
         lambda p: a.SCIR(
             p,

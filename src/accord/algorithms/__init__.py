@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.dpo import DPO
     from accord.algorithms.preference.inpo import InPO
     from accord.algorithms.preference.ipo import IPO
+    from accord.algorithms.preference.judging import Judging
     from accord.algorithms.preference.kto import KTO
     from accord.algorithms.preference.lambda_harmonic_rpo import RewardPreference, SubjectPair, subject_pairs
     from accord.algorithms.preference.modpo import MODPO
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from accord.algorithms.rollout.fine_grained_rlhf import DenseGAE, FineGrainedRLHF
     from accord.algorithms.rollout.flow_grpo import FlowGRPO
     from accord.algorithms.rollout.grpo import GRPO, GroupRelative
+    from accord.algorithms.rollout.pairwise_rl import PairwiseRL, with_anchors
     from accord.algorithms.rollout.ppo import PPO, TokenGAE
     from accord.algorithms.rollout.prdp import PRDP, RewardDifference
     from accord.algorithms.rollout.raft import RAFT, BestOfGroup
@@ -91,8 +93,10 @@ __all__ = [
     "IDAligner",
     "InPO",
     "Joint",
+    "Judging",
     "LeaveOneOut",
     "Option",
+    "PairwiseRL",
     "PerPrompt",
     "Preference",
     "ReFL",
@@ -120,4 +124,5 @@ __all__ = [
     "options_of",
     "rounds",
     "subject_pairs",
+    "with_anchors",
 ]

@@ -16,7 +16,7 @@ MAKERS = (
     "exact_answer", "json_call", "length_penalty", "matches", "numeric_answer",
     "CLIPScore", "PickScore", "HPSv2", "ImageReward", "SigLIP", "Aesthetics", "OCRAccuracy", "ObjectChecks", "vision_judge",
     "Framewise", "combine", "Ensemble", "par", "logsigmoid_centred", "standardise", "clip", "minmax", "ceil",
-    "Served", "rated_by", "compared_by",
+    "Served", "rated_by", "compared_by", "judged_by", "Anchored",
     "routed", "Hybrid", "ToolCalls", "BesideDemonstrations", "PrefixDifferences",
 )  # fmt: skip
 """Their names in `accord.rewards`."""

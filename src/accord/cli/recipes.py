@@ -109,6 +109,7 @@ OWN: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "pairwise-rl": {"reward": {"Anchored": {"reward": SHORT, "anchor": "demonstration"}}},
     "dr-irl": {"reward": {"BesideDemonstrations": {"reward": SHORT}}},
     "fine-grained-rlhf": {"data": "letters/explain", "reward": {"PrefixDifferences": {"reward": SHORT}}},
     "harmo": {"scale": False},

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from accord.lazy import lazy
 
 if TYPE_CHECKING:
+    from accord.rewards.anchored import Anchored, judged_by
     from accord.rewards.asking import Endpoint, PolicyJudge
     from accord.rewards.basereward import BaseReward, RewardRecipe, mixed, recipe_search
     from accord.rewards.cache import Cached
@@ -72,6 +73,7 @@ __all__ = [
     "PAL",
     "VPL",
     "Aesthetics",
+    "Anchored",
     "AnswerConsistency",
     "BaseReward",
     "BayesianEnsemble",
@@ -145,6 +147,7 @@ __all__ = [
     "from_trl",
     "grown",
     "json_call",
+    "judged_by",
     "leaf_pairs",
     "length_penalty",
     "load_head",
