@@ -1,5 +1,6 @@
 """ACRE: contents instead of letters, and what each kind of answerer is worth."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -8,13 +9,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accord.algorithms import ACRE, GRPO
+from accord.engine import Rows, Step
 from accord.errors import FeedbackError
+from accord.policies import LanguagePolicy, Sampling
 from accord.policies.base import Rollouts
 from accord.rewards import AnswerConsistency, Scores, score
-from accord.rewards.consistency import asked, content, moved, shuffles, split_answer
+from accord.rewards.consistency import content, listed, moved, reordered, shuffles, split_answer
+from accord.worlds import letters
+from accord.worlds.letters.quizzes import led_to, quizzes, worked_examples
 from test_algorithms import fake
 
 OPTIONS = ["5", "7", "9", "11"]
+
+
+def asked(question: str, options: Sequence[str]) -> str:
+    """A question and its options under letters."""
+    return "\n".join(
+        [question, *(f"{letter}. {text}" for letter, text in zip("ABCD", options, strict=True)), "Which one?"]
+    )
 
 
 class Answers:
@@ -38,8 +51,8 @@ def letter(prompt: str, text: str) -> str:
 
 def worth(policy: Any, said: list[str], right: str = "7", **options: Any) -> Scores:
     prompts = [asked("what is 3 plus 4 ?", OPTIONS)] * len(said)
-    return score(AnswerConsistency(policy, **options), prompts=prompts, completions=said, question=["what is 3 plus 4 ?"] * len(said),
-                 options=[OPTIONS] * len(said), answer=[right] * len(said))  # fmt: skip
+    return score(AnswerConsistency(policy, choices="options", **options), prompts=prompts, completions=said, options=[OPTIONS] * len(said),
+                 answer=[right] * len(said))  # fmt: skip
 
 
 def thought(answer: str, trace: str = "3 and 4 make 7") -> str:
@@ -114,11 +127,84 @@ def test_a_trace_that_settles_the_contents_is_worth_more_than_one_that_is_right_
 
 
 def test_questions_without_options_go_to_their_own_reward_or_are_refused() -> None:
-    rows: dict[str, Any] = {"prompts": ["a", asked("?", OPTIONS)], "completions": ["free", thought("B")], "question": ["a", "?"],
-                            "options": [None, OPTIONS], "answer": ["x", "7"]}  # fmt: skip
+    rows: dict[str, Any] = {"prompts": ["a", asked("?", OPTIONS)], "completions": ["free", thought("B")], "options": [None, OPTIONS], "answer": ["x", "7"]}  # fmt: skip
     with pytest.raises(FeedbackError, match="has no options to shuffle"):
-        score(AnswerConsistency(Answers(by_content)), **rows)
-    said = score(AnswerConsistency(Answers(by_content), plain=lambda **c: [0.25], form=0.0), **rows)
+        score(AnswerConsistency(Answers(by_content), choices="options"), **rows)
+    said = score(AnswerConsistency(Answers(by_content), choices="options", plain=lambda **c: [0.25], form=0.0), **rows)
     assert said.values.tolist() == [0.25, 1.0]
-    with pytest.raises(FeedbackError, match="ACRE reads the column 'question'"):
-        score(AnswerConsistency(Answers(by_content)), prompts=["a"], completions=["b"])
+    with pytest.raises(FeedbackError, match="ACRE reads the column 'options'"):
+        score(AnswerConsistency(Answers(by_content), choices="options"), prompts=["a"], completions=["b"])
+
+
+@given(st.permutations(["5", "15", "1 5", "b"]))
+def test_options_change_places_in_the_prompt_as_it_is_worded(order: list[str]) -> None:
+    options = ["5", "15", "1 5", "b"]
+    text = "which is 5 plus 10 : (a) {} (b) {} (c) {} (d) {} ?"
+    assert reordered(text.format(*options), options, order) == text.format(*order)
+    turns = [{"role": "system", "content": "b"}, {"role": "user", "content": text.format(*options)}]
+    assert reordered(turns, options, order) == [turns[0], {"role": "user", "content": text.format(*order)}]
+    back = reordered(text.format(*order), order, options)
+    assert back == text.format(*options)
+    assert reordered("no options here", options, order) is None
+    assert listed(text.format(*order)) == order
+
+
+@pytest.mark.parametrize(("said", "meant"), [
+    ("B", "7"), ("(b) .", "7"), ("b)", "7"), ("7 . thank you", "7"), ("B. because", "7"), ("it is C", "9"), ("Z", None), ("a dog", None), ("8", None),
+])  # fmt: skip
+def test_an_answer_means_an_option_by_its_letter_or_by_its_words(said: str, meant: str | None) -> None:
+    assert content(said, OPTIONS) == meant
+
+
+@pytest.mark.parametrize(("text", "options"), [
+    (asked("A. B. said: what is it ?", [*OPTIONS[:2], "nine. of", "(x)"]).removesuffix("\nWhich one?"), ["5", "7", "nine. of", "(x)"]),
+    ("Is it so?\n\nChoices:\n (A) No, I am not\n (B) Yes, of course", ["No, I am not", "Yes, of course"]),
+    ("which is 1 plus 2 : (a) 3 (b) 4 ?", ["3", "4"]), ("nothing to choose", []), ("(a) one (c) two", []), ("A) x\nB) y", ["x", "y"]),
+])  # fmt: skip
+def test_options_are_read_off_the_prompt(text: str, options: list[str]) -> None:
+    assert listed(text) == options
+
+
+def test_in_sentences_the_last_answer_counts_and_the_second_reading_goes_on_where_it_began() -> None:
+    seen: list[str] = []
+
+    def say(prompt: str, begun: str) -> str:
+        seen.append(begun)
+        return f" {letter(prompt, '7')} ."
+
+    said = worth(Answers(say), ["3 plus 4 is 7 . the answer is (b) .", "the answer is", "7"], layout="sentence", form=0.0)  # fmt: skip
+    assert seen == ["3 plus 4 is 7 . the answer is"]
+    assert said.values.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_acre_that_pays_for_accuracy_alone_is_grpo(base_policy: LanguagePolicy) -> None:
+    def accuracy(*, prompts: Any, completions: Any, answer: Any, **columns: Any) -> list[float]:
+        said = [x.rpartition("the answer is ")[2] if "the answer is " in x else None for x in completions]
+        return [
+            0.0 if s is None else 0.5 + (content(s, o) == content(a, o))
+            for s, o, a in zip(said, map(listed, prompts), answer, strict=True)
+        ]
+
+    rows = letters.tasks(3, seed=5, kinds=("quiz",))
+    options: dict[str, Any] = {"kl": 0.04, "group_size": 6, "sampling": Sampling(max_new_tokens=32)}
+    ours = ACRE(base_policy, alphas=(1.0, 1.0, 0.0), layout="sentence", **options)
+    plain = GRPO(base_policy, accuracy, **options)
+    a, b = (x.experience(Rows(rows), Step(0, 0)) for x in (ours, plain))
+    assert len(set(a.rollouts.completions)) > 1
+    assert float(a.terms[0].advantage.abs().sum()) > 0
+    for one, other in zip(a.terms, b.terms, strict=True):
+        assert torch.allclose(one.advantage, other.advantage, atol=1e-5)
+        assert torch.equal(one.weight, other.weight)
+
+
+def test_quizzes_have_their_right_option_first_as_often_as_is_asked_and_are_worked_out() -> None:
+    often, seldom = quizzes(300, seed=1, first=0.6), quizzes(300, seed=1)
+    for made, share in ((often, 0.6), (seldom, 0.25)):
+        firsts = [t.columns["answer"] == listed(str(t.prompt))[0] for t in made]
+        assert sum(firsts) / len(firsts) == pytest.approx(share, abs=0.09)
+    shown = worked_examples(often)
+    assert all(led_to(e.completion) == t.columns["answer"] for e, t in zip(shown, often, strict=True))
+    assert all(e.completion.endswith(f"the answer is {t.columns['answer']} .") for e, t in zip(shown, often, strict=True))  # fmt: skip
+    assert led_to("the answer is 7 .") is None
+    tests = {str(t.prompt) for t in quizzes(50, seed=1, split="test")}
+    assert tests.isdisjoint(str(t.prompt) for t in often)

@@ -137,6 +137,8 @@ TEXT: dict[str, tuple[Callable[[Any], Any], Any]] = {
         TASKS,
     ),
     "fine-grained-rlhf": (lambda p: a.FineGrainedRLHF(p, rewards.PrefixDifferences(words), sampling=SHORT), TASKS),
+    "irl-llm-survey": (lambda p: a.InverseRL(p, rounds=1, group_size=2, sampling=SHORT), PAIRS_SHOWN),
+    "acre": (lambda p: a.ACRE(p, words, layout="sentence", group_size=3, sampling=SHORT), TASKS),
     "pairwise-rl": (lambda p: a.PairwiseRL(p, rewards.Anchored(words, anchor="answer"), sampling=SHORT), TASKS),
     "scir": (
         lambda p: a.SCIR(

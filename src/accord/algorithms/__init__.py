@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accord.algorithms.preference.t_reg import TREG
     from accord.algorithms.preference.trainer import Preference
     from accord.algorithms.reference import Reference
+    from accord.algorithms.rollout.acre import ACRE
     from accord.algorithms.rollout.amft import AMFT, Balance
     from accord.algorithms.rollout.copo import COPO
     from accord.algorithms.rollout.credit import Credit, Term
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from accord.algorithms.rounds.cream import CREAM
     from accord.algorithms.rounds.dpa import DPA, directed
     from accord.algorithms.rounds.irl import irl_pairs, ml_irl
+    from accord.algorithms.rounds.irl_llm_survey import InverseRL
     from accord.algorithms.rounds.scir import SCIR
     from accord.algorithms.rounds.self_rewarding import SelfRewarding
     from accord.algorithms.rounds.temporal_self_rewarding import TemporalSelfRewarding
@@ -57,6 +59,7 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "ACRE",
     "AMFT",
     "COPO",
     "CREAM",
@@ -92,6 +95,7 @@ __all__ = [
     "GroupRelative",
     "IDAligner",
     "InPO",
+    "InverseRL",
     "Joint",
     "Judging",
     "LeaveOneOut",

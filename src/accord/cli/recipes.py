@@ -109,6 +109,8 @@ OWN: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "irl-llm-survey": {"judge": SHORT},
+    "acre": {"data": "letters/quiz", "layout": "sentence", "judge": SHORT},
     "pairwise-rl": {"reward": {"Anchored": {"reward": SHORT, "anchor": "demonstration"}}},
     "dr-irl": {"reward": {"BesideDemonstrations": {"reward": SHORT}}},
     "fine-grained-rlhf": {"data": "letters/explain", "reward": {"PrefixDifferences": {"reward": SHORT}}},

@@ -30,7 +30,7 @@ from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.feedback import SAMPLING
 
-PAIRS, EPOCHS, JUDGE_LR, STEPS, LONGER, BATCH, GROUP, LR, KL, TESTS = 800, 2, 5e-4, 40, 1.25, 8, 4, 3e-4, 0.02, 400
+PAIRS, EPOCHS, JUDGE_LR, STEPS, LONGER, BATCH, GROUP, LR, KL, TESTS = 800, 2, 5e-4, 40, 1.4, 8, 4, 3e-4, 0.02, 400
 
 CLAIM = Claim(
     name="pairwise-rl",
