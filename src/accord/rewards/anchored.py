@@ -26,19 +26,15 @@ class Anchored:
     def __init__(self, reward: Reward, *, anchor: str = "anchor") -> None:
         self.reward, self.anchor = reward, anchor
 
-    def __call__(
-        self, *, prompts: Sequence[Any], completions: Sequence[Any], group: Sequence[int], **columns: Any
-    ) -> Scores:
+    def __call__(self, *, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Scores:
         if self.anchor not in columns:
             raise RewardError(
                 f"this reward compares with the column {self.anchor!r}, but the data have only {sorted(columns)}"
             )
-        n, anchors = len(group), columns[self.anchor]
+        n, anchors, group = len(prompts), columns[self.anchor], columns["group"]
         first = {g: i for i, g in reversed(list(enumerate(group)))}
         rows = [*range(n), *first.values()]
-        own: dict[str, Any] = {
-            k: [v[i] for i in rows] for k, v in {"prompts": prompts, "group": group, **columns}.items()
-        }
+        own: dict[str, Any] = {k: [v[i] for i in rows] for k, v in {"prompts": prompts, **columns}.items()}
         said = score(self.reward, completions=[*completions, *(anchors[i] for i in first.values())], **own)
         place = {g: n + k for k, g in enumerate(first)}
         ours, theirs = said.select(range(n)), said.select([place[g] for g in group])

@@ -57,7 +57,7 @@ class InverseRL(RoundMethod):
         kl: weight of GRPO's KL to the policy as it began. group_size: answers to each prompt. sampling: how they are drawn.
     """
 
-    rows = (Example, Comparison)
+    rows = (Example, Comparison)  # type: ignore[assignment]
     needs_reference = True
 
     def __init__(self, policy: SamplesWithStates, *, form: Form = "max-entropy", rounds: int = 2, epochs: int = 4, reward_lr: float = 1e-3,

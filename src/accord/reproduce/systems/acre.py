@@ -64,9 +64,9 @@ def said(reply: str, prompt: str) -> str | None:
     return None if parts is None else content(parts[1], listed(prompt))
 
 
-def right(*, prompts: Sequence[str], completions: Sequence[str], answer: Sequence[str], **columns: Any) -> list[float]:
+def right(*, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
     """What ACRE is worth without its second look."""
-    return [(FORM if split_sentence(c) else 0.0) + (said(c, p) == a) for p, c, a in zip(prompts, completions, answer, strict=True)]  # fmt: skip
+    return [(FORM if split_sentence(c) else 0.0) + (said(c, p) == a) for p, c, a in zip(prompts, completions, columns["answer"], strict=True)]  # fmt: skip
 
 
 def measured(trained: LanguagePolicy, seed: int, n: int = TESTS) -> Measures:

@@ -72,9 +72,10 @@ def beside(seed: int) -> list[Task]:
 
 
 def beside_own(seed: int) -> list[Task]:
-    """Requests with the best of four answers of the base policy's own; whoever imitates gets such for nothing, so they are nobody's compute."""
+    """Requests with the best of four answers of the base policy's own, drawn before the arm begins: they are nobody's compute."""
+    best: Any = Tournament(judge(seed))
     with metered():
-        return with_anchors(policy(), requests(seed)[: STEPS * BATCH], Tournament(judge(seed)), sampling=SAMPLING, seed=seed)  # fmt: skip
+        return with_anchors(policy(), requests(seed)[: STEPS * BATCH], best, sampling=SAMPLING, seed=seed)
 
 
 @lru_cache(maxsize=1)
