@@ -101,7 +101,7 @@ def hybrid(seed: int) -> Reward:
 
 
 def harmo(seed: int) -> Reward:
-    return Hybrid(hybrid(seed))
+    return Hybrid(hybrid(seed))  # type: ignore[return-value]
 
 
 ARMS = {"rules": learning(rules), "model": learning(learned), "hybrid": learning(hybrid), "harmo": learning(harmo)}
