@@ -343,8 +343,9 @@ def test_peers_drop_wrong_labels_and_two_who_agree_mend_them(tmp_path: Path) -> 
     judge.write_text(SLOW.replace("0.05", "0"))
 
     def found(name: str, *more: str) -> list[Comparison]:
-        assert main(["curate", "--data", str(data), "--out", str(tmp_path / name), *more]) == 0
-        return usable(list(read(tmp_path / name)))  # type: ignore[arg-type]
+        out = tmp_path / "a new folder" / name
+        assert main(["curate", "--data", str(data), "--out", str(out), *more]) == 0
+        return usable(list(read(out)))  # type: ignore[arg-type]
 
     right = [
         worth(p.chosen) > worth(p.rejected) for p in found("p.jsonl", "--voters", '["peers:words"]', "--drop=0.25")

@@ -41,6 +41,8 @@ class Ledger:
     def open(cls, out: Path, *, resume: bool) -> "Ledger":
         """A new one, or the one that is there; raises RunError where that isn't wanted."""
         wanted(out.suffix == ".jsonl", "a curated file ends in .jsonl", out)
+        with disk(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
         ledger = cls(out)
         if not ledger.file.is_file():
             if out.exists():
