@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from tested import slug
+
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
 
@@ -26,7 +28,7 @@ def page() -> str:
         guidance = dict.fromkeys(GUIDANCE[p.family.guidance] for p in own.values())
         layers = dict.fromkeys(", ".join(f"`{t}`" for t in p.family.targets) for p in own.values())
         classes = ", ".join(f"`{name}`" for name in sorted(kind.pipelines))
-        lines.append(f"| {kind.name} | {classes} | {'; '.join(guidance)} | {'; '.join(layers)} | {', '.join(own)} |")
+        lines.append(f"| [{kind.name}](families/{slug(kind)}.md) | {classes} | {'; '.join(guidance)} | {'; '.join(layers)} | {', '.join(own)} |")
     return TEXT + "\n".join(lines) + "\n" + AFTER
 
 

@@ -1,4 +1,4 @@
-"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, letters, compatibility, families."""
+"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, letters, compatibility, families, what was tested."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from compatibility import compatibility
 from families import families
 from hacking import alarms
 from letters import letters
+from tested import pages
 from verdicts import reproductions
 
 HERE = Path(__file__).parent
@@ -20,6 +21,7 @@ def main() -> None:
     letters()
     compatibility()
     families()
+    pages()
 
 
 def portraits() -> None:

@@ -9,9 +9,13 @@ import pytest
 
 import accord
 from accord.cli import main
+from accord.policies.diffusion.families import FAMILIES
+from accord.rewards.pictures.reward import PictureReward
 
 ROOT = Path(accord.__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+LONG = ("story-better", "story-face")
+"""Pages whose examples train for a while."""
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
@@ -39,7 +43,11 @@ def names_of(code: str) -> set[str]:
     return found | {f"{i.module}.{a.name}" for i in imports for a in i.names}
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow if p.stem in LONG else ()) for p in PAGES if blocks(p, "python")],
+    ids=lambda p: p.stem,
+)
 def test_the_examples_of_a_page_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one namespace, in an empty folder that holds the page's titled files."""
     monkeypatch.chdir(tmp_path)
@@ -66,6 +74,23 @@ def test_the_commands_of_a_page_are_there_with_their_flags(page: Path, capsys: p
             assert main([*words.split(), "--help"]) == 0, words
             told = capsys.readouterr().out.replace("-", "_")
             assert [f for f in flags if not re.search(rf"__{f}\b".replace("-", "_"), told)] == [], words
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*/*.md")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_what_a_page_says_was_tested_is_a_test(page: Path) -> None:
+    rows = re.findall(r"^\| (.*) \| .* ?\| `(test_\w+\.py)` \|$", page.read_text(), re.MULTILINE)
+    assert rows or page.parent.name == "api"
+    for sentence, file in rows:
+        assert f"def test_{sentence.replace(' ', '_')}(" in (ROOT / "tests" / file).read_text()
+
+
+def test_every_family_and_network_of_rewards_has_its_page() -> None:
+    families = {kind.__module__.rpartition(".")[2]: kind.name for kind in FAMILIES}
+    for name, title in families.items():
+        assert (ROOT / "docs" / "families" / f"{name}.md").read_text().startswith(f"# {title}\n")
+    networks = {n for n in accord.rewards.__all__ if isinstance(made := getattr(accord.rewards, n), type)
+                and issubclass(made, PictureReward)}  # fmt: skip
+    assert {p.stem for p in (ROOT / "docs" / "rewards").glob("*.md")} == {n.lower() for n in networks}
 
 
 def test_every_page_is_in_the_menu() -> None:

@@ -1,6 +1,5 @@
 """accord reward: train, evaluate, score."""
 
-from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,10 @@ from accord.cli.clips import is_clip, with_frames
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.heads import train_head
 from accord.cli.heldout import HeldOut, of_some_prompts
-from accord.cli.intake import Intake, answers_of, no_preference, of_kind, says_something
+from accord.cli.intake import Intake, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
+from accord.cli.scoring import SCORED, by_parts, scored
 from accord.engine import Training
 from accord.engine.fit import Resume
 from accord.engine.run import write_json, write_text
@@ -18,12 +18,11 @@ from accord.errors import ConfigError, wanted
 from accord.evaluation import write_report
 from accord.evaluation.trust import evaluate as tested
 from accord.evaluation.trust import write_card
-from accord.feedback import Comparison, Example, Label, Ranking, Rating
+from accord.feedback import Comparison, Ranking, Rating
 from accord.policies.loading import resolve
 from accord.policies.placement import device_of, dtype_of
-from accord.rewards import BradleyTerry, EncoderReward, SentenceEncoder, StrengthFitting, score
+from accord.rewards import BradleyTerry, EncoderReward, SentenceEncoder, StrengthFitting
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
-from accord.rewards.reward import reward_columns
 
 
 def train(
@@ -152,6 +151,7 @@ def score_file(
     skip_bad: bool = False,
     chat: bool = False,
     batch_size: int = 32,
+    workers: int = 0,
     device: str = "auto",
     dtype: str = "auto",
 ) -> None:
@@ -165,22 +165,25 @@ def score_file(
         skip_bad: leave malformed records out.
         chat: treat text prompts as a user's message.
         batch_size: records at once.
+        workers: of Ray, each of which opens the reward; the file is then read part by part and may be larger than memory. 0 scores in this process.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
     """
     check_reward(reward)
     at_least_one(batch_size=batch_size)
+    if workers:
+        found, told = by_parts(reward, data, Path(out), workers, columns=columns, skip_bad=skip_bad, chat=chat,
+                               batch_size=batch_size, device=device, dtype=dtype)  # fmt: skip
+        say(told)
+        print(f"scores in {out}, {found.mean}")
+        return
     intake = Intake.read(data, columns, skip_bad, None, chat)
     if all(is_clip(getattr(r, "completion", None)) for r in intake.records):
         intake.change(with_frames)
-    usable = intake.sift(intake.records, of_kind((Example, Label, Rating), "scoring takes"), purpose="score")
+    usable = intake.sift(intake.records, SCORED, purpose="score")
     opened = open_reward(reward, device, dtype)
     usable = intake.sift(usable, fits(intake, opened), purpose="score")
     intake.tell(scored=len(usable))
-    prompts, answers = [r.prompt for r in usable], [answers_of(r)[0] for r in usable]
-    said = score(opened, prompts=prompts, completions=answers, batch_size=batch_size, **reward_columns(usable))
-    lines = [dumps({"prompt": p, "completion": c, "reward": v if ok else None})
-             for p, c, v, ok in zip(prompts, answers, said.values.tolist(), said.valid.tolist(), strict=True)]  # fmt: skip
-    write_text(Path(out), "\n".join(lines) + "\n")
-    mean = f"mean {float(said.values[said.valid].mean()):.4g}" if bool(said.valid.any()) else "none of them applies"
-    print(f"{len(lines)} scores in {out}, {mean}")
+    found = scored(opened, usable, batch_size)
+    write_text(Path(out), "\n".join(found.lines) + "\n")
+    print(f"{len(found.lines)} scores in {out}, {found.mean}")
