@@ -28,6 +28,7 @@ from accord.policies import LanguagePolicy, Sampling
 from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy, EncodedOnce, invert, renoise
 from accord.rewards import BradleyTerry, References, score
+from accord.rewards.helpsteer2_preference import farthest
 from accord.search import best_of_n, noise_optimise
 from accord.worlds import letters
 from accord.worlds.portraits import proxies
@@ -253,6 +254,18 @@ JUDGED = [p.model_copy(update={"annotator": "who", "context": "be short", "colum
           for i, p in enumerate(PAIRS)]  # fmt: skip
 CALM: dict[str, Any] = {"steps": 1, "batch_size": 2, "lr": 1e-6}  # Adam makes much of a little, of rounding too
 
+
+def weighed(head: rewards.HeadReward) -> rewards.HeadReward:
+    fit(rewards.MORE(head, by="score_rejected"), JUDGED, progress=False, **CALM)
+    return head
+
+
+def beyond(head: rewards.HeadReward) -> rewards.HeadReward:
+    before = {k: v.clone() for k, v in head.state_dict().items()}
+    head.fitted(JUDGED, **CALM).load_state_dict(farthest(head, before, JUDGED))
+    return head
+
+
 HEADS: dict[str, Callable[[rewards.Features, torch.device], Any]] = {
     "variational-preference-learning": lambda f, d: rewards.VPL(f, latent=2, hidden=8).to(d).fitted(in_context(JUDGED, 1), **CALM),
     "pal": lambda f, d: rewards.PAL(f, ["who"], hidden=8).to(d).fitted(JUDGED, lr_of={"tastes": 1e-6}, **CALM),
@@ -260,6 +273,9 @@ HEADS: dict[str, Callable[[rewards.Features, torch.device], Any]] = {
     "reward-robust-rlhf": lambda f, d: rewards.BayesianEnsemble(f, heads=2, hidden=8).to(d).taught_by(
         words, [t.prompt for t in TASKS], ["it is 5 .", "no ."], **CALM
     ),
+    "more-diversified-preferences": lambda f, d: weighed(rewards.HeadReward(f, hidden=8).to(d)),
+    "context-aware-preference": lambda f, d: rewards.ContextAware(f, hidden=8, contexts=["be short"]).to(d).fitted(JUDGED, **CALM),
+    "helpsteer2-preference": lambda f, d: beyond(rewards.HeadReward(f, hidden=8).to(d)),
 }  # fmt: skip
 """Heads on frozen features, those of the catalogue by their names there."""
 

@@ -15,6 +15,7 @@ SIZE = {
     "letters/lookup": 96,
     "letters/explain": 96,
     "letters/people": 240,
+    "letters/contexts": 240,
     "portraits": 24,
 }
 """Requests of each world, or of one kind alone: so few that their answers are drawn and judged in seconds."""
@@ -37,8 +38,8 @@ def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0, limit: int 
             return _portraits(n, seed) if data == "portraits" else _letters(data, n, seed)
         if kind is Example and data == "portraits":
             return _somebody(n)
-        if data == "letters/people":
-            pairs = _camps(n, seed)
+        if data in ("letters/people", "letters/contexts"):
+            pairs = _camps(n, seed) if data == "letters/people" else _contexts(n, seed)
         else:
             pairs = _portraits_pairs(n, seed) if data == "portraits" else _letters_pairs(data, n, seed)
         if kind is Comparison:
@@ -87,6 +88,17 @@ def _camps(n: int, seed: int) -> list[Comparison]:
     from accord.worlds.letters.feedback import comparisons
 
     return comparisons(letters.policy(), letters.population(max(2, n // 12), seed=seed, groups=2), n, seed=seed)
+
+
+def _contexts(n: int, seed: int) -> list[Comparison]:
+    """The same answers, judged in two contexts: by how polite they are, and by how short."""
+    from accord.worlds import letters
+    from accord.worlds.letters.feedback import comparisons
+
+    people = letters.population(20, seed=seed)
+    return [
+        p for c in ("polite", "concise") for p in comparisons(letters.policy(), people, n // 2, seed=seed, context=c)
+    ]
 
 
 def _portraits(n: int, seed: int) -> list[Task]:

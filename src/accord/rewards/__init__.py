@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accord.rewards.collaborative_reward_modeling import CollaborativeRewardModeling, collaborate
     from accord.rewards.combine import Ensemble, combine
     from accord.rewards.consistency import AnswerConsistency
+    from accord.rewards.context_aware_preference import ContextAware
     from accord.rewards.contrast import ContrastivePrompt
     from accord.rewards.contrast_instructions import RewardFusion, convex_augmented
     from accord.rewards.contrastive_fitting import ContrastiveFitting
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from accord.rewards.encoder import SentenceEncoder
     from accord.rewards.features import Features, SentenceFeatures, TrunkFeatures
     from accord.rewards.heads import Committee, EncoderReward, HeadReward
+    from accord.rewards.helpsteer2_preference import rated_then_compared
     from accord.rewards.hybrid import Hybrid, shortfall
     from accord.rewards.implicit import ImplicitReward
     from accord.rewards.judge import Judge, PairJudge, Tournament
     from accord.rewards.meta_fitting import MetaFitting, answers_of
+    from accord.rewards.more_diversified_preferences import MORE
     from accord.rewards.pal import PAL
     from accord.rewards.pictures.aesthetics import Aesthetics
     from accord.rewards.pictures.clip_score import CLIPScore
@@ -70,6 +73,7 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "MORE",
     "PAL",
     "VPL",
     "Aesthetics",
@@ -84,6 +88,7 @@ __all__ = [
     "CapabilityMixture",
     "CollaborativeRewardModeling",
     "Committee",
+    "ContextAware",
     "ContrastiveFitting",
     "ContrastivePrompt",
     "Curator",
@@ -160,6 +165,7 @@ __all__ = [
     "par",
     "policy_triples",
     "rated_by",
+    "rated_then_compared",
     "recipe_search",
     "repaired",
     "routed",
