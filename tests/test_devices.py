@@ -7,6 +7,7 @@ step must come out as the CPU's, but for rounding.
 
 import os
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import cache, partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from accord.policies import LanguagePolicy, Sampling
 from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy, EncodedOnce, invert, renoise
 from accord.rewards import BradleyTerry, References, score
+from accord.rewards.fitting import RewardFitting
 from accord.rewards.helpsteer2_preference import farthest
 from accord.search import best_of_n, noise_optimise
 from accord.worlds import letters
@@ -204,8 +206,21 @@ ON_WORDS: dict[str, Callable[[BradleyTerry, References], Any]] = {
     "running": lambda learned, base: rewards.standardise(learned),
     "harmo": lambda learned, base: rewards.Hybrid(rewards.par(learned, base), LENGTH),
     "toolrl": lambda learned, base: rewards.combine({"a": learned, "b": rewards.ToolCalls("kind")}),
+    "contrast-instructions": lambda learned, base: rewards.RewardFusion(learned, PAIRS, rewards.TrunkFeatures(learned), near=0.1),
+    "dmoerm": lambda learned, base: rewards.DMoERM(lambda prompts: ["all"] * len(prompts), {"all": rewards.CapabilityMixture(deepcopy(learned), ["logic", "tone"], lora=2)}),
+    "polar": lambda learned, base: discriminator(learned),
+    "basereward": lambda learned, base: rewards.BaseReward(rewards.TrunkFeatures(learned)).to(learned.device).fitted(PAIRS, steps=1),
 }  # fmt: skip
 """Rewards of a learned one and the base's own, those of the catalogue by their names there."""
+
+BESIDE = [p.model_copy(update={"columns": {"reference": "it is 5 ."}}) for p in PAIRS]
+
+
+def discriminator(learned: BradleyTerry) -> rewards.PolicyDiscriminator:
+    """Whose embedding grows on the CPU: on the pretended device it can't."""
+    made = rewards.PolicyDiscriminator(deepcopy(learned).cpu(), between=" ", answer_tokens=40).to(learned.device)
+    return made.fitted(BESIDE, steps=1, lr=1e-3)
+
 
 LENGTH, NONE = rewards.length_penalty(1), References({t.prompt: torch.zeros(1) for t in TASKS})
 
@@ -213,7 +228,10 @@ LENGTH, NONE = rewards.length_penalty(1), References({t.prompt: torch.zeros(1) f
 def test_rewards_on_words_are_the_cpus(far: torch.device) -> None:
     prompts, texts = [t.prompt for t in TASKS], ["it is 5 .", "no ."]
 
-    columns = {"kind": ['<tool_call>{"name": "news", "parameters": {}}</tool_call>', "it is 5 ."]}
+    columns = {
+        "kind": ['<tool_call>{"name": "news", "parameters": {}}</tool_call>', "it is 5 ."],
+        "reference": ["it is 5 ."] * 2,
+    }
 
     def all_of(device: torch.device) -> dict[str, float]:
         torch.manual_seed(0)
@@ -233,12 +251,19 @@ def learned(device: torch.device, seed: int = 0) -> BradleyTerry:
     return BradleyTerry.fit(PAIRS, fresh, steps=1, lr=1e-3, progress=False, batch_size=2, seed=seed)
 
 
+def expert(learned: BradleyTerry) -> RewardFitting:
+    """One of two, that is to learn."""
+    rewards.CapabilityMixture(learned, ["logic", "tone"], lora=2).base.model.set_adapter("tone")
+    return RewardFitting(learned)
+
+
 MENDED = [p.model_copy(update={"columns": {"target": 0.9, "margin": 0.5}}) for p in PAIRS]
 MOVED = [Group(t.prompt, ("it is 4 .", "no .")) for t in TASKS]
 
 FITTINGS: dict[str, Callable[[torch.device], Any]] = {
     "secrets-rlhf-rm": lambda device: rewards.StrengthFitting(learned(device)),
     "contrast": lambda device: rewards.ContrastiveFitting(learned(device), how="swav", rate=1e-6).to(device),
+    "experts": lambda device: expert(learned(device)),
     "ahead": lambda device: rewards.MetaFitting(learned(device), MOVED),
     "collaborative-reward-modeling": lambda device: rewards.CollaborativeRewardModeling(learned(device), learned(device, 1), PAIRS, warm=0.0),
 }  # fmt: skip

@@ -93,7 +93,7 @@ class BaseReward(Saved):
         for i, member in enumerate(cast(list[HeadReward], list(self.members))):
             member.fitted(pairs, FitOptions(centre=self.recipe.centre), **{**training, "seed": self.seed + i})
             said = score(member, prompts=prompts, completions=answers).values
-            self.scale[i] = torch.stack([said.mean(), said.std().clamp(min=1e-6)])
+            self.scale[i] = torch.stack([said.mean(), said.std().clamp(min=1e-6)]).to(self.scale.device)
         return self
 
     @torch.no_grad()

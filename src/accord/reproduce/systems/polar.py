@@ -25,7 +25,7 @@ from accord.worlds.letters.feedback import SAMPLING, reward_model
 
 POLICIES, QUALITIES = 12, ("correct", "helpful", "polite", "concise", "sincere")
 TRIPLES, RANKINGS, NOISE, EPOCHS = 6000, 100, 0.1, 4
-FIRST_LR, LR, BATCH = 2e-3, 5e-4, 32
+FIRST_LR, LR, BATCH = 1e-3, 5e-4, 32
 
 CLAIM = Claim(
     name="polar",
