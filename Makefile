@@ -8,7 +8,7 @@ export NO_MKDOCS_2_WARNING = 1
 
 ACCORD_DATA ?= ../shared/data
 
-.PHONY: demo test conformance bench reproduce real-data portraits letters docs site clean
+.PHONY: demo test conformance bench reproduce real-data portraits letters choosing docs site clean
 
 demo: $(VENV)/demo.done  ## the main job on both embedded worlds, with reports to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
@@ -51,6 +51,10 @@ portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures, 
 
 letters: $(VENV)/demo.done  ## measure the world of letters again: what its policy can do, headroom, people with flaws; half an hour
 	$(BIN)/python -m accord.worlds.letters.check --out docs/results
+	$(BIN)/python docs/render.py
+
+choosing: $(VENV)/demo.done  ## all preference losses and policy gradients on letters, gold against KL; an hour
+	$(BIN)/python -m accord.reproduce.choosing --out docs/results
 	$(BIN)/python docs/render.py
 
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results, and the house from the code

@@ -1,8 +1,10 @@
-"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, letters, compatibility, families, what was tested."""
+"""Write the pages that are made of committed results: reproductions, alarms, real data, portraits, letters, choosing a method, compatibility,
+families, what was tested."""
 
 import json
 from pathlib import Path
 
+from choosing import choosing
 from compatibility import compatibility
 from families import families
 from hacking import alarms
@@ -19,6 +21,7 @@ def main() -> None:
     real_data()
     portraits()
     letters()
+    choosing()
     compatibility()
     families()
     pages()
