@@ -8,7 +8,7 @@ export NO_MKDOCS_2_WARNING = 1
 
 ACCORD_DATA ?= ../shared/data
 
-.PHONY: demo test conformance bench reproduce real-data portraits letters choosing docs site clean
+.PHONY: demo test conformance bench reproduce real-data portraits letters choosing gallery docs site clean
 
 demo: $(VENV)/demo.done  ## the main job on both embedded worlds, with reports to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
@@ -56,6 +56,9 @@ letters: $(VENV)/demo.done  ## measure the world of letters again: what its poli
 choosing: $(VENV)/demo.done  ## all preference losses and policy gradients on letters, gold against KL; an hour
 	$(BIN)/python -m accord.reproduce.choosing --out docs/results
 	$(BIN)/python docs/render.py
+
+gallery: $(VENV)/demo.done  ## draw docs/gallery.md anew, before and after on both embedded worlds; minutes
+	$(BIN)/python docs/gallery.py
 
 docs: $(VENV)/demo.done  ## write the generated pages again from the committed results, and the house from the code
 	$(BIN)/python docs/render.py

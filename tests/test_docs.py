@@ -14,7 +14,7 @@ from accord.rewards.pictures.reward import PictureReward
 
 ROOT = Path(accord.__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-LONG = ("story-better", "story-face")
+LONG = ("story-better", "story-face", "story-hacked")
 """Pages whose examples train for a while."""
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
