@@ -23,8 +23,8 @@ def gallery() -> None:
     lines = [
         "# Gallery", "",
         "Before and after, on the two worlds of the package: made by `make gallery`, a few minutes on a CPU. Nothing is chosen: the first prompts, the "
-        "first noise. The number beside each row is the world's gold, which nothing here learned from.", "",
-        "## Portraits", "", "The same prompts and, but for ReNO's, the same noise in all rows.", "",
+        "first noise. The number beside each row is the world's gold, which nothing here learned from: where it doesn't rise, that is said, too.", "",
+        "## Portraits", "", "The same prompts in all rows, and the same noise before and after DRaFT.", "",
         "![Pictures before and after](results/gallery-portraits.png)", "",
         "| row | how | gold |", "|---|---|---|", *(f"| {name} | {how} | {gold:.2f} |" for name, (how, _, gold) in rows.items()), "",
         "## Letters", "", "The first held-out requests, answered before and after DPO on 600 comparisons of the policy's own answers.", "",
@@ -56,7 +56,7 @@ def pictures() -> Mapping[str, tuple[str, list[Tensor], float]]:
     learned = accord.algorithms.DRaFT(policy, reward, k=1, sampling=sampling)
     accord.fit(learned, portraits.prompts(200, 12), steps=24, batch_size=8, lr=3e-4, progress=False)
     rows["after DRaFT"] = row(
-        "a LoRA after 24 updates by that reader's gradient, one picture each", policy.sample(asked, 1, sampling, seed=1).completions
+        "a LoRA after 24 updates by that reader's gradient, of eight pictures each", policy.sample(asked, 1, sampling, seed=1).completions
     )  # fmt: skip
     rows["one step"] = row("the consistency twin in a single step", few.sample(asked, 1, once, seed=1).completions)
     found = accord.search.noise_optimise(few, reward, asked, sampling=once, iterations=20, seed=1)
