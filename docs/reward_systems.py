@@ -1,7 +1,7 @@
 """Reward systems on real data: ``python docs/reward_systems.py heed`` (or experts, reference, recipe); prints held-out shares with 95 % intervals.
 
 - heed: ConvexDA and RewardFusion on people's verdicts on paraphrases, tested on contrast sets of the same source (MiniLM).
-- experts: DMoERM's inner mixture on long answers, its qualities the kinds of mistakes that people marked (SmolLM2, LoRA).
+- experts: DMoERM's inner mixture on long answers, its qualities the kinds of mistakes that people marked and mended (SmolLM2, LoRA).
 - reference: POLAR, pre-trained on SmolLM2 with different instructions, then taught and tested on scored answers.
 
 - recipe: BaseReward's search on crowd votes between arguments, whole debates held out (MiniLM).
@@ -42,7 +42,7 @@ from accord.rewards.reward import score_pairs
 
 DATA = Path(os.environ.get("ACCORD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MISTAKES = {"relevant": "Irrelevant", "factual": "Wrong-Grounding", "verifiable": "Unverifiable"}
-"""Qualities, and a kind of mistake that tells against each."""
+"""Qualities, and the kind of mistake that tells against each."""
 MANNERS = (
     "Answer as well as you can.",
     "Answer in one short sentence.",
@@ -91,18 +91,18 @@ def experts(model: str, limit: int) -> None:
         answers = [row[f"prediction {i}"] for i in range(1, 5)]
         for (i, j), verdict in zip(combinations(range(4), 2), row["preference"], strict=True):
             told += [] if not verdict else [compared(row, answers, (i, j) if verdict == 1 else (j, i))]
+        marked = {e["error type"] for e in row["feedback"]["errors"]}  # in the first answer, which was mended too
+        fixed = row["feedback"]["corrected-prediction"].strip()
         for quality, kind in MISTAKES.items():
-            marks = [sum(e["error type"] == kind for e in one["errors"]) for one in row["feedback"]]
-            judged[quality] += [
-                compared(row, answers, (i, j)) for i in range(4) for j in range(4) if marks[i] < marks[j]
-            ]
+            judged[quality] += [compared(row, [fixed, answers[0]], (0, 1))] if kind in marked and fixed else []
     first, rest, held = (told[i::5] for i in (0, 1, 2))
     base = BradleyTerry.fit(first, BradleyTerry.load(model, lora=8), epochs=1, batch_size=4, lr=1e-4)
     base.merge()
-    mixture = CapabilityMixture(base, [q for q, pairs in judged.items() if pairs], lora=8)
-    mixture.taught({q: pairs for q, pairs in judged.items() if pairs}, batch_size=4, lr=1e-4).fitted(rest)
-    for name, reward in {"first phase, before": base, "mixture": mixture}.items():
-        print(f"{name}: {accuracy(leads(reward, held), [str(p.prompt) for p in held])}")
+    asked_of = [str(p.prompt) for p in held]
+    print(f"first phase: {accuracy(leads(base, held), asked_of)}")
+    known = {q: pairs for q, pairs in judged.items() if pairs}
+    mixture = CapabilityMixture(base, list(known), lora=8).taught(known, batch_size=4, lr=1e-4).fitted(rest)
+    print(f"mixture: {accuracy(leads(mixture, held), asked_of)}")
 
 
 def compared(row: dict[str, Any], answers: Sequence[str], order: tuple[int, int]) -> Comparison:
