@@ -133,6 +133,20 @@ def test_every_pass_visits_each_pair_once_and_later_ones_go_from_easy_to_hard() 
     assert order(learner, range(6, 12), 4) == second, "a pass keeps the order in which it began"
 
 
+def test_several_processes_visit_each_pair_once_too_where_a_step_straddles_two_passes() -> None:
+    told, _ = pairs(7)
+    ranks = [CollaborativeRewardModeling(head(1), head(2), told, window=1) for _ in range(2)]
+    visits: list[int] = []
+    for number in range(7):
+        leads = torch.randn(2, 7, generator=torch.Generator().manual_seed(number))
+        for learner in ranks:
+            learner.leads = leads
+        at = [x.experience(Rows(told[:2]), Step(number, 7, rank, 2)).at.tolist() for rank, x in enumerate(ranks)]
+        visits += [i for row in zip(*at, strict=True) for i in row]
+    for number in range(4):
+        assert sorted(visits[7 * number : 7 * number + 7]) == [*range(7)]
+
+
 def test_the_share_that_is_left_out_grows_from_nothing() -> None:
     told, _ = pairs(40)
     learner = CollaborativeRewardModeling(head(1), head(2), told, noise=0.4, warm=2.0, curriculum=False)

@@ -72,21 +72,24 @@ class Learned:
 
 
 def test_it_looks_where_it_errs_and_never_trains_on_what_people_checked() -> None:
-    checked, silver, pool = pairs(8, wrong=0), pairs(1, wrong=0), pairs(40, start=100)
+    checked, silver, pool = pairs(8, wrong=0), pairs(1, wrong=0, start=40), pairs(40, start=100)
+    also = [*checked[:3], checked[3].flipped()]
     trained: list[list[Comparison]] = []
 
     def train(some: Pairs, number: int) -> Reward:
         trained.append(list(some))
         return Learned(some)
 
-    found = steered(checked, silver, pool, train=train, judge=oracle, embed=topic, rounds=3, most=2)
+    found = steered(
+        checked, [checked[0], *silver], [*also, *pool], train=train, judge=oracle, embed=topic, rounds=3, most=2
+    )
     assert found.accuracy[0] == 0.25, "one topic of four"
     assert found.accuracy[-1] == 1.0
     first = {str(p.prompt) for p in found.labelled if notes_of(p) and notes_of(p)[-1]["round"] == 0}
     assert first >= {"topic 1", "topic 2", "topic 3"}, "the topics that it did not know"
-    checks = {(p.chosen, p.rejected) for p in checked}
-    assert not any((p.chosen, p.rejected) in checks for some in trained for p in some if p not in silver)
-    assert sorted(p.columns["i"] for p in [*found.labelled[1:], *found.left]) == [*range(100, 140)], (
+    checks = {frozenset((p.chosen, p.rejected)) for p in checked}
+    assert not any(frozenset((p.chosen, p.rejected)) in checks for some in trained for p in some)
+    assert sorted(p.columns["i"] for p in [*found.labelled[1:], *found.left]) == [0, 0, 1, 2, 3, *range(100, 140)], (
         "each is somewhere, once"
     )
     assert all(right(p) for p in usable(found.labelled))
@@ -100,7 +103,7 @@ def test_the_judge_is_shown_the_checked_pairs_that_are_most_like_each() -> None:
         seen.extend((str(p.prompt), {str(e.prompt) for e in examples}) for p, examples in zip(some, shown, strict=True))
         return [None] * len(some)
 
-    found = steered(pairs(16, wrong=0), pairs(1, wrong=0), pairs(12, start=50), train=lambda some, n: Learned(some), judge=judge, embed=topic, rounds=2, examples=4)  # fmt: skip
+    found = steered(pairs(16, wrong=0), pairs(1, wrong=0, start=40), pairs(12, start=50), train=lambda some, n: Learned(some), judge=judge, embed=topic, rounds=2, examples=4)  # fmt: skip
     assert seen
     assert all(examples == {prompt} for prompt, examples in seen)
     assert {notes_of(p)[-1]["did"] for p in found.labelled[1:]} == {"dropped"}, "nobody could tell"
@@ -133,6 +136,12 @@ def test_what_stays_is_what_the_checked_reward_and_another_agree_with() -> None:
             "with the truth as the checked reward all that is left is right"
         )
         assert all(len(notes_of(p)) == 1 for p in found)
+    flat = [
+        became[0]
+        for became in DualAgreement(lambda **x: [1.0] * len(x["prompts"]), lambda **x: [1.0] * len(x["prompts"]))(told)
+    ]
+    assert {notes_of(p)[-1]["why"] for p in flat} == {"undecided"}, "who finds all alike denies nothing"
+    assert {p.provenance.status for p in flat} == {"dropped"}
     thrown = [became[0].provenance.status for became in DualAgreement(true, half, recycle=False)(told)]
     assert set(thrown) == {"kept", "dropped"}
 

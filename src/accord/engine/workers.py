@@ -15,7 +15,7 @@ AHEAD = 4
 
 
 def mapped(work: Callable[[P], R], parts: Iterable[P], workers: int = 0) -> Iterator[R]:
-    """What `work` makes of each part, in order.
+    """What `work` makes of each part, in order; raises at once, not with the first part.
 
     Args:
         workers: 0 works here. Otherwise so many parts at once by ray[data], on the cluster that RAY_ADDRESS names or on this machine; `work` is
@@ -24,11 +24,18 @@ def mapped(work: Callable[[P], R], parts: Iterable[P], workers: int = 0) -> Iter
     Raises:
         ConfigError: Ray is wanted, but not installed.
     """
+    check_workers(workers)
+    return _spread(_ray(), work, parts, workers) if workers else map(work, parts)
+
+
+def check_workers(workers: int) -> None:
+    """As `mapped` does, before there are parts."""
     wanted(workers >= 0, "workers must be at least 0", workers)
-    if not workers:
-        yield from map(work, parts)
-        return
-    ray = _ray()
+    if workers:
+        _ray()
+
+
+def _spread(ray: Any, work: Callable[[P], R], parts: Iterable[P], workers: int) -> Iterator[R]:
     sent, left = ray.put(work), iter(parts)
     pack, unpack = ray.cloudpickle.dumps, ray.cloudpickle.loads
 

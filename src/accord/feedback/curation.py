@@ -46,11 +46,15 @@ def account(records: Sequence[Record]) -> dict[str, dict[str, int]]:
 
 
 def original(record: Comparison) -> Comparison:
-    """A comparison as it was before curation, without its notes."""
-    turned = sum(n["did"] == "flipped" for n in notes_of(record)) % 2 == 1
-    before = record.flipped() if turned else record
-    bare = {k: v for k, v in before.provenance.model_dump().items() if k not in ("notes", "status")}
-    return before.model_copy(update={"provenance": Provenance(**bare)})
+    """A comparison as it was before curation, without its notes: a note's `before` holds the columns that were set then, as they had been (None: not there)."""
+    was = record
+    for note in reversed(notes_of(record)):
+        before = note.get("before", {})
+        columns = {k: v for k, v in (was.columns | before).items() if v is not None or k not in before}
+        was = was.model_copy(update={"columns": columns})
+        was = was.flipped() if note["did"] == "flipped" else was
+    bare = {k: v for k, v in was.provenance.model_dump().items() if k not in ("notes", "status")}
+    return was.model_copy(update={"provenance": Provenance(**bare)})
 
 
 def _noted(record: R, status: str, did: str, why: str, by: str, more: dict[str, Any]) -> R:

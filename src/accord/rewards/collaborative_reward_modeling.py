@@ -76,8 +76,9 @@ class CollaborativeRewardModeling(Learner):
         """As many pairs as the batch has, by the curriculum's order in the place of the loop's."""
         size, n = len(batch) * step.ranks, len(self.pairs)
         self._share = 1 - self.noise * (min(1.0, step.number * size / n / self.warm) if self.warm else 1.0)
-        places = range(step.number * size, (step.number + 1) * size)[step.rank :: step.ranks]
-        at = torch.tensor([int(self._ordered(i // n, size, step.seed)[i % n]) for i in places])
+        places = range(step.number * size, (step.number + 1) * size)
+        # every rank meets every pass at the same step, so that all make its order of the same leads
+        at = torch.stack([self._ordered(i // n, size, step.seed)[i % n] for i in places])[step.rank :: step.ranks]
         step.log("share", self._share)
         return Reviewed([self.pairs[i] for i in at.tolist()], at)
 

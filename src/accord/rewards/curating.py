@@ -9,11 +9,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from accord.engine.workers import mapped
-from accord.errors import FeedbackError, wanted
+from accord.engine.workers import check_workers, mapped
+from accord.errors import FeedbackError, RunError, wanted
 from accord.feedback import Comparison, Ranking, account, as_conversation, comparisons_of, dropped, stream, usable
 from accord.feedback.cleaning import Cleaning, Seen, key_of
-from accord.rewards.curators import Curator
+from accord.rewards.curators import Curator, Prepared
 from accord.rewards.ledger import Ledger, Made
 
 T = TypeVar("T")
@@ -57,27 +57,30 @@ def curate(source: Iterable[Comparison], out: str | Path, curators: Sequence[Cur
     was killed stays, and the finished file is the same to the bit.
 
     Args:
-        source: read twice: for duplicates and a sample, then part by part. out: a .jsonl file.
+        source: read twice, so no iterator: for duplicates and a sample, then part by part. out: a .jsonl file.
         cleaning: what is dropped first, with duplicates; None for nothing. sample: comparisons that curators are prepared with, drawn by chance from
             all. part: comparisons at once. workers: as for `accord.engine.workers.mapped`.
         began: whatever else the result depends on, as JSON; a curation that goes on must have begun with the same.
 
     Raises:
-        FeedbackError: there are no comparisons, or one can't be written as JSON.
-        RunError: `out` is there already, or holds what another curation began.
+        FeedbackError: there are no comparisons, one can't be written as JSON, or a curator does not say of each what becomes of it.
+        RunError: `out` is there already, or holds what another curation began; or the source has changed between both looks.
     """
     wanted(sample >= 1 and part >= 1, "sample and part must be at least 1", (sample, part))
+    wanted(
+        iter(source) is not source,
+        "comparisons are read twice: give a list or a Source, not what can be read once",
+        source,
+    )
+    check_workers(workers)
     ledger = Ledger.open(Path(out), resume=resume)
-    if ledger.finished:
-        return ledger.account
     seen = Seen(ledger.beside("seen"))
     try:
         survey = Survey.of(source, cleaning, seen, sample, part, seed)
         ledger.check({**(began or {}), "data": survey.fingerprint, "part": part, "sample": sample, "seed": seed})
-        some = survey.sample
-        for curator in curators:
-            curator.prepare(some)
-            some = usable([x for became in curator(some) for x in became])
+        if ledger.finished:
+            return ledger.account
+        _prepare(curators, survey.sample, part)
         door = Door(cleaning, seen)
         parts = _parts(door(source), part, skip=ledger.records)
         tick(ledger.records)
@@ -88,8 +91,43 @@ def curate(source: Iterable[Comparison], out: str | Path, curators: Sequence[Cur
     finally:
         seen.close()
         ledger.beside("seen").unlink(missing_ok=True)
+    if ledger.records != survey.count:
+        raise RunError(
+            f"{out} would have {ledger.records} of {survey.count} comparisons: the source has changed meanwhile"
+        )
     ledger.finish()
     return ledger.account
+
+
+def _prepare(curators: Sequence[Curator], some: list[Comparison], part: int) -> None:
+    """Show the sample to those who want to see one, as those before them leave it."""
+    done = 0
+    for i, curator in enumerate(curators):
+        if isinstance(curator, Prepared):
+            some = [p for now in _parts(some, part) for p in usable(passed(curators[done:i], now))]
+            curator.prepare(some)
+            done = i
+
+
+def passed(curators: Sequence[Curator], part: Sequence[Comparison]) -> list[Comparison]:
+    """A part through curators; raises FeedbackError where one loses a comparison."""
+    now = list(part)
+    for curator in curators:
+        some = usable(now)
+        became = list(curator(some))
+        if len(became) != len(some) or not all(became):
+            raise FeedbackError(f"{type(curator).__name__} got {len(some)} comparisons, but does not say of each what becomes of it: "
+                                "what is not to be learned from is `dropped`, never left out")  # fmt: skip
+        left = iter(became)
+        now = [x for p in now for x in ([p] if p.provenance.status == "dropped" else next(left))]
+    return now
+
+
+def _line(pair: Comparison) -> str:
+    try:
+        return pair.model_dump_json(exclude_defaults=True) + "\n"
+    except ValueError as error:
+        raise FeedbackError(f"a comparison can't be written as JSON: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -97,29 +135,32 @@ class Survey:
     """What the first look at all comparisons tells.
 
     Attributes:
-        fingerprint: of all of them in their order. sample: some that are not dropped at the door, in their order.
+        fingerprint: of all of them in their order, with all that they hold. count: of all. sample: some that are not dropped at the door, in their order.
     """
 
     fingerprint: str
+    count: int
     sample: list[Comparison]
 
     @classmethod
     def of(
         cls, source: Iterable[Comparison], cleaning: Cleaning | None, seen: Seen, size: int, part: int, seed: int
     ) -> "Survey":
-        door, kept, whole = Door(cleaning, seen), _Reservoir(size, seed), hashlib.blake2b(digest_size=16)
+        door, kept, whole, count = Door(cleaning, seen), _Reservoir(size, seed), hashlib.blake2b(digest_size=16), 0
         for some in _parts(enumerate(source, 1), part):
-            keys = [key_of(pair) for _, pair in some]
-            seen.add([(key, number) for key, (number, _) in zip(keys, some, strict=True)])
-            for key, (number, pair) in zip(keys, some, strict=True):
-                whole.update(key)
-                if pair.provenance.status != "dropped" and door.why(number, pair) is None:
+            left = [(number, pair) for number, pair in some if pair.provenance.status != "dropped"]
+            seen.add([(key_of(pair), number) for number, pair in left])
+            count += len(some)
+            for _, pair in some:
+                whole.update(_line(pair).encode())
+            for number, pair in left:
+                if door.why(number, pair) is None:
                     kept.add(number, pair)
         if not kept.count:
             raise FeedbackError(
                 "there are no comparisons to curate: the source is empty, or all of them are dropped at the door"
             )
-        return cls(whole.hexdigest(), kept.ordered())
+        return cls(whole.hexdigest(), count, kept.ordered())
 
 
 class _Reservoir:
@@ -165,15 +206,8 @@ class Through:
     curators: tuple[Curator, ...]
 
     def __call__(self, part: Sequence[Comparison]) -> Made:
-        now = list(part)
-        for curator in self.curators:
-            became = iter(curator(usable(now)))
-            now = [x for p in now for x in ([p] if p.provenance.status == "dropped" else next(became))]
-        try:
-            lines = "".join(p.model_dump_json(exclude_defaults=True) + "\n" for p in now)
-        except ValueError as error:
-            raise FeedbackError(f"a comparison can't be written as JSON: {error}") from error
-        return Made(len(part), lines.encode(), account(now))
+        now = passed(self.curators, part)
+        return Made(len(part), "".join(map(_line, now)).encode(), account(now))
 
 
 def _parts(pairs: Iterable[T], size: int, skip: int = 0) -> Iterator[list[T]]:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from accord.engine.seeds import derive
 from accord.errors import wanted
-from accord.feedback import Comparison, dropped, flipped, kept, pairs_of_scores, prompt_key
+from accord.feedback import Comparison, dropped, kept, pairs_of_scores, prompt_key
 from accord.policies.capabilities import Samples
 from accord.rewards.reward import Reward, name_of, score, score_pairs
-from accord.rewards.secrets_rlhf_rm import BY, mended, voted
+from accord.rewards.secrets_rlhf_rm import BY, before, mended, turned, voted
 
 Teach = Callable[[Sequence[Comparison]], Sequence[Reward]]
 """Makes voters of some of the comparisons that they will vote on."""
@@ -21,10 +21,15 @@ class Curator(Protocol):
     It sees none that was dropped before. What it says depends on the part and on what it was prepared with, not on the parts before.
     """
 
+    def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]: ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A curator that wants to see some of the comparisons first."""
+
     def prepare(self, some: Sequence[Comparison]) -> None:
         """Look at a sample of all comparisons, as they come to it."""
-
-    def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]: ...
 
 
 class Voting:
@@ -44,24 +49,25 @@ class Voting:
             "voting wants flip and drop of at least 0 and together below 1, soften in [0, 0.5)",
             (flip, drop, soften),
         )
-        self.voters, self.flip, self.drop, self.soften, self.margin = voters, flip, drop, soften, margin
+        self.flip, self.drop, self.soften, self.margin = flip, drop, soften, margin
+        self._teach = voters if callable(voters) else None
+        self.voters: Sequence[Reward] = () if callable(voters) else voters
         self.flips = self.drops = -math.inf
         """Votes below which a label is flipped, and dropped."""
 
     def prepare(self, some: Sequence[Comparison]) -> None:
-        if callable(self.voters):
-            self.voters = self.voters(some)
+        if self._teach:
+            self.voters = self._teach(some)
         if self.flip or self.drop:
             strengths = sorted(float(p.columns["voted"]) for p in voted(some, self.voters))
             self.flips, self.drops = (_beyond(strengths, share) for share in (self.flip, self.flip + self.drop))
 
     def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]:
-        assert not callable(self.voters)
         return [[self._judged(p, float(p.columns["voted"]))] for p in voted(part, self.voters)]
 
     def _judged(self, pair: Comparison, strength: float) -> Comparison:
         if self.flips <= strength < self.drops:
-            return dropped(pair, "ambiguous", BY, strength=strength)
+            return dropped(pair, "ambiguous", BY, strength=strength, before=before(pair, "voted", "voted_std"))
         return mended(pair, strength, strength < self.flips, self.soften, self.margin)
 
 
@@ -85,9 +91,6 @@ class Relabelling:
         wanted(sure >= 0, "sure must be at least 0", sure)
         self.judge, self.sure = judge, sure
 
-    def prepare(self, some: Sequence[Comparison]) -> None:
-        """There is nothing to prepare."""
-
     def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]:
         return [[self._judged(p, lead)] for p, lead in zip(part, leads_of(self.judge, part), strict=True)]
 
@@ -97,7 +100,7 @@ class Relabelling:
             return kept(pair, "not judged", self.BY, **more)
         if abs(lead) <= self.sure:
             return dropped(pair, "undecided", self.BY, **more)
-        return kept(pair, "confirmed", self.BY, **more) if lead > 0 else flipped(pair, "contradicted", self.BY, **more)
+        return kept(pair, "confirmed", self.BY, **more) if lead > 0 else turned(pair, "contradicted", self.BY, **more)
 
 
 def leads_of(reward: Reward, pairs: Sequence[Comparison]) -> list[float | None]:
@@ -124,9 +127,6 @@ class Synthesis:
         wanted(answers >= 2 and gap >= 0, "synthesis wants answers >= 2 and gap >= 0", (answers, gap))
         self.policy, self.reward, self.answers, self.gap, self.seed = policy, reward, answers, gap, seed
         self.sampling = policy.sampling_kind() if sampling is None else sampling
-
-    def prepare(self, some: Sequence[Comparison]) -> None:
-        """There is nothing to prepare."""
 
     def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]:
         asked = {prompt_key(p.prompt): p.prompt for p in reversed(part)}

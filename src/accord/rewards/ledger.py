@@ -44,6 +44,8 @@ class Ledger:
         with disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         ledger = cls(out)
+        with disk(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
         if not ledger.file.is_file():
             if out.exists():
                 raise RunError(f"{out} is there already: give another --out")
@@ -53,6 +55,9 @@ class Ledger:
         told = read_json(ledger.file, mend="delete it with its .part, and curate anew")
         for name in ("began", "records", "bytes", "account", "finished"):
             setattr(ledger, name, told[name])
+        # killed between giving the file its name and the note of it
+        named = out.is_file() and not ledger.beside("part").exists() and out.stat().st_size == ledger.bytes
+        ledger.finished = ledger.finished or named
         return ledger
 
     @property

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from accord import losses
 from accord.errors import FeedbackError, wanted
-from accord.feedback import Comparison, flipped, kept
+from accord.feedback import Comparison, flipped, kept, notes_of
 from accord.rewards.fitting import FitOptions, RewardFitting
 from accord.rewards.reward import Reward, name_of, score_pairs
 
@@ -68,11 +68,37 @@ def repaired(
 
 def mended(pair: Comparison, strength: float, turn: bool, soften: float, margin: bool) -> Comparison:
     """One of the pairs of `repaired`; turn: flip it."""
-    told = flipped(pair, "weak", BY, strength=strength) if turn else kept(pair, "strength", BY, strength=strength)
-    strength = -strength if turn else strength
-    target = 1 - soften if strength < 0 else 1.0
-    more = {"voted": strength, "target": target, "margin": strength if margin else 0.0, "weight": odds(strength)}
-    return told.model_copy(update={"columns": {**told.columns, **more}})
+    more = {
+        "strength": strength,
+        "soften": soften,
+        "before": before(pair, "voted", "voted_std", "target", "margin", "weight"),
+    }
+    told = flipped(pair, "weak", BY, **more) if turn else kept(pair, "strength", BY, **more)
+    return _weighed(told, -strength if turn else strength, soften, margin)
+
+
+def turned(pair: Comparison, why: str, by: str, **more: Any) -> Comparison:
+    """The pair flipped by another than its voters: what they said of the label is turned round with it."""
+    told = flipped(pair, why, by, **more)
+    votes = [n for n in notes_of(pair) if n["by"] == BY]
+    if not votes:
+        return told
+    return _weighed(told, -_column(pair, "voted", 0), votes[-1].get("soften", 0.0), pair.columns.get("margin") != 0)
+
+
+def _weighed(pair: Comparison, strength: float, soften: float, margin: bool) -> Comparison:
+    more = {
+        "voted": strength,
+        "target": 1 - soften if strength < 0 else 1.0,
+        "margin": strength if margin else 0.0,
+        "weight": odds(strength),
+    }
+    return pair.model_copy(update={"columns": {**pair.columns, **more}})
+
+
+def before(pair: Comparison, *names: str) -> dict[str, Any]:
+    """A voted pair's columns as they were, for `original`."""
+    return {name: None if name.startswith("voted") else pair.columns.get(name) for name in names}
 
 
 def odds(strength: float) -> float:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, dropped, flipped, instructed, kept, text_of, text_of_completion
+from accord.feedback.cleaning import key_of
 from accord.rewards.curators import leads_of
 from accord.rewards.reward import Reward, name_of
+from accord.rewards.secrets_rlhf_rm import turned
 
 MOST = 8
 """Neighbours that are fetched for an error, and examples that a judge is shown."""
@@ -36,7 +38,7 @@ class Steered:
 
     Attributes:
         labelled: pairs that the judge looked at, each with a note: kept, flipped, dropped. reward: the best by accuracy on the checked pairs.
-        accuracy: of every round's reward on them. left: what was never fetched.
+        accuracy: of every round's reward on them. left: what was never fetched, and what people had checked already.
     """
 
     labelled: list[Comparison]
@@ -50,7 +52,7 @@ def steered(checked: Sequence[Comparison], silver: Sequence[Comparison], pool: S
     """Stage 1 of Skywork-Reward-V2 (Liu et al. 2025, arXiv 2507.01352): train on what is labelled, look where the reward errs on pairs that people checked, fetch
     the unlabelled pairs nearest to those errors, have a judge label them, who is shown the checked pairs nearest to each; and again.
 
-    Checked pairs are never trained on. A label that the judge contradicts is flipped, one of which it can't tell is dropped.
+    Checked pairs are never trained on, whichever way round they lie in the pool. A label that the judge contradicts is flipped, one of which it can't tell is dropped.
 
     Args:
         checked: by people; they steer and choose. silver: labelled already, to begin with. pool: unlabelled, or labelled by nobody to be trusted.
@@ -63,7 +65,11 @@ def steered(checked: Sequence[Comparison], silver: Sequence[Comparison], pool: S
     )
     if not checked or not silver:
         raise FeedbackError("stage 1 begins with some checked pairs and some labelled ones, but one of them is empty")
-    labelled, left = list(silver), list(pool)
+    told = {key_of(p) for pair in checked for p in (pair, pair.flipped())}
+    labelled, left = ([p for p in some if key_of(p) not in told] for some in (silver, pool))
+    known = [p for p in (*silver, *pool) if key_of(p) in told]
+    if not labelled:
+        raise FeedbackError("all labelled pairs that stage 1 begins with are checked ones, on which nothing is trained")
     near, table = embed(checked), embed(left) if left else torch.zeros(0, 1)
     best: tuple[float, Reward] | None = None
     course = []
@@ -83,7 +89,7 @@ def steered(checked: Sequence[Comparison], silver: Sequence[Comparison], pool: S
         rest = sorted(set(range(len(left))) - set(took))
         left, table = [left[i] for i in rest], table[rest]
     assert best is not None
-    return Steered(labelled, best[1], course, left)
+    return Steered(labelled, best[1], course, [*left, *known])
 
 
 def _labelled(pair: Comparison, right: bool | None, number: int) -> Comparison:
@@ -126,7 +132,7 @@ def nearest(rows: Float[Tensor, "m d"], table: Float[Tensor, "n d"], k: int) -> 
 
 class DualAgreement:
     """Stage 2: a label stays where the reward of checked pairs agrees with it *and* the best one of stage 1, or the judge, does too; where both rewards
-    deny it, it is flipped, or dropped if nothing is to be recycled; the rest is dropped (Liu et al. 2025, arXiv 2507.01352). A `Curator`.
+    deny it, it is flipped, or dropped if nothing is to be recycled; the rest, ties too, is dropped (Liu et al. 2025, arXiv 2507.01352). A `Curator`.
 
     Args:
         gold: trained on checked pairs alone. best: of `steered`. judge: asked where the best one denies a label; none leaves it to the two rewards.
@@ -139,9 +145,6 @@ class DualAgreement:
                  embed: Embed | None = None, examples: int = MOST) -> None:  # fmt: skip
         self.gold, self.best, self.judge, self.recycle = gold, best, judge, recycle
         self.checked, self.embed, self.examples = list(checked), embed, examples
-
-    def prepare(self, some: Sequence[Comparison]) -> None:
-        """There is nothing to prepare."""
 
     def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]:
         if not part:
@@ -163,9 +166,10 @@ class DualAgreement:
         more: dict[str, Any] = {"gold": gold, "best": best, "judge": judged}
         if gold > 0.5 and (best > 0.5 or judged):
             return kept(pair, "both agree" if best > 0.5 else "the judge agrees", self.BY, **more)
-        if max(gold, best) <= 0.5 and self.recycle:
-            return flipped(pair, "both deny", self.BY, **more)
-        return dropped(pair, "both deny" if max(gold, best) <= 0.5 else "no agreement", self.BY, **more)
+        if max(gold, best) < 0.5 and self.recycle:
+            return turned(pair, "both deny", self.BY, **more)
+        why = "no agreement" if max(gold, best) > 0.5 else "both deny" if max(gold, best) < 0.5 else "undecided"
+        return dropped(pair, why, self.BY, **more)
 
 
 EXAMPLE = """Request:
