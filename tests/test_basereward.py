@@ -1,12 +1,13 @@
 """BaseReward: heads, mixtures, members on one scale, a greedy search; and features of a vision-language model that reads a picture once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers as t
+from PIL import Image
 from torch import Tensor
 
 from accord.errors import ConfigError, FeedbackError
@@ -168,6 +169,41 @@ def tiny() -> VisionLanguageFeatures:
 
 PICTURES = torch.rand(2, 3, 40, 32, generator=torch.Generator().manual_seed(1))
 ANSWERS = ["the answer is 5 .", "it is the crow . thank you for asking .", "rain"]
+
+
+def other_picture(features: VisionLanguageFeatures, file: Path) -> None:
+    Image.new("RGB", (32, 40), "blue").save(file)
+
+
+def other_template(features: VisionLanguageFeatures, file: Path) -> None:
+    features.processor.chat_template = features.processor.chat_template.replace("<image> ", "<image> rain ")
+
+
+def other_look(features: VisionLanguageFeatures, file: Path) -> None:
+    features.processor.image_processor.do_normalize = False
+
+
+def other_settings(features: VisionLanguageFeatures, file: Path) -> None:
+    features.model.config.vision_feature_layer = -2
+
+
+def other_precision(features: VisionLanguageFeatures, file: Path) -> None:
+    features.model.to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("change", [other_picture, other_template, other_look, other_settings, other_precision])
+def test_rows_are_not_those_of_what_was_there_before(
+    change: Callable[[VisionLanguageFeatures, Path], None], tmp_path: Path
+) -> None:
+    Image.new("RGB", (32, 40), "red").save(file := tmp_path / "shown.png")
+    features = tiny()
+    prompt: Any = [
+        {"role": "user", "content": [{"type": "image", "image": str(file)}, {"type": "text", "text": "rain"}]}
+    ]
+    before = features([prompt], ANSWERS[:1])
+    assert torch.equal(features([prompt], ANSWERS[:1]), before)
+    change(features, file)
+    assert not torch.equal(features([prompt], ANSWERS[:1]), before)
 
 
 def test_answers_share_their_picture_and_each_gets_what_it_would_alone() -> None:

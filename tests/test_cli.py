@@ -150,6 +150,8 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "no run": (["report", str(tmp_path)], "not a run"),
         "no system": (["reproduce", "rafft"], "did you mean raft"),
         "an unwritten system": (["reproduce", "barfi"], "no reproduction yet"),
+        "a file for tuning": (["reproduce", "raft", "--tune=true", "--json", "f.json"], "--json names the file"),
+        "twins for tuning": (["reproduce", "raft", "--tune=true", "--twins", "3"], "--twins is for --plan"),
         "no recipe": (["recipes", "copy", "none"], "no recipe"),
         "nothing to sample": (["sample", "--policy", MODEL], "--prompt or --data"),
         "words of a size": (

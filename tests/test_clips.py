@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from accord.cli import main
-from accord.feedback import read
+from accord.cli.clips import save_clip, with_frames
+from accord.evaluation.pictures import save_picture
+from accord.feedback import Example, read
 from accord.policies.diffusion import DiffusionPolicy, as_clip, as_picture
 from tiny_families import folder
 
@@ -89,3 +91,43 @@ def test_clips_to_learn_from_are_named_by_their_folders(
     assert losses[0] > 0
     assert losses[1] == pytest.approx(0.6931, abs=1e-3), "log 2: the policy is still the reference"
     assert [r.completion for r in read(shown)] == named, "which the library reads as they stand"  # type: ignore[union-attr]
+
+
+def test_names_count_from_the_file_that_says_them_and_frames_go_by_their_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for t in range(12):  # as ffmpeg names them: 1.png … 12.png
+        save_picture(torch.full((3, 4, 4), t / 12), tmp_path / "shown" / "clip" / f"{t + 1}.png")
+    data = jsonl(tmp_path / "shown" / "samples.jsonl", [{"prompt": "a cat", "completion": "clip"}])
+    read_back = with_frames(read(data).records[0], str(data)).completion  # type: ignore[union-attr]
+    assert [Path(f).stem for f in read_back] == [str(t + 1) for t in range(12)]
+    assert torch.allclose(as_clip(read_back)[:, 0, 0, 0], torch.arange(12) / 12, atol=1 / 255)
+    jsonl(data, [{"prompt": "a cat", "completion": "clip"}, {"prompt": "a cat", "completion": "nothere"}])
+    assert main(["reward", "score", "--reward", REWARD, "--data", str(data), "--out", str(tmp_path / "s.jsonl")]) != 0
+    assert "'nothere' is no folder of frames" in capsys.readouterr().err
+
+
+def test_a_clip_over_a_longer_one_leaves_none_of_its_frames(tmp_path: Path) -> None:
+    save_clip(torch.ones(5, 3, 4, 4), tmp_path / "0000")
+    save_clip(torch.zeros(3, 3, 4, 4), tmp_path / "0000")
+    assert torch.equal(frames_of(tmp_path / "0000"), torch.zeros(3, 3, 4, 4))
+    assert [p.name for p in tmp_path.iterdir()] == ["0000"]
+
+
+def test_a_record_that_names_no_clip_is_named_before_anything_trains(
+    wan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(3):
+        save_clip(torch.rand(3, 3, 16, 16), tmp_path / f"{i}")
+    named = jsonl(tmp_path / "data.jsonl", [{"prompt": p, "completion": c} for p, c in zip(PROMPTS, ["0", "1", "gone", "2"], strict=True)])  # fmt: skip
+    asked = ["align", "sft", "--policy", wan, "--data", named, "--size", SIDES, "--lora=2", "--test=0.5", "--device=cpu",
+             "--training.steps=1", "--training.batch_size=1"]  # fmt: skip
+    assert main([*map(str, asked), "--out", str(tmp_path / "run")]) == 2
+    assert "line 3: 'gone' is no folder of frames" in capsys.readouterr().err
+    run(capsys, *asked[:-2], "--skip_bad=true", "--training.batch_size=1", "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("text", ["word " * 60, "字" * 90, "nul\0", "", "a/" * 600])
+def test_any_text_is_asked_whether_it_is_a_clip(text: str) -> None:
+    record = Example(prompt="p", completion=text)
+    assert with_frames(record) is record

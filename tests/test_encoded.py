@@ -13,6 +13,7 @@ from accord import algorithms as a
 from accord.cli import main
 from accord.engine import fit
 from accord.policies.diffusion import Denoising, DiffusionPolicy, EncodedOnce
+from accord.policies.diffusion.encoded import PART
 from tiny_families import TINY, TWINS, pipeline
 from tiny_families import folder as folder_of
 from tiny_pipelines import brightness
@@ -71,7 +72,20 @@ def other_precision(p: EncodedOnce) -> None:
     p.to(torch.bfloat16)
 
 
-@pytest.mark.parametrize("change", [other_words, other_weights, other_precision])
+def other_settings(p: EncodedOnce) -> None:
+    """As somebody mends a config.json: the same weights say something else."""
+    config = p.text_encoders[0].config.to_dict()
+    config["hidden_act"] = "relu" if config["hidden_act"] != "relu" else "gelu"
+    made = type(p.text_encoders[0])(type(p.text_encoders[0].config)(**config)).eval().requires_grad_(False)
+    made.load_state_dict(p.text_encoders[0].state_dict())
+    p.pipeline.register_modules(text_encoder=made)
+
+
+def other_attention(p: EncodedOnce) -> None:
+    p.text_encoders[0].set_attn_implementation("eager")
+
+
+@pytest.mark.parametrize("change", [other_words, other_weights, other_precision, other_settings, other_attention])
 def test_other_encoders_have_embeddings_of_their_own(change: Callable[[EncodedOnce], None], tmp_path: Path) -> None:
     policy(tmp_path).ahead(PROMPTS)
     again = policy(tmp_path, silent=True).ahead(PROMPTS)
@@ -81,6 +95,49 @@ def test_other_encoders_have_embeddings_of_their_own(change: Callable[[EncodedOn
     fresh.ahead(PROMPTS)
     assert len(list(tmp_path.glob("*.sqlite"))) == 2
     assert again.condition(PROMPTS).tensors["encoder_hidden_states"].dtype == torch.float32
+    if change is other_settings:
+        shown = [p.condition(PROMPTS).tensors["encoder_hidden_states"] for p in (again, fresh)]
+        assert not torch.allclose(*shown)
+
+
+def test_products_of_less_precision_have_embeddings_of_their_own(tmp_path: Path) -> None:
+    policy(tmp_path).ahead(PROMPTS)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        policy(tmp_path).ahead(PROMPTS)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert len(list(tmp_path.glob("*.sqlite"))) == 2
+
+
+def test_every_run_tells_what_is_cut_and_each_prompt_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    long = "a red cat " * 100
+    for silent in (False, True):
+        caplog.clear()
+        p = policy(tmp_path, silent=silent).ahead([long, "a cat"])
+        p.condition([long])
+        p.condition([long, "a cat"])
+        assert len([r for r in caplog.records if "its end is not seen" in r.getMessage()]) == 1
+
+
+def test_what_was_encoded_before_it_was_stopped_is_kept_by_parts(tmp_path: Path) -> None:
+    prompts = [f"{i:03d}" for i in range(2 * PART + 3)]
+    p = policy(tmp_path)
+    asked: list[Any] = []
+
+    def stop(*call: Any) -> None:
+        asked.append(call)
+        if len(asked) > 2 * PART + 1:
+            raise KeyboardInterrupt
+
+    p.text_encoders[0].register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        p.ahead(prompts)
+    later, again = policy(tmp_path), []
+    later.text_encoders[0].register_forward_pre_hook(lambda *call: again.append(call))
+    later.ahead(prompts)
+    assert len(again) == len(prompts) + 1 - 2 * PART, "with the blank one"
 
 
 def test_a_call_of_the_tokenizer_changes_no_key(tmp_path: Path) -> None:

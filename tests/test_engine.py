@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from accord.algorithms import Joint, Stream
-from accord.engine import Loss, Rows, Training, derive, fit
+from accord.engine import Loss, Rows, Training, derive, fit, waiting
 from accord.engine.run import new_folder, write_text
 from accord.engine.store import Store, fingerprint
 from accord.errors import ConfigError, FeedbackError, NumericsError, RunError
@@ -295,3 +295,15 @@ def test_a_store_keeps_vectors_between_processes_and_tells_contents_apart(tmp_pa
 def test_numbers_that_no_machine_holds_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
         Training(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("terminal", "patience", "shown"), [("1", -1, True), ("1", 60, False), ("", -1, False)])
+def test_a_bar_comes_to_terminals_alone_and_only_where_it_takes_long(
+    terminal: str, patience: float, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    monkeypatch.setattr(waiting, "PATIENCE", patience)
+    assert list(waiting.watched("abc", 3, "counting")) == ["a", "b", "c"]
+    said = capsys.readouterr().err
+    assert ("counting" in said) == shown
+    assert shown or not said

@@ -55,6 +55,21 @@ def test_a_model_that_has_learned_meanwhile_is_asked_again() -> None:
     assert features.computed == 6
 
 
+def test_a_model_in_another_precision_or_with_weights_put_in_its_place_is_asked_again() -> None:
+    policy = tiny_policy(seed=0)
+    features = TrunkFeatures(policy)
+    before, name = features(PROMPTS, ANSWERS), features.fingerprint
+    policy.to(torch.bfloat16)
+    assert features.fingerprint != name
+    assert not torch.equal(features(PROMPTS, ANSWERS), before)
+    policy.to(torch.float32)
+    policy.model.load_state_dict(tiny_policy(seed=0).model.state_dict(), assign=True)
+    assert features.fingerprint == name, "the weights that were there"
+    assert features.computed == 6
+    policy.model.load_state_dict(tiny_policy(seed=1).model.state_dict(), assign=True)
+    assert features.fingerprint != name
+
+
 def test_of_a_sentence_encoder_they_are_prompt_answer_and_product() -> None:
     encoder = SentenceEncoder()
     found = SentenceFeatures(encoder)(PROMPTS[:1], ANSWERS[:1])

@@ -76,6 +76,10 @@ def test_one_with_less_to_do_keeps_in_step_and_the_gradient_is_that_of_the_globa
     assert seen[0]["picky cut"] == seen[1]["picky cut"]
 
 
+def test_the_first_process_encodes_prompts_for_all(seen: list[dict]) -> None:
+    assert [mine["encoded"] for mine in seen] == [4, 0], "three, and the blank one"
+
+
 def test_where_all_rewards_of_a_process_are_none_both_take_all_steps(seen: list[dict]) -> None:
     assert seen[0]["grpo passes"] == seen[1]["grpo passes"] == 2 * 2
     assert seen[0]["grpo"] == seen[1]["grpo"]

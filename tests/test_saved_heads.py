@@ -11,10 +11,22 @@ import yaml
 from torch import Tensor
 
 from accord.cli import main
+from accord.cli.heads import load_saved
 from accord.cli.recipes import FOLDER
 from accord.errors import ConfigError, ModelError
 from accord.feedback import Comparison
-from accord.rewards import PAL, VPL, BayesianEnsemble, HeadReward, Saved, TrunkFeatures, load_head, score
+from accord.rewards import (
+    PAL,
+    VPL,
+    BayesianEnsemble,
+    HeadReward,
+    Saved,
+    SentenceEncoder,
+    SentenceFeatures,
+    TrunkFeatures,
+    load_head,
+    score,
+)
 from accord.worlds import letters
 
 ANSWERS = ["aab", "bcd", "ddd", "abcd"]
@@ -39,6 +51,7 @@ class Letters:
 
 MADE: dict[str, Saved] = {
     "head": HeadReward(Letters(), hidden=8).fitted(SAID, steps=3),
+    "deep head": HeadReward(Letters(), hidden=(8, 8), aspects=("a", "b")),
     "vpl": VPL.fit(SAID, Letters(), context=3, latent=3, hidden=8, steps=3),
     "pal": PAL.fit(SAID, Letters(), prototypes=3, hidden=8, steps=3),
     "pal by angle": PAL.fit(SAID, Letters(), by="angle", hidden=8, steps=3),
@@ -122,7 +135,26 @@ def test_features_of_a_language_model_are_found_again_by_its_name(tmp_path: Path
     made = HeadReward(TrunkFeatures(policy), hidden=4)
     made.save(tmp_path / "rm")
     info = json.loads((tmp_path / "rm" / "reward.json").read_text())
-    assert info["features"] == {"model": policy.name}
+    assert info["features"] == {"model": policy.name, "dtype": "float32"}
+
+
+def test_in_another_precision_a_head_is_told_so_and_opens_in_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = letters.policy()
+    HeadReward(TrunkFeatures(policy.to(torch.bfloat16)), hidden=4).save(tmp_path / "rm")
+    opened = load_saved(str(tmp_path / "rm"), device="cpu")
+    assert opened.features.source["dtype"] == "bfloat16"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "p", "completion": "the answer is 5 ."}) + "\n")
+    call = ["reward", "score", "--reward", str(tmp_path / "rm"), "--data", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "s.jsonl")]  # fmt: skip
+    assert main([*call, "--dtype", "float32"]) != 0
+    assert "in another precision (bfloat16, here it is float32)" in capsys.readouterr().err
+
+
+def test_a_sentence_encoder_is_opened_where_it_is_wanted(tmp_path: Path) -> None:
+    HeadReward(SentenceFeatures(SentenceEncoder(device="cpu")), hidden=4).save(tmp_path / "rm")
+    with pytest.raises(ConfigError, match="device='nowhere'"):
+        load_saved(str(tmp_path / "rm"), device="nowhere")
 
 
 @pytest.mark.parametrize(

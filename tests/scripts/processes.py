@@ -16,9 +16,11 @@ from accord.algorithms import GRPO
 from accord.engine import fit, gather, on_main, wait_for_all
 from accord.errors import AccordError
 from accord.policies import Sampling
+from accord.policies.diffusion import EncodedOnce
 from accord.rewards import standardise
 from accord.worlds import letters
 from line import DATA, Line, Picky, train, weights
+from tiny_families import pipeline
 
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
@@ -106,6 +108,11 @@ def measure(step: int) -> dict[str, float]:
 _, run = train(rewarded, evaluate=measure, evaluate_every=2, select="step", out=out / "run")
 saw["evaluations"], saw["statistics"] = run.evaluations, rewarded.reward.state()["running"].tolist()
 saw["gathered"] = gather(rank)
+encoding = EncodedOnce(pipeline("sd"), "sd")
+encoding.folder = out / "prompts"
+passes = counted(encoding.text_encoders[0])
+encoding.ahead(["a red cat", "a cat", "a blue hat"])
+saw["encoded"] = len(passes)
 if on_main():
     (out / "written").write_text("whole")
 wait_for_all()

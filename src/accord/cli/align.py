@@ -7,7 +7,7 @@ from typing import Any
 
 from accord.algorithms import RoundMethod
 from accord.algorithms.options import Option
-from accord.cli.clips import with_frames
+from accord.cli.clips import are_clips, with_frames
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.embedded import rows_of
 from accord.cli.intake import Intake, of_kind, says_something
@@ -97,11 +97,17 @@ def align(
     unfit = [says_something(read), *trainer.unfit]
     intake = Intake.read(rows_of(data, learns, training.seed, limit), columns, skip_bad, limit, chat, name=data)
     if kind is not LanguagePolicy:
-        intake.change(with_frames)
+        intake.change(partial(with_frames, data=data))
     usable = intake.sift(intake.records, of_kind(learns, f"{trainer.name} learns from"), *unfit, purpose="train on")
     kept, held = split(usable, test, training.seed, split_by)
     made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
                        seed=training.seed, size=size, encode_once=encode_once)  # fmt: skip
+    if kind is not LanguagePolicy and made.pictures.moves:
+        whole_clips = are_clips(intake, read)
+        kept, held = (
+            intake.sift(kept, whole_clips, purpose="train on"),
+            intake.sift(held, whole_clips, purpose="test on"),
+        )
     if encode_once:
         made.ahead(r.prompt for r in [*kept, *held])
     base = answers_of_base(made, [*kept, *held], sampling, training.seed)

@@ -125,9 +125,13 @@ def _changed(training: Training) -> dict[str, Any]:
 
 
 def load_saved(folder: str, device: str = "auto", dtype: str = "auto") -> Any:
-    """A saved head with its features."""
+    """A saved head with its features, in the precision in which it learned on them unless another is asked for."""
     from accord.rewards.saved import about
 
     source = about(folder)["features"]
-    features = open_features(source["model"], device, dtype) if "model" in source else None
+    features: Features | None = None
+    if "model" in source:
+        features = open_features(source["model"], device, source.get("dtype", dtype) if dtype == "auto" else dtype)
+    elif "encoder" in source:
+        features = SentenceFeatures(SentenceEncoder(source["encoder"], max_tokens=source["max_tokens"], device=device))
     return load_head(folder, features)

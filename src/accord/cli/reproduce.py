@@ -48,7 +48,9 @@ def reproduce(name: str | None = None, all: bool = False, tune: bool = False, pl
         raise ConfigError("--tune runs all that a system has for tuning: use it with a name alone")
     if confirm and (tune or plan or arms or seeds or json or given[0] not in ("a name", "--all")):
         raise ConfigError("--confirm looks at whole results: use it with a name, or --all, alone")
-    if (json and given != ["a name"]) or (json and (plan or arms or seeds)):
+    if twins != 1 and not plan:
+        raise ConfigError("--twins is for --plan: give both, or leave it out")
+    if json and (tune or plan or arms or seeds or given != ["a name"]):
         raise ConfigError("--json names the file of one system's whole result: use it with a name alone")
     with contextlib.suppress(ModelError):  # systems on text do without diffusers
         quiet_diffusers()

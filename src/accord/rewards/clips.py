@@ -32,7 +32,11 @@ class Framewise:
         self.name = name_of(self.reward)
 
     def __call__(self, *, prompts: Sequence[Any], completions: Any, group: Sequence[int], **columns: Any) -> Scores:
-        if any(isinstance(clip, str | Path) or getattr(clip, "ndim", 4) != 4 for clip in completions):
+        if (text := next((c for c in completions if isinstance(c, str | Path)), None)) is not None:
+            raise RewardError(
+                f"reward {self.name} looks at the frames of clips, but {str(text)[:60]!r} is no folder of frames"
+            )
+        if any(getattr(clip, "ndim", 4) != 4 for clip in completions):
             raise RewardError(
                 f"reward {self.name} looks at the frames of clips, but these are pictures: take it as it is"
             )

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from accord.engine.store import Store, fingerprint
 from accord.feedback import Comparison, Prompt, picture_key, prompt_key
@@ -41,6 +41,21 @@ class SentenceFeatures:
         return self.encoder.of_answers(list(prompts), list(completions))
 
 
+class Weights:
+    """A hash of a network's weights as they are now; they are read again after they were changed, moved or cast."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._hash: tuple[Any, str] = ((), "")
+
+    @property
+    def fingerprint(self) -> str:
+        now = [(w._version, w.dtype, w.device, w.data_ptr()) for w in self._network.state_dict().values()]
+        if now != self._hash[0]:
+            self._hash = now, fingerprint(self._network)
+        return self._hash[1]
+
+
 class TrunkFeatures:
     """The last hidden state of a language model or reward model as it is now, where a reward head would read it; a prompt is
     computed once for all its answers.
@@ -55,17 +70,18 @@ class TrunkFeatures:
     def __init__(self, trunk: Trunk, folder: str | Path | None = None, *, batch_size: int = 16) -> None:
         self.trunk, self.batch_size, self.computed = trunk, batch_size, 0
         self.width: int = trunk.config.get_text_config().hidden_size
-        self.source: dict[str, Any] = {"model": trunk.name}
         self._store = Store(folder, "features")
-        self._hash: tuple[tuple[int, ...], str] = ((), "")
+        self._weights = Weights(trunk.model)
 
     @property
     def fingerprint(self) -> str:
-        """Of the trunk as it is now; its weights are read again after they changed."""
-        versions = tuple(p._version for p in self.trunk.model.state_dict().values())
-        if versions != self._hash[0]:
-            self._hash = versions, fingerprint(self.trunk.model)
-        return self._hash[1]
+        """Of the trunk as it is now."""
+        return self._weights.fingerprint
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """The model's name, and the precision in which it lies here."""
+        return {"model": self.trunk.name, "dtype": precision_of(self.trunk.model)}
 
     def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
         samples = list(zip(prompts, completions, strict=True))
@@ -92,6 +108,11 @@ class TrunkFeatures:
             states = self.trunk.hidden(tree)
             found[[i for r in some for i in r]] = states[tree.last.to(states.device)].float().cpu()
         return found
+
+
+def precision_of(network: nn.Module) -> str:
+    """As `dtype_of` reads it."""
+    return str(next(network.parameters()).dtype).removeprefix("torch.")
 
 
 def of_pairs(features: Features, pairs: Sequence[Comparison]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:

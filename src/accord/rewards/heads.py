@@ -41,14 +41,15 @@ class HeadReward(Saved):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.features, self.aspects, self.hidden, self.activation = features, tuple(aspects), hidden, activation
+        self.features, self.aspects, self.activation = features, tuple(aspects), activation
+        self.hidden = hidden if isinstance(hidden, int) else list(hidden)
         widths = [hidden] if isinstance(hidden, int) else hidden
         with seeded(seed, purpose="head"):
             self.head = mlp(features.width, max(1, len(aspects)), *(w for w in widths if w), activation=activation)
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"hidden": self.hidden, "activation": self.activation, "aspects": self.aspects}
+        return {"hidden": self.hidden, "activation": self.activation, "aspects": list(self.aspects)}
 
     def fitted(self, records: Sequence[Any], options: FitOptions | None = None, **training: Any) -> Self:
         """Train the head on comparisons, rankings or ratings; returns itself."""

@@ -54,7 +54,7 @@ class Saved(nn.Module):
             raise ModelError(f"{folder} holds a {info['kind']}, not a {cls.__name__}: open it by {info['kind']}.load")
         stands_on = features or _opened(info["features"], folder)
         if stands_on.fingerprint != info["fingerprint"]:
-            raise ModelError(f"{folder} was trained on other weights of {_named(info['features'])} than are here now")
+            raise ModelError(f"{folder} was trained on {_other(info['features'], _source(stands_on))}")
         reward = cls.made(stands_on, info["settings"])
         reward.load_state_dict(load_tensors(Path(folder) / WEIGHTS))
         return reward.eval()
@@ -94,5 +94,15 @@ def _opened(source: dict[str, Any], folder: str | Path) -> Features:
     return SentenceFeatures(SentenceEncoder(source["encoder"], max_tokens=source["max_tokens"]))
 
 
+def _other(source: dict[str, Any], here: dict[str, Any]) -> str:
+    """In what features differ from those that are here."""
+    then, now = source.get("dtype"), here.get("dtype")
+    if then is not None and now is not None and then != now:
+        return (
+            f"{_named(source)} in another precision ({then}, here it is {now}): open that in {then} (leave --dtype out)"
+        )
+    return f"other weights of {_named(source)} than are here now"
+
+
 def _named(source: dict[str, Any]) -> str:
-    return " ".join(str(v) for k, v in source.items() if k != "max_tokens")
+    return " ".join(str(v) for k, v in source.items() if k not in ("max_tokens", "dtype"))

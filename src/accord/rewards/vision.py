@@ -1,6 +1,8 @@
 """Frozen features of answers to prompts with pictures, by any vision-language model of transformers."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,10 +10,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from accord.engine.store import Store, fingerprint
+from accord.engine.store import Store
 from accord.errors import FeedbackError
-from accord.feedback import Prompt, picture_key, prompt_key, text_of_completion
+from accord.feedback import Prompt, picture_key, pictures_of, prompt_key, text_of_completion
+from accord.policies.configured import configuration
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
+from accord.rewards.features import Weights
 
 
 class VisionLanguageFeatures:
@@ -25,8 +29,14 @@ class VisionLanguageFeatures:
     def __init__(self, model: Any, processor: Any, folder: Any = None) -> None:
         self.model, self.processor = model.requires_grad_(False).eval(), processor
         self.width: int = model.config.get_text_config().hidden_size
-        self.fingerprint = fingerprint(model)
+        self._weights = Weights(model)
         self._store = Store(folder, "features")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model and of how its processor shows it pictures and words, as they are now."""
+        told = self.processor.to_dict(), self.processor.chat_template
+        return Store.key(self._weights.fingerprint, configuration(self.model), told).hex()
 
     @classmethod
     def load(
@@ -41,7 +51,8 @@ class VisionLanguageFeatures:
 
     def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
         samples = list(zip(prompts, completions, strict=True))
-        keys = [Store.key(self.fingerprint, prompt_key(p), picture_key(c)) for p, c in samples]
+        now = self.fingerprint
+        keys = [Store.key(now, prompt_key(p), _files(p), picture_key(c)) for p, c in samples]
         known = self._store.get(keys)
         todo: dict[str, dict[bytes, tuple[Prompt, Any]]] = {}
         for key, (prompt, answer) in zip(keys, samples, strict=True):
@@ -74,6 +85,11 @@ class VisionLanguageFeatures:
             input_ids=rows, attention_mask=torch.cat([seen, mask], 1), past_key_values=before
         ).last_hidden_state
         return states[torch.arange(len(rows), device=device), mask.sum(1) - 1].float().cpu()
+
+
+def _files(prompt: Prompt) -> list[str]:
+    """What the files of its pictures hold, of which a key would know the names alone."""
+    return [hashlib.blake2b(Path(p).read_bytes()).hexdigest() for p in pictures_of(prompt) if isinstance(p, str)]
 
 
 def _shown(prompt: Prompt) -> list[dict[str, Any]]:
