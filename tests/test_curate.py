@@ -173,6 +173,19 @@ def test_a_committee_votes_as_its_heads_do_alone() -> None:
     assert not torch.equal(committee.heads[0].weight, committee.heads[1].weight)
 
 
+def test_a_committee_reads_every_answer_once_however_many_heads_and_passes_it_has() -> None:
+    read: list[str] = []
+
+    class Counts(WordFeatures):
+        def __call__(self, prompts: Any, completions: Any) -> torch.Tensor:
+            read.extend(completions)
+            return super().__call__(prompts, completions)
+
+    told = pairs(20)
+    Committee(Counts(64), 3).fitted(told, epochs=2)
+    assert sorted(read) == sorted(c for p in told for c in (p.chosen, p.rejected))
+
+
 def test_words_are_hashed_alike_and_those_of_the_prompt_apart() -> None:
     features = WordFeatures(4096)
     a, b, other = features(["the cat", "the cat", "a dog"], ["The cat sat.", "the  cat sat .", "the cat sat."])

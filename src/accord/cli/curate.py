@@ -30,6 +30,7 @@ from accord.rewards import (
 from accord.rewards.curating import PART, SAMPLE, Source
 from accord.rewards.curating import curate as curated
 from accord.rewards.curators import Curator, Relabelling, Synthesis, Voting
+from accord.rewards.features import Remembered
 from accord.rewards.skywork_reward_v2 import by_leading
 
 TAUGHT = ("encoder:", "peers:")
@@ -118,7 +119,7 @@ def curate(
     opened = partial(open_reward, device=device, dtype=dtype)
     curators: list[Curator] = []
     if voters:
-        who = partial(electorate, voters, heads=heads, noise=flip + drop, seed=seed, opened=opened)
+        who = partial(electorate, voters, heads=heads, noise=flip + drop, seed=seed, device=device, opened=opened)
         curators.append(Voting(who, flip=flip, drop=drop, soften=soften, margin=margin))
     verdict = None if judge is None else opened(judge)
     if agree is not None:
@@ -145,7 +146,14 @@ def curate(
 
 
 def electorate(
-    voters: Sequence[RewardSpec], some: Sequence[Comparison], *, heads: int, noise: float, seed: int, opened: Any
+    voters: Sequence[RewardSpec],
+    some: Sequence[Comparison],
+    *,
+    heads: int,
+    noise: float,
+    seed: int,
+    device: str,
+    opened: Any,
 ) -> list[Reward]:
     """The voters; those that are taught are taught on these comparisons, for a pass or three: longer they would learn wrong labels by heart."""
     found: list[Reward] = []
@@ -154,11 +162,13 @@ def electorate(
         if not _taught(voter):
             found.append(opened(voter))
         elif kind == "encoder":
-            found.append(Committee(_features(name), heads, seed=seed).fitted(some, epochs=1, lr=1e-2))
+            found.append(Committee(_features(name, device), heads, seed=seed).fitted(some, epochs=1, lr=1e-2))
         else:
-            one, other = (HeadReward(_features(name), hidden=0, seed=seed + i) for i in range(2))
-            found += [one, other]
+            table = Remembered(_features(name, device))
+            one, other = (HeadReward(table, hidden=0, seed=seed + i) for i in range(2))
             collaborate(one, other, some, noise=noise, epochs=3, lr=1e-2, seed=seed)
+            one.features = other.features = table.features  # what is remembered of the sample is of no more use
+            found += [one, other]
     return found
 
 
@@ -166,5 +176,5 @@ def _taught(spec: RewardSpec) -> bool:
     return isinstance(spec, str) and spec.startswith(TAUGHT)
 
 
-def _features(name: str) -> Features:
-    return WordFeatures() if name == "words" else SentenceFeatures(SentenceEncoder(name, keep=False))
+def _features(name: str, device: str) -> Features:
+    return WordFeatures() if name == "words" else SentenceFeatures(SentenceEncoder(name, device=device, keep=False))

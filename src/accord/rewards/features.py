@@ -115,6 +115,22 @@ def precision_of(network: nn.Module) -> str:
     return str(next(network.parameters()).dtype).removeprefix("torch.")
 
 
+class Remembered:
+    """Features of which every row is computed once, and kept in memory for as long as this is."""
+
+    def __init__(self, features: Features) -> None:
+        self.features, self.width, self.fingerprint = features, features.width, features.fingerprint
+        self._rows: dict[tuple[str, str], Float[Tensor, "d"]] = {}
+
+    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
+        keys = [(prompt_key(p), picture_key(c)) for p, c in zip(prompts, completions, strict=True)]
+        new = {k: i for i, k in enumerate(keys) if k not in self._rows}
+        if new:
+            rows = self.features([prompts[i] for i in new.values()], [completions[i] for i in new.values()])
+            self._rows.update(zip(new, rows, strict=True))
+        return torch.stack([self._rows[k] for k in keys])
+
+
 def of_pairs(features: Features, pairs: Sequence[Comparison]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
     """Features of the chosen and of the rejected answers."""
     prompts = [p.prompt for p in pairs]

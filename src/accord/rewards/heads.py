@@ -13,7 +13,7 @@ from accord.errors import one_of, wanted
 from accord.feedback import Prompt
 from accord.policies.base import Group
 from accord.rewards.encoder import SentenceEncoder
-from accord.rewards.features import Features, SentenceFeatures
+from accord.rewards.features import Features, Remembered, SentenceFeatures
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
@@ -91,8 +91,9 @@ class Committee(nn.Module):
 
     def fitted(self, records: Sequence[Any], options: FitOptions | None = None, **training: Any) -> Self:
         """Train every head on all records, each from first weights and in an order of its own; returns itself."""
+        table = Remembered(self.features)
         for i, head in enumerate(self.heads):
-            one = HeadReward(self.features, hidden=0)
+            one = HeadReward(table, hidden=0)
             one.head = head
             one.fitted(records, options, **{**training, "seed": derive(self.seed, i)})
         return self

@@ -25,7 +25,8 @@ class MetaFitting(RewardFitting):
     second order in eta the step is that of ``grad L + eta H_L grad J``. J raises any spread, right or wrong; the pairs hold it, so keep eta small.
 
     Args:
-        shifted: prompts with answers of the policy as it is now, equally many each (`answers_of`). eta: at least 0; 1 to 10 times the learning rate.
+        shifted: prompts with answers of the policy as it is now, equally many each (`answers_of`). eta: at least 0; in the paper 1 to 10 times the learning rate. It multiplies
+            a gradient and not Adam's step: where gradients are small, as those of a head on normed features, it wants far more.
         prompts: of them in each step.
     """
 

@@ -26,7 +26,7 @@ CLAIM = Claim(
     name="collaborative-reward-modeling",
     world="letters",
     statement=f"With {NOISE:.0%} of labels turned round, the mean of two rewards that review each other's data ranks held-out answers better than the mean of two "
-    "that learn from everything, than one such, and than two that choose for themselves.",
+    "that learn from everything, than one such (of half the size and cost), and than two that choose for themselves.",
     primaries=(
         Primary("crm", "ensemble", measure="accuracy", delta=0.02),
         Primary("crm", "plain", measure="accuracy", delta=0.02),

@@ -37,18 +37,19 @@ from accord.worlds.annotators import Population
 from accord.worlds.letters import gold, population, spurious
 
 REQUESTS, NOISE, CONTRARY = 1500, 0.2, 5
-VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 2, "lr": 1e-2}, 0.1, 0.2
+VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 1, "lr": 1e-2}, 0.2, 0.2
 PASSES = {"plain": 10, "margin": 10, "flip": 10, "flip-margin": 10, "soft-margin": 10, "contrast": 10}
 GRID = (5, 10, 20)
 MORE, ETA, SHIFTED, PROMPTS = 4, 1.0, 4, 100
 ETAS = (0.1, 1.0, 10.0)
+RATE, RATES = 1e-3, (3e-4, 1e-3, 3e-3)
 
 CLAIM = Claim(
     name="secrets-rlhf-rm",
     world="letters",
     statement="Flipping the labels that ten voters find weakest, with every label's strength as its margin, ranks held-out answers better than learning from all "
     "labels alike; a contrast of features does too; and further steps whose gradient is taken a step ahead order the answers of a policy that has moved better "
-    "than as many plain ones.",
+    "than as many plain ones at the rate that suits them best, which cost about a quarter less.",
     primaries=(
         Primary("flip-margin", "plain", measure="accuracy", delta=0.02),
         Primary("contrast", "plain", measure="accuracy", delta=0.02),
@@ -57,7 +58,7 @@ CLAIM = Claim(
     arms=("plain", "margin", "flip", "flip-margin", "soft-margin", "contrast", "voters", "longer", "meta"),
     settings=(("pairs", str(REQUESTS)), ("people", f"{NOISE} tossed, every {CONTRARY}th person contrary"), ("passes", f"{PASSES}, each of {GRID}"),
               ("learning", str(LEARNING)), ("voters", f"{VOTERS} linear heads, {VOTING}"), ("flip, soft", f"{FLIP}, {SOFT}"),
-              ("contrast", "difference, SimCSE, beta 0.1"), ("ahead", f"eta {ETA} of {ETAS}, {SHIFTED} answers, {MORE} passes more")),
+              ("contrast", "difference, SimCSE, beta 0.1"), ("ahead", f"eta {ETA} of {ETAS}, {SHIFTED} answers, {MORE} passes more"), ("longer", f"rate {RATE} of {RATES}, {MORE} passes more")),
 )  # fmt: skip
 
 Learn = Callable[[Sequence[Comparison], int, int], tuple[Reward, Measures]]
@@ -117,11 +118,13 @@ def contrast(told: Sequence[Comparison], seed: int, passes: int) -> tuple[Reward
     return reward, {}
 
 
-def going_on(told: Sequence[Comparison], seed: int, passes: int, *, eta: float = 0.0) -> tuple[Reward, Measures]:
+def going_on(
+    told: Sequence[Comparison], seed: int, passes: int, *, eta: float = 0.0, rate: float = RATE
+) -> tuple[Reward, Measures]:
     """The plain reward after some passes more on the same pairs, their gradient taken a step ahead, or none."""
     reward = taught(told, seed, epochs=PASSES["plain"])
     learner = MetaFitting(reward, shifted(reward, seed), eta=eta) if eta else RewardFitting(reward)
-    fit(learner, told, epochs=passes, seed=luck(seed), progress=False, **LEARNING)
+    fit(learner, told, epochs=passes, seed=luck(seed), progress=False, **{**LEARNING, "lr": rate})
     return reward, {}
 
 
@@ -167,5 +170,6 @@ ARMS = {
 }
 TUNING = {
     **{f"{name} {n} passes": arm(learn, n) for name, learn in HOW.items() for n in GRID},
-    **{f"meta eta {eta}": arm(partial(going_on, eta=eta), MORE) for eta in (0.0, *ETAS)},
+    **{f"longer rate {rate}": arm(partial(going_on, rate=rate), MORE) for rate in RATES},
+    **{f"meta eta {eta}": arm(partial(going_on, eta=eta), MORE) for eta in ETAS},
 }

@@ -2,7 +2,7 @@
 
 The pool comes from four sources: careful people, people most of whose verdicts are chance, people who want it long, and people who like to be flattered. A few
 labels were checked by the gold; the judge tosses for every other verdict and likes it long (it is not shown the examples: this one would make nothing of
-them). All rewards are heads on words; each arm takes as many steps as suit it best.
+them). The filters know the checked labels, so a control learns from them too. All rewards are heads on words; each arm takes as many steps as suit it best.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +29,7 @@ DOUBTFUL, LIKES = 0.5, {"length": 0.1}
 STEPS = {
     "checked": 100,
     "raw": 200,
+    "raw+checked": 200,
     "raw-part": 200,
     "judge": 200,
     "gold-only": 200,
@@ -41,15 +42,16 @@ GRID = (100, 200, 400)
 CLAIM = Claim(
     name="skywork-reward-v2",
     world="letters",
-    statement="What both rewards agreed upon, with what both denied turned round, makes a reward that ranks held-out answers better than the whole wild pool does, than "
-    "what a judge alone lets pass, and not worse than what either reward alone lets pass.",
+    statement="What both rewards agreed upon, with what both denied turned round, makes a reward that ranks held-out answers better than the whole wild pool does, alone and "
+    "with the checked labels by which both were steered, than what a judge alone lets pass, and not worse than what either reward alone lets pass.",
     primaries=(
         Primary("full", "raw", measure="accuracy", delta=0.02),
+        Primary("full", "raw+checked", measure="accuracy", delta=0.02),
         Primary("full", "judge", measure="accuracy", delta=0.02),
         Primary("full", "gold-only", "not worse", measure="accuracy", delta=0.02),
         Primary("full", "best-only", "not worse", measure="accuracy", delta=0.02),
     ),
-    arms=("checked", "raw", "raw-part", "judge", "gold-only", "best-only", "kept", "full"),
+    arms=("checked", "raw", "raw+checked", "raw-part", "judge", "gold-only", "best-only", "kept", "full"),
     settings=(("pool", f"{REQUESTS}, of {SOURCES}"), ("checked", str(CHECKED)), ("silver", f"{SILVER}, {POOL} to fetch from, {ROUNDS} rounds"),
               ("judge", f"{DOUBTFUL} tossed, {LIKES}"), ("steps", f"{STEPS}, each of {GRID}"), ("sifting rewards", f"{SIFTING} steps"),
               ("learning", str(LEARNING))),
@@ -129,7 +131,8 @@ def by_judge(seed: int) -> list[Comparison]:
 FROM: dict[str, Choose] = {
     "checked": lambda seed: wild(seed)[1],
     "raw": lambda seed: wild(seed)[0],
-    "raw-part": lambda seed: wild(seed)[0][: REQUESTS // 2],
+    "raw+checked": lambda seed: [*wild(seed)[0], *wild(seed)[1]],
+    "raw-part": lambda seed: wild(seed)[0][: len(through(seed, recycle=False))],
     "judge": by_judge,
     "gold-only": lambda seed: by_one(seed, 0),
     "best-only": lambda seed: by_one(seed, 1),

@@ -22,6 +22,8 @@ from accord.worlds.letters.feedback import SAMPLING
 
 REQUESTS, EACH, DEPTH, BRANCH, LENGTH = 100, 4, 3, 2, 18
 NEAR = 60
+SPARE = 40
+"""Requests more, in the place of those whose two answers are the same."""
 STEPS = {"tree": 80, "chain": 80, "pairs": 80}
 GRID = (40, 80, 160)
 
@@ -48,16 +50,18 @@ def requests(seed: int, n: int) -> list[str]:
 
 
 def of_leaves(depth: int, branch: int) -> Draw:
-    """Some comparisons of the leaves of every request's tree; fewer where leaves have fallen together, and then more of others."""
+    """Some comparisons of the leaves of every request's tree; where leaves have fallen together fewer, and more of other requests."""
 
     def draw(seed: int) -> list[Comparison]:
         prompts = requests(seed, REQUESTS)
         trees = grown(policy(), prompts, depth=depth, branch=branch, length=LENGTH, sampling=SAMPLING, seed=seed)
+        drawn = [leaf_pairs(leaves, 2 * EACH, seed=seed + i) for i, leaves in enumerate(trees)]
         pairs = [
             (p, a.text, b.text, a.shared(b))
-            for i, (p, leaves) in enumerate(zip(prompts, trees, strict=True))
-            for a, b in leaf_pairs(leaves, EACH, seed=seed + i)
-        ]
+            for some in (slice(EACH), slice(EACH, None))
+            for p, found in zip(prompts, drawn, strict=True)
+            for a, b in found[some]
+        ][: REQUESTS * EACH]
         asked, first, second, shared = (list(x) for x in zip(*pairs, strict=True))
         told = judged(asked, first, second, seed)
         return [c.model_copy(update={"columns": {"shared": s}}) for c, s in zip(told, shared, strict=True)]
@@ -67,10 +71,10 @@ def of_leaves(depth: int, branch: int) -> Draw:
 
 def of_pairs(seed: int) -> list[Comparison]:
     """Two answers to each of more requests."""
-    prompts = requests(seed, REQUESTS * EACH)
+    prompts = requests(seed, REQUESTS * EACH + SPARE)
     drawn = policy().sample(prompts, 2, SAMPLING, seed=seed).completions
     told = judged(prompts, drawn[0::2], drawn[1::2], seed)
-    return [c.model_copy(update={"columns": {"shared": 0}}) for c in told if c.chosen != c.rejected]
+    return [c.model_copy(update={"columns": {"shared": 0}}) for c in told if c.chosen != c.rejected][: REQUESTS * EACH]
 
 
 DRAWS: dict[str, Draw] = {"tree": of_leaves(DEPTH, BRANCH), "chain": of_leaves(1, BRANCH**DEPTH), "pairs": of_pairs}
@@ -105,9 +109,9 @@ def arm(name: str, steps: int) -> Arm:
                 reward, prompts=[p for p, *_ in near for _ in "ab"], completions=[c for _, a, b in near for c in (a, b)]
             ).values
             told_right = right(told)
-        return {**ranked(reward, seed), "near": float((said[0::2] > said[1::2]).float().mean()), "comparisons": float(len(told)),
+        return {**ranked(reward, seed), "near": float(((said[0::2] - said[1::2]).sign() + 1).div(2).mean()), "comparisons": float(len(told)),
                 "labels right": float(told_right[told_right != 0.5].mean()), "ties": float((told_right == 0.5).float().mean()),
-                "words to read": fmean(to_read(p) for p in told), "variance": known(told, seed)}  # fmt: skip
+                "words to read": fmean(to_read(p) for p in told), **known(told, seed)}  # fmt: skip
 
     return run
 
@@ -119,8 +123,8 @@ def to_read(pair: Comparison) -> int:
     return len(a) + len(b) - 2 * shared
 
 
-def known(told: list[Comparison], seed: int) -> float:
-    """Mean variance of what the network of comparisons and likeness tells of any two answers among some of them."""
+def known(told: list[Comparison], seed: int) -> Measures:
+    """Mean variance of what the network of comparisons and likeness tells of any two answers among some of them, and the share of which it tells nothing."""
     some = Random(f"network:{seed}").sample(told, min(60, len(told)))
     sides = [(str(p.prompt), str(c)) for p in some for c in (p.chosen, p.rejected)]
     place = {side: i for i, side in enumerate(dict.fromkeys(sides))}
@@ -130,7 +134,8 @@ def known(told: list[Comparison], seed: int) -> float:
     )
     found = torch.from_numpy(network.variances())
     upper = found[torch.triu_indices(network.n, network.n, 1).unbind()]
-    return float(upper[upper.isfinite()].mean())
+    tells = upper.isfinite()
+    return {"variance": float(upper[tells].mean()), "unconnected": float((~tells).float().mean())}
 
 
 ARMS = {name: arm(name, STEPS[name]) for name in DRAWS}
