@@ -27,7 +27,7 @@ from accord.worlds.letters import ASPECTS, policy
 
 LINES = {"polite": "polite", "helpful": "helpful", "sincere": "honest", "concise": "brief"}
 """What a context may ask for, and the word by which a line says the same as the tag."""
-SOME, REVERSALS, GENERAL = 250, 500, 1500
+SOME, REVERSALS, GENERAL = 320, 500, 1500
 LR, EPOCHS, BATCH, HIDDEN = 1e-3, 6, 64, 256
 
 CLAIM = Claim(
@@ -41,6 +41,7 @@ CLAIM = Claim(
         Primary("reversals", "blind", "not worse", measure="general", delta=0.03),
     ),
     arms=("blind", "one-context", "reversals", "reversals-alone"),
+    first_seed=430,
     settings=(("comparisons", f"{2 * REVERSALS} in context, {GENERAL} without"), ("lr, epochs, batch", f"{LR} {EPOCHS} {BATCH}"),
               ("contexts", f"{', '.join(LINES)}: tags to learn from, system lines as other words, level 0 as negative ones")),
 )  # fmt: skip
