@@ -86,16 +86,7 @@ def heed(model: str, limit: int) -> None:
 
 def experts(model: str, limit: int) -> None:
     asked = [row for _, row in file_rows(DATA / "fine-grained-qa" / "dev_feedback.json.gz", ".json")][:limit]
-    told, judged = [], {quality: list[Comparison]() for quality in MISTAKES}
-    for row in asked:
-        answers = [row[f"prediction {i}"] for i in range(1, 5)]
-        for (i, j), verdict in zip(combinations(range(4), 2), row["preference"], strict=True):
-            told += [] if not verdict else [compared(row, answers, (i, j) if verdict == 1 else (j, i))]
-        marked = {e["error type"] for e in row["feedback"]["errors"]}  # in the first answer, which was mended too
-        fixed = row["feedback"]["corrected-prediction"].strip()
-        for quality, kind in MISTAKES.items():
-            judged[quality] += [compared(row, [fixed, answers[0]], (0, 1))] if kind in marked and fixed else []
-    first, rest, held = (told[i::5] for i in (0, 1, 2))
+    first, rest, held, judged = experts_data(asked)
     base = BradleyTerry.fit(first, BradleyTerry.load(model, lora=8), epochs=1, batch_size=4, lr=1e-4)
     base.merge()
     asked_of = [str(p.prompt) for p in held]
@@ -103,6 +94,31 @@ def experts(model: str, limit: int) -> None:
     known = {q: pairs for q, pairs in judged.items() if pairs}
     mixture = CapabilityMixture(base, list(known), lora=8).taught(known, batch_size=4, lr=1e-4).fitted(rest)
     print(f"mixture: {accuracy(leads(mixture, held), asked_of)}")
+
+
+def experts_data(
+    asked: Sequence[dict[str, Any]],
+) -> tuple[list[Comparison], list[Comparison], list[Comparison], dict[str, list[Comparison]]]:
+    """Verdicts for the first phase, for the combination, held-out ones; and on each quality. Each question lends to one of the first three, and what is
+    held out has no verdicts on qualities either."""
+    first, rest, held = ([row for i, row in enumerate(asked) if i % 5 in part] for part in ((0, 1), (2, 3), (4,)))
+    judged = {quality: list[Comparison]() for quality in MISTAKES}
+    for row in (*first, *rest):
+        marked = {e["error type"] for e in row["feedback"]["errors"]}  # in the first answer, which was mended too
+        fixed = row["feedback"]["corrected-prediction"].strip()
+        for quality, kind in MISTAKES.items():
+            judged[quality] += [compared(row, [fixed, row["prediction 1"]], (0, 1))] if kind in marked and fixed else []
+    return preferred(first), preferred(rest), preferred(held), judged
+
+
+def preferred(rows: Sequence[dict[str, Any]]) -> list[Comparison]:
+    """All pairs of the four answers to a question on which there is a verdict."""
+    made = []
+    for row in rows:
+        answers = [row[f"prediction {i}"] for i in range(1, 5)]
+        for (i, j), verdict in zip(combinations(range(4), 2), row["preference"], strict=True):
+            made += [] if not verdict else [compared(row, answers, (i, j) if verdict == 1 else (j, i))]
+    return made
 
 
 def compared(row: dict[str, Any], answers: Sequence[str], order: tuple[int, int]) -> Comparison:

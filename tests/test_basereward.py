@@ -13,6 +13,7 @@ from torch import Tensor
 from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, with_picture
 from accord.losses import bradley_terry
+from accord.reproduce.systems import basereward as reproduction
 from accord.rewards import BaseReward, RewardRecipe, VisionLanguageFeatures, mixed, recipe_search, score
 from accord.rewards.heads import ACTIVATIONS, mlp
 from accord.worlds.letters import build_tokenizer
@@ -132,6 +133,17 @@ def test_the_search_carries_the_best_of_each_dimension_on_and_trains_none_twice(
         with pytest.raises(ConfigError, match=match):
             recipe_search(space, train, worth)
         assert not made
+
+
+def test_the_reproductions_search_tries_only_recipes_that_can_be_trained() -> None:
+    sources = dict.fromkeys(("pictures", "text", "flawed"), TOLD)
+
+    def train(recipe: RewardRecipe) -> BaseReward:
+        return BaseReward(Letters(), recipe).fitted(mixed(sources, recipe.sources, 6), steps=1)
+
+    found = reproduction.search(train, lambda reward: float(score(reward, **ASKED).values[0]))
+    assert {t.dimension for t in found.trials} == set(reproduction.SPACE)
+    assert found.best.sources
 
 
 # A real architecture, tiny.

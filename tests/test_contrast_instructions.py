@@ -1,5 +1,6 @@
 """Contrast Instructions: who ignores the request is found out; ConvexDA keeps the corners, RewardFusion averages neighbours."""
 
+import math
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -9,12 +10,14 @@ import pytest
 import torch
 from scipy.optimize import linprog
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accord.errors import ConfigError, FeedbackError
 from accord.evaluation.trust import consistency, contrast_instructions
-from accord.feedback import Comparison, notes_of
+from accord.feedback import Comparison, flipped, notes_of, original
+from accord.reproduce.systems import contrast_instructions as reproduction
 from accord.rewards import RewardFusion, convex_augmented, score
-from accord.rewards.contrast_instructions import corners, misspelled
+from accord.rewards.contrast_instructions import corners, edited_copies, misspelled
 
 ALPHABET = "abcdefghij"
 
@@ -70,6 +73,34 @@ def test_outside_the_band_or_with_one_answer_there_is_none() -> None:
         contrast_instructions(PAIRS, spelt, low=0.9, high=0.75)
 
 
+def test_sets_of_many_requests_never_need_all_cosines_at_once() -> None:
+    n = 3000
+    pairs = [Comparison(prompt=str(i), chosen=f"{i} .", rejected="x") for i in range(n)]
+
+    def circle(texts: Sequence[str]) -> Tensor:
+        turn = torch.tensor([float(t) for t in texts], dtype=torch.float64) * torch.pi / n
+        return torch.stack([turn.cos(), turn.sin()], 1)
+
+    largest: list[int] = []
+
+    class Watched(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            largest.append(made.numel() if isinstance(made, Tensor) else 0)
+            return made
+
+    with Watched():
+        sets = contrast_instructions(
+            pairs, circle, low=math.cos(1501 * torch.pi / n), high=math.cos(1499.5 * torch.pi / n)
+        )
+    assert max(largest) < n * n / 2
+    gaps = {
+        abs(int(str(own.prompt)) - int(str(other.prompt))) for own, other in zip(sets[0::2], sets[1::2], strict=True)
+    }
+    assert len(sets) == n, "half a circle apart each has one partner, in whatever block both stand"
+    assert gaps == {1500}
+
+
 def test_who_ignores_the_request_or_the_answer_is_at_chance_and_who_heeds_both_is_always_right() -> None:
     found = {r: consistency(r, SETS) for r in (by_answer, by_request, heedful)}
     shares = {r.__name__: (c.response.value, c.request.value) for r, c in found.items() if c.request}
@@ -122,11 +153,20 @@ def test_an_epoch_has_as_many_pairs_as_there_were_and_only_chosen_texts_differ()
         assert new.chosen.startswith(pair.chosen)
         assert (new.prompt, new.rejected, new.annotator) == (pair.prompt, pair.rejected, pair.annotator)
         assert notes_of(new)[0]["by"] == "convexda"
+        assert original(new) == original(flipped(new, "wrong", "me")) == pair, "nothing is lost"
     assert {p.chosen for p in told[: len(PAIRS)]} != {p.chosen for p in told[len(PAIRS) :]}, "an epoch draws anew"
     left = convex_augmented(PAIRS, Spelt(), lambda text, random: text)
     assert [p.chosen for p in left] == [p.chosen for p in PAIRS]
     with pytest.raises(FeedbackError, match="record 1 is no text"):
         convex_augmented([Comparison(prompt="p", chosen=torch.zeros(3, 2, 2), rejected="x")], Spelt())
+
+
+def test_the_control_of_convexda_draws_among_the_same_copies() -> None:
+    pairs = [Comparison(prompt="p", chosen=f"{reproduction.POLITE[0]} it is {i} .", rejected="x") for i in range(20)]
+    for i, copies in enumerate(edited_copies(pairs, reproduction.said_otherwise, seed=1403)):
+        drawn = [p.chosen for p in reproduction.random(pairs, Spelt(), 1403)[i :: len(pairs)]]
+        assert len(drawn) == reproduction.EPOCHS
+        assert set(drawn) <= set(copies)
 
 
 def test_a_misspelled_text_keeps_its_numbers_names_and_short_words() -> None:

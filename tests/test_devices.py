@@ -253,7 +253,9 @@ def learned(device: torch.device, seed: int = 0) -> BradleyTerry:
 
 def expert(learned: BradleyTerry) -> RewardFitting:
     """One of two, that is to learn."""
-    rewards.CapabilityMixture(learned, ["logic", "tone"], lora=2).base.model.set_adapter("tone")
+    model = rewards.CapabilityMixture(learned, ["logic", "tone"], lora=2).base.model
+    model.enable_adapter_layers()
+    model.set_adapter("tone")
     return RewardFitting(learned)
 
 

@@ -1,5 +1,6 @@
 """DMoERM: experts on one base that begin as the base, a combination that trains alone, hard routing, verdicts without a liking for places."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,18 @@ def test_experts_learn_their_own_verdicts_and_leave_each_other_and_the_base_as_t
     assert torch.equal(values(mixture), values(mixture)), "changing adapters and back changes nothing"
 
 
+def test_outside_of_its_experts_the_base_stays_the_first_phases_reward() -> None:
+    first = values(base())
+    mixture = CapabilityMixture(base(), ["good", "bad"], lora=2)
+    assert torch.equal(values(mixture.base), first)
+    mixture.taught({"good": PAIRS, "bad": [p.flipped() for p in PAIRS]}, lr=1e-2, epochs=4)
+    assert not torch.allclose(score(mixture, prompts=PROMPTS, completions=ANSWERS).aspects["bad"], first)
+    assert torch.equal(values(mixture.base), first)
+    with mixture.experts.on("bad"):
+        said = values(mixture.base)
+    assert torch.allclose(said, mixture.opinions(PROMPTS, ANSWERS)["bad"], atol=1e-5)
+
+
 def test_experts_have_no_order_and_a_constant_changes_no_loss() -> None:
     mixture = CapabilityMixture(base(), ["logic", "tone"], lora=2).taught(
         {"logic": PAIRS, "tone": PAIRS[::-1]}, lr=1e-2
@@ -149,6 +162,23 @@ def test_a_router_learns_tasks_from_prompts_and_each_task_has_its_own_reward() -
     assert torch.equal(values(whole), before), "who was not asked has no say"
     scale["sums"] = 2.0
     assert torch.equal(values(whole), 2 * before)
+
+
+def test_in_the_script_on_real_data_no_question_is_both_learned_from_and_held_out() -> None:
+    path = Path(__file__).parents[1] / "docs" / "reward_systems.py"
+    spec = importlib.util.spec_from_file_location("reward_systems", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    kinds = [{"error type": kind} for kind in script.MISTAKES.values()]
+    rows = [{"question": f"q{i}", "preference": [1, 2, 1, 0, 1, 2], "feedback": {"errors": kinds, "corrected-prediction": "better"},
+             **{f"prediction {j}": f"answer {j}" for j in range(1, 5)}} for i in range(20)]  # fmt: skip
+    first, rest, held, judged = script.experts_data(rows)
+    asked = [{str(p.prompt) for p in part} for part in (first, rest, held)]
+    assert [len(a) for a in asked] == [8, 8, 4], "each lends to one part, and together they are all"
+    assert len(set.union(*asked)) == 20
+    assert all(not asked[2] & {str(p.prompt) for p in pairs} and len(pairs) == 16 for pairs in judged.values())
 
 
 def test_verdicts_of_who_likes_a_place_drop_out_and_sure_ones_stay() -> None:

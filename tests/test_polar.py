@@ -135,7 +135,9 @@ def test_triples_are_of_two_policies_and_none_holds_a_text_twice() -> None:
     assert triples(20, a=Likes("fern", length=1), b=Likes("fern", length=1)) == triples(
         20, a=Likes("fern", length=1), b=Likes("fern", length=1)
     )
-    assert all(r.chosen not in (r.rejected, r.columns["reference"]) for r in triples(60, a=Likes("fern", length=1)))
+    few = triples(60, a=Likes("fern", length=1), b=Likes("rose", length=1))
+    assert 0 < len(few) < 60
+    assert all(len({r.chosen, r.rejected, r.columns["reference"]}) == 3 for r in few)
     for policies, sampling in (({"a": PLANTS}, Sampling()), ({"a": PLANTS, "b": METALS}, Sampling(temperature=0))):
         with pytest.raises(ConfigError, match=r"at least two|greedy"):
             policy_triples(policies, PROMPTS, sampling)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ R = TypeVar("R", bound=Record)
 
 
 def kept(record: R, why: str, by: str, **more: Any) -> R:
-    """The record as it is, with a note of who kept it and why."""
+    """The record as it is, with a note of who kept it and why, and of what stood where it was edited: ``was={field: value}``."""
     return _noted(record, record.provenance.status, "kept", why, by, more)
 
 
@@ -46,12 +46,13 @@ def account(records: Sequence[Record]) -> dict[str, dict[str, int]]:
 
 
 def original(record: Comparison) -> Comparison:
-    """A comparison as it was before curation, without its notes: a note's `before` holds the columns that were set then, as they had been (None: not there)."""
+    """A comparison as it was before curation, without its notes: a note's `before` holds the columns that were set then, as they had been (None: not there),
+    its `was` the fields that were edited."""
     was = record
     for note in reversed(notes_of(record)):
         before = note.get("before", {})
         columns = {k: v for k, v in (was.columns | before).items() if v is not None or k not in before}
-        was = was.model_copy(update={"columns": columns})
+        was = was.model_copy(update={**note.get("was", {}), "columns": columns})
         was = was.flipped() if note["did"] == "flipped" else was
     bare = {k: v for k, v in was.provenance.model_dump().items() if k not in ("notes", "status")}
     return was.model_copy(update={"provenance": Provenance(**bare)})

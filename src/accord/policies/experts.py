@@ -16,7 +16,7 @@ from accord.policies.trunk import Trunk
 
 class Experts:
     """New LoRAs by name on a trunk, whose weights are frozen. Of a reward model each has a head of its own too, which begins as the
-    trunk's. All begin as the trunk itself.
+    trunk's. All begin as the trunk itself, and the trunk stays itself wherever none of them is `on`.
 
     Args:
         trunk: without adapters. names: of the experts. lora: rank, or a peft LoraConfig, of each.
@@ -44,21 +44,26 @@ class Experts:
                     trunk.model.add_adapter(name, lora_config(config, trunk.name, targets="all-linear"))
                 else:
                     trunk.model = get_peft_model(trunk.model, config, adapter_name=name).eval()
-        trunk.model.requires_grad_(False)
+        self._off()
         lean(trunk.model)
 
     @contextmanager
     def on(self, name: str, *, train: bool = False) -> Iterator[nn.Module]:
-        """The trunk as this expert; outside nobody's weights train.
+        """The trunk as this expert; outside it is itself, and nobody's weights train.
 
         Args:
             train: whether its weights want gradients.
         """
+        self.trunk.model.enable_adapter_layers()
         self.trunk.model.set_adapter(name, inference_mode=not train)
         try:
             yield self.trunk
         finally:
-            self.trunk.model.requires_grad_(False)
+            self._off()
+
+    def _off(self) -> None:
+        self.trunk.model.disable_adapter_layers()
+        self.trunk.model.requires_grad_(False)
 
     def save(self, folder: str | Path) -> None:
         """Write each expert to FOLDER/NAME, as peft opens it over the trunk's own weights."""

@@ -54,16 +54,33 @@ def convex_augmented(
     odd = next((i for i, p in enumerate(pairs, 1) if not isinstance(p.chosen, str)), None)
     if odd is not None:
         raise FeedbackError(f"the chosen answer of record {odd} is no text, whose words could be edited: leave it out")
-    edited = [
+    edited = edited_copies(pairs, noisy, copies, seed=seed)
+    rows = features([p.prompt for p, e in zip(pairs, edited, strict=True) for _ in e], [c for e in edited for c in e])
+    ends = [[e[j] for j in corners(r)] for e, r in zip(edited, rows.split([len(e) for e in edited]), strict=True)]
+    return told_by(ends, pairs, epochs, seed=seed)
+
+
+def edited_copies(pairs: Sequence[Comparison], noisy: Noisy, copies: int = 5, *, seed: int = 0) -> list[list[str]]:
+    """So many copies of each chosen answer; of equal ones the first."""
+    return [
         list(dict.fromkeys(noisy(p.chosen, Random(f"copy:{seed}:{i}:{c}")) for c in range(copies)))
         for i, p in enumerate(pairs)
     ]
-    rows = features([p.prompt for p, e in zip(pairs, edited, strict=True) for _ in e], [c for e in edited for c in e])
-    ends = [[e[j] for j in corners(r)] for e, r in zip(edited, rows.split([len(e) for e in edited]), strict=True)]
+
+
+def told_by(
+    copies: Sequence[Sequence[str]], pairs: Sequence[Comparison], epochs: int = 1, *, seed: int = 0
+) -> list[Comparison]:
+    """All pairs once an epoch, each time with one of its copies as the chosen answer; its note holds what stood there (`original`)."""
     return [
-        kept(p.model_copy(update={"chosen": Random(f"corner:{seed}:{epoch}:{i}").choice(e)}), "edited", "convexda")
+        kept(
+            p.model_copy(update={"chosen": Random(f"corner:{seed}:{epoch}:{i}").choice(some)}),
+            "edited",
+            "convexda",
+            was={"chosen": p.chosen},
+        )
         for epoch in range(epochs)
-        for i, (p, e) in enumerate(zip(pairs, ends, strict=True))
+        for i, (p, some) in enumerate(zip(pairs, copies, strict=True))
     ]
 
 

@@ -102,7 +102,7 @@ def policy_triples(
     policies: Mapping[str, Samples], prompts: Sequence[Prompt], sampling: Any, *, seed: int = 0
 ) -> list[Comparison]:
     """For each prompt an answer of some policy over one of another, beside a further answer of the former (the column `reference`): who wrote
-    it is all that counts. The column `policies` names both. Where two answers are the same, nothing can be told: it is left out.
+    it is all that counts. The column `policies` names both. Where two of the three are the same, nothing can be told: it is left out.
 
     Args:
         policies: at least two, by name. sampling: of all of them alike (they must not be told apart by where they stop), not greedy.
@@ -126,7 +126,7 @@ def policy_triples(
     made = []
     for i, prompt in enumerate(prompts):
         (reference, own), (other,) = answers[i, "a"], answers[i, "b"]
-        if own not in (reference, other):
+        if len({reference, own, other}) == 3:
             made.append(
                 Comparison(
                     prompt=prompt, chosen=own, rejected=other, columns={"reference": reference, "policies": drawn[i]}

@@ -31,14 +31,11 @@ def contrast_instructions(pairs: Sequence[Comparison], embed: Embed, *, low: flo
     wanted(-1 <= low < high, "contrast sets want -1 <= low < high", (low, high))
     some = list({prompt_key(p.prompt): p for p in reversed(pairs)}.values())[::-1]
     rows = normalize(embed([text_of(p.prompt) for p in some]).float(), dim=-1)
-    near = (rows @ rows.T).triu(1)
-    first, second = ((near >= low) & (near < high) & torch.ones_like(near).triu(1).bool()).nonzero(as_tuple=True)
-    order = near[first, second].argsort(descending=True, stable=True).tolist()
     answers, taken, made = [picture_key(p.chosen) for p in some], set[int](), list[Comparison]()
-    for i, j in ((int(first[n]), int(second[n])) for n in order):
+    for alike, i, j in _within(rows, low, high):
         if answers[i] != answers[j] and not taken & {i, j}:
             taken |= {i, j}
-            made += [_against(some[i], some[j], float(near[i, j])), _against(some[j], some[i], float(near[i, j]))]
+            made += [_against(some[i], some[j], alike), _against(some[j], some[i], alike)]
     if not made:
         raise FeedbackError(f"no two of {len(some)} requests have embeddings whose cosine lies in [{low:g}, {high:g}), with answers of their own: "
                             "widen the band")  # fmt: skip
@@ -67,6 +64,18 @@ def consistency(reward: Reward | Compares, contrasts: Sequence[Comparison], *, b
     if said is None:
         raise FeedbackError("the reward says nothing of any of these pairs")
     return said
+
+
+def _within(rows: Float[Tensor, "n d"], low: float, high: float, at_once: int = 1024) -> list[tuple[float, int, int]]:
+    """Cosine and places of all pairs in the band, the closest first; not all pairs are held at once."""
+    found = []
+    for start in range(0, len(rows), at_once):
+        near = rows[start : start + at_once] @ rows[start:].T
+        first, second = (near.ge(low) & near.lt(high)).triu(1).nonzero(as_tuple=True)
+        found.append((near[first, second], first + start, second + start))
+    near, first, second = (torch.cat(parts) for parts in zip(*found, strict=True))
+    order = near.argsort(descending=True, stable=True)
+    return list(zip(near[order].tolist(), first[order].tolist(), second[order].tolist(), strict=True))
 
 
 def _against(own: Comparison, other: Comparison, alike: float) -> Comparison:

@@ -2,11 +2,12 @@
 
 Questions about portraits with two answers each. Features are frozen: words of question and answer, and how likely the world's reader finds what the
 answer says of the picture; so every arm trains a head alone, on as many comparisons and steps. Verdicts on pictures hardly ever ask what
-should be refused; those on text mostly do.
+should be refused; those on text mostly do. Of the regularisers, centring is in the loss, at two weights; `length` isn't: it is taken off when a reward
+is read out, so that this arm says nothing of training, and stands beside the claim.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.luck import luck
 from accord.rewards import BaseReward, Reward, RewardRecipe, mixed, recipe_search, score
+from accord.rewards.basereward import Search
 from accord.worlds.portraits.people import ATTRIBUTES
 from accord.worlds.portraits.proxies import read_attributes
 from accord.worlds.portraits.questions import Choice, choices, judged
@@ -49,13 +51,13 @@ CLAIM = Claim(
     name="basereward",
     world="portraits",
     statement="At equal comparisons and steps a head of two layers with SiLU orders answers better than a linear one; text beside pictures helps where something is "
-    "to be refused and costs nothing where something is to be seen; regularisers don't help; the mean of two is better than one.",
+    "to be refused and costs nothing where something is to be seen; centring rewards, a little or more, doesn't help; the mean of two is better than one that trains twice as long.",
     primaries=(
         Primary("plain", "linear", measure="accuracy", delta=0.02),
         Primary("plain", "pictures", measure="accuracy/safe", delta=0.02),
         Primary("plain", "pictures", "not worse", measure="accuracy/seen", delta=0.02),
         Primary("plain", "centred", "not worse", measure="accuracy", delta=0.02),
-        Primary("plain", "length", "not worse", measure="accuracy", delta=0.02),
+        Primary("plain", "centred a little", "not worse", measure="accuracy", delta=0.02),
         Primary("two", "twice", measure="accuracy", delta=0.02),
     ),
     arms=(*RECIPES, "twice", "searched"),
@@ -120,14 +122,17 @@ def trained(recipe: RewardRecipe, seed: int, steps: int = STEPS) -> BaseReward:
 def searched(seed: int) -> Measures:
     """The recipe that a search by held-out verdicts ends with."""
     held = judged(asked(seed + 77, VALID), seed=seed + 77, noise=NOISE)
-    found = recipe_search(SPACE, lambda recipe: trained(recipe, seed), lambda reward: agreement(reward, held))
-    best = found.best
+    best = search(lambda recipe: trained(recipe, seed), lambda reward: agreement(reward, held)).best
     chosen = {
         "layers": float(best.layers),
         "text": float("text" in best.sources),
         "silu": float(best.activation == "silu"),
     }
     return {**measured(trained(best, seed), seed), **{f"chosen/{k}": v for k, v in chosen.items()}}
+
+
+def search(train: Callable[[RewardRecipe], Reward], validate: Callable[[Reward], float]) -> Search:
+    return recipe_search(SPACE, train, validate, start=RECIPE)
 
 
 def agreement(reward: Reward, pairs: Sequence[Comparison]) -> float:

@@ -19,6 +19,7 @@ from accord.reproduce.letters import verdicts
 from accord.reproduce.letters_rewards import EmbeddedWords, ranked
 from accord.reproduce.luck import luck
 from accord.rewards import HeadReward, Reward, RewardFusion, convex_augmented
+from accord.rewards.contrast_instructions import edited_copies, told_by
 from accord.worlds.letters import compose, parse_request, tasks
 from accord.worlds.letters.compose import FLAWLESS
 from accord.worlds.letters.model import vocabulary
@@ -82,12 +83,8 @@ def plain(told: list[Comparison], features: EmbeddedWords, seed: int) -> list[Co
 
 
 def random(told: list[Comparison], features: EmbeddedWords, seed: int) -> list[Comparison]:
-    """Any copy."""
-    return [
-        p.model_copy(update={"chosen": said_otherwise(p.chosen, Random(f"any:{seed}:{epoch}:{i}"))})
-        for epoch in range(EPOCHS)
-        for i, p in enumerate(told)
-    ]
+    """Any of the copies among which ConvexDA takes corners."""
+    return told_by(edited_copies(told, said_otherwise, seed=seed), told, EPOCHS, seed=seed)
 
 
 def convex(told: list[Comparison], features: EmbeddedWords, seed: int) -> list[Comparison]:

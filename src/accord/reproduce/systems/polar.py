@@ -2,7 +2,8 @@
 
 Policies are the world's manners of answering: twelve, each with levels of five qualities. None of them wrote what is judged in the end, the
 base's answers beside a flawless one. Steps of the first stage are spent on more epochs by the control `reference`, on the language of
-the same texts by `language`.
+the same texts by `language`. All but `bradley-terry` are shown a flawless answer to each request that they judge: over that one the lead is the
+demonstration's too, and over `short` the first stage's alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ CLAIM = Claim(
     name="polar",
     world="letters",
     statement=f"After {RANKINGS} rankings, a reward pre-trained to tell policies apart orders answers more as the gold does than the same model with the "
-    "same steps on rankings alone or with no more than the second stage, than one pre-trained on the language of the same texts, and than a Bradley-Terry model; the best of 16 by it is no worse.",
+    "same steps on rankings alone or with no more than the second stage, than one pre-trained on the language of the same texts, and than a Bradley-Terry model, which sees no demonstration; the best of 16 by it is no worse.",
     primaries=(
         Primary("polar", "reference", measure="accuracy", delta=0.02),
         Primary("polar", "short", measure="accuracy", delta=0.02),
