@@ -61,7 +61,7 @@ What could not be tried without weights: that rewards rise on a model of full si
 
 What Wan makes are clips, `[frames, 3, height, width]`. A reward sees them whole, or frame by frame through `rewards.Framewise`. On the
 command line `size` is `[frames, height, width]`, `accord sample` writes each clip as a folder of its frames (and, to look at, as a strip of some of them),
-records name a clip by such a folder, and reports show strips.
+records name a clip by such a folder (from where their file lies, or from where the command runs; frames go by the numbers in their names), and reports show strips.
 
 A sampler of higher order (DPM-Solver, UniPC) lends a policy its levels alone: steps of a policy are Gaussian, of first order.
 
