@@ -320,6 +320,38 @@ def test_a_head_on_frozen_features_is_the_cpus(name: str, far: torch.device) -> 
     both(far, said)
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_in_half_precision_says_nearly_the_same(name: str) -> None:
+    made = HEADS[name](rewards.TrunkFeatures(tiny_policy()), CPU)
+    samples = {"prompts": [t.prompt for t in TASKS], "completions": ["it is 5 .", "no ."]}
+    single = score(made, **samples).values
+    half = score(made.to(torch.bfloat16), **samples).values
+    assert half.dtype == torch.float32
+    assert torch.allclose(half, single, rtol=0.05, atol=0.05)
+    if hasattr(made, "for_newcomer"):
+        assert score(made.for_newcomer(JUDGED), **samples).values.isfinite().all()
+
+
+def test_heads_learn_in_half_precision() -> None:
+    f = rewards.TrunkFeatures(tiny_policy())
+    for name, make in BARE.items():
+        made = make(f).to(torch.bfloat16)
+        before = {k: v.clone() for k, v in made.state_dict().items()}
+        learned = made.fitted(in_context(JUDGED, 1) if name == "vpl" else JUDGED, steps=1, lr=0.1)
+        assert all(v.dtype == torch.bfloat16 for v in made.parameters()), name
+        assert any(not torch.equal(v, before[k]) for k, v in learned.state_dict().items()), name
+
+
+BARE: dict[str, Callable[[rewards.Features], Any]] = {
+    "head": lambda f: rewards.HeadReward(f, hidden=8),
+    "committee": lambda f: rewards.Committee(f, 2, hidden=8),
+    "vpl": lambda f: rewards.VPL(f, latent=2, hidden=8),
+    "pal": lambda f: rewards.PAL(f, ["who"], hidden=8),
+    "pal by angle": lambda f: rewards.PAL(f, ["who"], by="angle", hidden=8),
+    "basereward": rewards.BaseReward,
+}
+"""Heads that have learned nothing yet."""
+
 CURATED: dict[str, Callable[[torch.device], list[str]]] = {
     "skywork-reward-v2": lambda device: [
         b[0].provenance.status for b in rewards.DualAgreement(learned(device), learned(device, 1))(PAIRS)

@@ -92,6 +92,20 @@ def test_it_stands_on_its_own_features_and_is_of_its_own_kind(tmp_path: Path) ->
         load_head(tmp_path / "rm", Letters())
 
 
+def test_what_an_older_accord_saved_or_was_cut_off_says_what_is_missing(tmp_path: Path) -> None:
+    MADE["head"].save(tmp_path / "rm")
+    info = json.loads((tmp_path / "rm" / "reward.json").read_text())
+    (tmp_path / "rm" / "reward.json").write_text(json.dumps({"kind": info["kind"], "settings": info["settings"]}))
+    for opened in (load_head, HeadReward.load, load_saved):
+        with pytest.raises(ModelError, match=r"says nothing of features, fingerprint: .*save the reward again"):
+            opened(str(tmp_path / "rm"))
+
+
+def test_a_newcomer_who_said_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a newcomer wants at least one verdict"):
+        MADE["pal"].for_newcomer([])  # type: ignore[operator]
+
+
 def test_everybody_has_a_reward_and_strangers_the_mean_of_all() -> None:
     pal = MADE["pal"]
     assert isinstance(pal, PAL)

@@ -83,7 +83,7 @@ def run(args: list[str]) -> Any:
         raise
     except Exception as error:  # the parser meets values that it was not made for in many ways
         raise ConfigError(f"the options can't be read: {_problem(str(error)) or type(error).__name__} {see}") from error
-    return target(**shape.chosen(target, {k: v for k, v in options.as_dict().items() if k != "config"}))
+    return target(**shape.chosen(target, {k: v for k, v in options.as_dict().items() if k != "config"}, given))
 
 
 def _parser(words: list[str], target: Any, shape: Shape) -> Any:

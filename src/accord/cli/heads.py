@@ -4,28 +4,30 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from accord.catalogue import find, methods
-from accord.cli.data import first_process, split
+from accord.cli.data import first_process, say, split
 from accord.cli.embedded import rows_of
 from accord.cli.evaluate import tied
-from accord.cli.heldout import cluster, rated_pairs, spread_out
-from accord.cli.intake import Intake, no_preference, of_kind
+from accord.cli.heldout import cluster, of_some_prompts, rated_pairs, spread_out
+from accord.cli.intake import Intake, Verdict, no_preference, of_kind
 from accord.cli.options import check_options
 from accord.cli.policies import check_policy, open_policy
 from accord.engine import Training
 from accord.engine.run import write_json
-from accord.errors import ConfigError, wanted
-from accord.evaluation import Estimate, accuracy, newcomers
+from accord.errors import ConfigError, FeedbackError, wanted
+from accord.evaluation import accuracy, newcomers
 from accord.evaluation.benchmarks.layouts import benchmark_rows
-from accord.evaluation.trust import Referee
-from accord.feedback import Comparison, Ranking, Rating, split_people
+from accord.evaluation.newcomers import told_and_asked
+from accord.evaluation.trust import Referee, write_card
+from accord.evaluation.trust import evaluate as tested
+from accord.feedback import Comparison, Feedback, Ranking, Rating, split_people
 from accord.policies import LanguagePolicy
 from accord.rewards import Features, SentenceEncoder, SentenceFeatures, TrunkFeatures, load_head
 
-KNOWN_BY = 8
-"""Verdicts by which a new person is known where a method is measured."""
+NOT_OF_HEADS = {"lora", "fitting", "curated", "max_tokens", "gradient_checkpointing", "resume"}
+"""Options of `accord reward train` that belong to no head on frozen features."""
 
 
 def head_method(name: str) -> Any:
@@ -52,6 +54,30 @@ def _trains(made: Any) -> Any:
     return made if inspect.isfunction(made) else getattr(made, "fit", lambda: None)
 
 
+def refuse_foreign(method: str, named: frozenset[str]) -> None:
+    """Refuse options that a call names and the method has no use for; raises ConfigError for them."""
+    made = head_method(method)
+    foreign = NOT_OF_HEADS | ({"split_by", "test_limit"} if _personal(made) else {"known_by"})
+    if not _rates(made):
+        foreign |= {"aspect"}
+    if said := sorted(foreign & {name.partition(".")[0] for name in named}):
+        raise ConfigError(f"{method} trains a head on frozen features: leave {', '.join(said)} out")
+
+
+def _personal(made: Any) -> bool:
+    """Whether people are told apart by what they said, and nothing else."""
+    return hasattr(made, "for_newcomer") and not _reads_context(made)
+
+
+def _reads_context(made: Any) -> bool:
+    return "context" in inspect.signature(made.__call__).parameters
+
+
+def _rates(made: Any) -> bool:
+    """Whether ratings teach it too."""
+    return get_args(inspect.signature(_trains(made)).parameters["records"].annotation) != (Comparison,)
+
+
 def open_features(spec: str, device: str = "auto", dtype: str = "auto") -> Features:
     """Features of a sentence encoder (encoder:NAME), or of a language model's last hidden state."""
     if spec.startswith("encoder:"):
@@ -66,15 +92,19 @@ def train_head(
     out: str,
     options: dict[str, Any] | None,
     training: Training,
+    named: frozenset[str],
     *,
     columns: dict[str, str] | None,
     skip_bad: bool,
     chat: bool,
     limit: int | None,
+    aspect: str | None,
     people: bool,
+    known_by: int,
     test: float,
     split_by: str,
     test_limit: int | None,
+    probes: int,
     device: str,
     dtype: str,
 ) -> None:
@@ -85,43 +115,62 @@ def train_head(
         raise ConfigError(f"{model} has no features of texts: give a language model, or encoder:NAME")
     source = benchmark_rows(rows_of(data, [Comparison], training.seed, limit), persons=people)
     intake = Intake.read(source, columns, skip_bad, limit, chat, name=data)
-    learned = of_kind((Comparison, Ranking, Rating), f"{method} learns from")
-    usable = intake.sift(intake.records, learned, no_preference, tied, purpose="train on")
-    personal = hasattr(made, "for_newcomer") and not any(r.context for r in usable)
+    records, personal = _usable(made, method, intake, aspect), _personal(made)
     sides: Any = (
-        split_people(intake.pairs(usable), test, seed=training.seed)
-        if personal
-        else split(usable, test, training.seed, split_by)
+        split_people(records, test, seed=training.seed) if personal else split(records, test, training.seed, split_by)
     )
     kept, held = (list(side) for side in sides)
     wanted(bool(kept and held), "test leaves nobody on one side: give another share", test)
+    by, asked = ("annotator", held) if personal else (split_by, _asked(held, test_limit))
+    if personal:
+        told_and_asked(held, known_by)  # or it would turn out after training that nobody can be asked
+    clusters = [p.annotator if personal else cluster(p, by) for p in asked]
     intake.tell(to_train_on=len(kept), held_out=len(held))
-    reward = _trains(made)(kept, open_features(model, device, dtype), **own, **_changed(training))
-    found = newcomers(reward, held, KNOWN_BY) if personal else _foreseen(reward, held, split_by, test_limit)
+    reward = _trains(made)(kept, open_features(model, device, dtype), **own, **_said_of(training, named))
+    folder = Path(out) / "model"
     with first_process() as first:
         if first:
-            reward.save(Path(out) / "model")
+            reward.save(folder)
+    found = newcomers(reward, held, known_by) if personal else accuracy(Referee(reward)(asked), clusters)
+    with first_process() as first:
+        if first:
             result = {"method": method, "after": found.row(), "train_records": len(kept), "held_out": len(held)}
             write_json(Path(out) / "result.json", {**result, "intake": intake.row()})
-            of = (
-                f"{found.clusters} new people, each known by {KNOWN_BY} others"
-                if personal
-                else f"{found.clusters} {split_by}s"
-            )
-            print(f"held-out accuracy {found} on verdicts of {of}; model in {Path(out) / 'model'}")
+            ranked = of_some_prompts(held, test_limit) if probes else ()
+            card = tested(reward, asked, ranked, probes=probes, clusters=clusters, name=f"{Path(out).name}/model")
+            say(f"card: {write_card(card, folder, f'the held-out part of {data}')}")
+            of = f"new people, each known by {known_by} others" if personal else f"{by}s"
+            print(f"held-out accuracy {found} on verdicts of {found.clusters} {of}; model in {folder}")
 
 
-def _foreseen(reward: Any, held: Sequence[Any], by: str, most: int | None) -> Estimate:
-    """How often the preferred answer comes first, in its context where a pair has one."""
+def _usable(made: Any, method: str, intake: Intake, aspect: str | None) -> Feedback:
+    """What the method can learn from; rankings as the comparisons within them."""
+    kinds: tuple[type, ...] = (Comparison, Ranking)
+    verdicts: list[Verdict] = [no_preference, tied]
+    if _rates(made):
+        kinds = (*kinds, Rating)
+        verdicts.append(intake.narrow(aspect))
+    if not _reads_context(made):
+        verdicts.append(lambda r: f"{method} reads no context" if getattr(r, "context", None) else None)
+    usable = intake.sift(intake.records, of_kind(kinds, f"{method} learns from"), *verdicts, purpose="train on")
+    return Feedback((*intake.pairs(usable), *usable.of(Rating)))
+
+
+def _asked(held: Sequence[Any], most: int | None) -> list[Comparison]:
+    """Held-out pairs, those of ratings too, each with its context among its columns."""
     pairs = [p for p in held if isinstance(p, Comparison)] + rated_pairs([r for r in held if isinstance(r, Rating)])
+    if not pairs:
+        raise FeedbackError(
+            "no two held-out answers to one prompt are compared or rated differently: give another test or split_by"
+        )
     some = spread_out(pairs, most)
-    told = [p.model_copy(update={"columns": p.columns | {"context": p.context}}) if p.context else p for p in some]
-    return accuracy(Referee(reward)(told), [cluster(p, by) for p in some])
+    return [p.model_copy(update={"columns": p.columns | {"context": p.context}}) if p.context else p for p in some]
 
 
-def _changed(training: Training) -> dict[str, Any]:
-    """What is not at its default: the rest is the method's own to choose."""
-    return {f.name: v for f in fields(Training) if (v := getattr(training, f.name)) != getattr(Training(), f.name)}
+def _said_of(training: Training, named: frozenset[str]) -> dict[str, Any]:
+    """What the call says of training: the rest is the method's own to choose."""
+    said = {f.name: getattr(training, f.name) for f in fields(Training)}
+    return {name: value for name, value in said.items() if any(n.split(".")[:2] == ["training", name] for n in named)}
 
 
 def load_saved(folder: str, device: str = "auto", dtype: str = "auto") -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.cli.clips import with_frames
 from accord.cli.data import at_least_one, first_process, say, split
-from accord.cli.heads import train_head
+from accord.cli.heads import refuse_foreign, train_head
 from accord.cli.heldout import HeldOut, of_some_prompts
 from accord.cli.intake import Intake, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
@@ -42,6 +42,7 @@ def train(
     chat: bool = False,
     limit: int | None = None,
     people: bool = False,
+    known_by: int = 8,
     max_tokens: int | None = None,
     test: float = 0.1,
     split_by: str = "prompt",
@@ -51,6 +52,7 @@ def train(
     device: str = "auto",
     dtype: str = "auto",
     resume: Resume = False,
+    named: frozenset[str] = frozenset(),
 ) -> None:
     """Train a reward model on comparisons, rankings or ratings, and measure it on held-out prompts.
 
@@ -70,6 +72,7 @@ def train(
         chat: treat text prompts as a user's message.
         limit: read at most so many records.
         people: where a pair lists votes, learn from each person's own.
+        known_by: verdicts by which each held-out person is known, where the method tells people apart.
         max_tokens: leave longer records out.
         test: share of prompts held out; of people, where the method tells them apart.
         split_by: prompt, or a column whose values stay together.
@@ -79,21 +82,20 @@ def train(
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
+        named: options that the call names.
     """
-    at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora)
+    at_least_one(test_limit=test_limit, max_tokens=max_tokens, lora=lora, known_by=known_by)
     wanted(probes >= 0, "probes must be at least 0", probes)
     place = device_of(device)
     dtype_of(dtype, place)
     if method is not None:
-        if lora or max_tokens or gradient_checkpointing or resume:
-            raise ConfigError(
-                f"{method} trains a head on frozen features: leave lora, max_tokens, gradient_checkpointing and resume out"
-            )
-        train_head(method, model, data, out, method_options, training, columns=columns, skip_bad=skip_bad, chat=chat, limit=limit,
-                   people=people, test=test, split_by=split_by, test_limit=test_limit, device=device, dtype=dtype)  # fmt: skip
+        refuse_foreign(method, named)
+        train_head(method, model, data, out, method_options, training, named, columns=columns, skip_bad=skip_bad, chat=chat, limit=limit,
+                   aspect=aspect, people=people, known_by=known_by, test=test, split_by=split_by, test_limit=test_limit, probes=probes,
+                   device=device, dtype=dtype)  # fmt: skip
         return
-    if people or method_options:
-        raise ConfigError("people and method_options belong to a method: give --method")
+    if people or method_options or "known_by" in named:
+        raise ConfigError("people, known_by and method_options belong to a method: give --method")
     encodes = model.startswith("encoder:")
     if not encodes:
         resolve(model)

@@ -13,6 +13,9 @@ from accord.cli.options import words_of
 from accord.elsewhere import NAMES
 from accord.errors import ConfigError
 
+NAMED = "named"
+"""An argument by which a function learns which options a call names: a default that is given is not one that is left out."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -42,11 +45,9 @@ class Shape:
 
     def skipped(self, target: Any) -> set[str]:
         """Arguments of the function that are no flags as they stand."""
-        return (
-            (self.hidden | {"options", "sampling"}) & inspect.signature(target).parameters.keys()
-            if self.varies(target)
-            else set()
-        )
+        arguments = inspect.signature(target).parameters.keys()
+        hidden = self.hidden | {"options", "sampling"} if self.varies(target) else set()
+        return (hidden | {NAMED}) & arguments
 
     def varies(self, target: Any) -> bool:
         """Whether the function takes options that depend on the call."""
@@ -58,8 +59,14 @@ class Shape:
         kinds = {f"--{n}": (o.kind, *typing.get_args(o.kind)) for n, o in self.options.items()}
         return [f"{a}=true" if last and bool in kinds.get(a, ()) else a for a, last in zip(args, alone, strict=True)]
 
-    def chosen(self, target: Any, parsed: dict[str, Any]) -> dict[str, Any]:
-        """Arguments for the function: what was said of the options that are its `options`."""
+    def chosen(self, target: Any, parsed: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Arguments for the function: what was said of the options that are its `options`, and which ones the call names, where it asks.
+
+        Args:
+            given: see `told`.
+        """
+        if NAMED in inspect.signature(target).parameters:
+            parsed = {**parsed, NAMED: names_in(given)}
         own = {n: parsed.pop(n) for n in self.options}
         said = {n: v for n, v in own.items() if v != plain(self.options[n])}
         return {**parsed, "options": said} if self.varies(target) else parsed
@@ -131,6 +138,17 @@ def told(args: Sequence[str]) -> dict[str, Any]:
     if None not in both and both[0] != both[1]:
         raise ConfigError(f"the method is {both[1]}, but the configuration says {both[0]}: leave one of them out")
     return {**said, **flags}
+
+
+def names_in(given: dict[str, Any]) -> frozenset[str]:
+    """The options that a call names, those of a section as ``section.key`` too, however they were written."""
+    import yaml
+
+    found = {name.rstrip("+") for name in given}
+    for name, value in given.items():
+        if isinstance(value, str) and value.startswith("{"):
+            found |= {f"{name}.{key}" for key in yaml.safe_load(value)}
+    return frozenset(found)
 
 
 def _configuration(file: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from accord.errors import FeedbackError, wanted
 from accord.evaluation.accuracy import Estimate, accuracy
 from accord.evaluation.trust.referee import Referee
-from accord.feedback import Comparison, by_person
+from accord.feedback import Comparison, by_person, prompt_key
 from accord.rewards.reward import Reward
 
 
@@ -21,21 +21,34 @@ class Personal(Protocol):
 
 
 def newcomers(model: Personal, pairs: Sequence[Comparison], k: int, *, seed: int = 0) -> Estimate:
-    """How often the answer that a new person prefers comes first: each is known by k of their verdicts, drawn by the seed, and is
-    tested on the others. The interval is a bootstrap over people.
+    """How often the answer that a new person prefers comes first: each is known by k of their verdicts, and is tested on the others; see
+    `told_and_asked`. The interval is a bootstrap over people.
 
     Raises:
-        FeedbackError: nobody gave more than k verdicts.
+        FeedbackError: nobody gave more than k verdicts on several prompts.
+    """
+    known = told_and_asked(pairs, k, seed=seed)
+    leads = [Referee(model.for_newcomer(told))(asked) for told, asked in known.values()]
+    return accuracy(torch.cat(leads), [name for name, (_, asked) in known.items() for _ in asked])
+
+
+def told_and_asked(
+    pairs: Sequence[Comparison], k: int, *, seed: int = 0
+) -> dict[str, tuple[list[Comparison], list[Comparison]]]:
+    """Of each person k verdicts, drawn by the seed, and the others on prompts that none of those asks; who has no others is left out.
+
+    Raises:
+        FeedbackError: nobody has.
     """
     wanted(k >= 1, "people are known by at least one verdict", k)
-    leads, people = [], []
+    found = {}
     for name, said in by_person(pairs).items():
-        if len(said) > k:
-            order = Random(f"newcomer:{seed}:{name}").sample(said, len(said))
-            leads.append(Referee(model.for_newcomer(order[:k]))(order[k:]))
-            people += [name] * (len(said) - k)
-    if not people:
+        order = Random(f"newcomer:{seed}:{name}").sample(said, len(said))
+        told, known = order[:k], {prompt_key(p.prompt) for p in order[:k]}
+        if asked := [p for p in order[k:] if prompt_key(p.prompt) not in known]:
+            found[name] = told, asked
+    if not found:
         raise FeedbackError(
-            f"nobody among the held-out people gave more than {k} verdicts: give a smaller number of them"
+            f"nobody among the held-out people gave more than {k} verdicts, others on other prompts: give a smaller number of them"
         )
-    return accuracy(torch.cat(leads), people)
+    return found

@@ -69,7 +69,7 @@ class HeadReward(Saved):
         )
 
     def _table(self, prompts: list[Prompt], completions: list[Any]) -> Float[Tensor, "n a"]:
-        return self.head(self.features(prompts, completions).to(next(self.head.parameters()).device))
+        return self.head(self.features(prompts, completions).to(next(self.head.parameters()))).float()
 
 
 class Committee(nn.Module):
@@ -100,8 +100,8 @@ class Committee(nn.Module):
 
     @torch.no_grad()
     def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
-        rows = self.features(prompts, completions).to(next(self.heads.parameters()).device)
-        members = torch.cat([head(rows) for head in self.heads], 1).cpu()
+        rows = self.features(prompts, completions).to(next(self.heads.parameters()))
+        members = torch.cat([head(rows) for head in self.heads], 1).float().cpu()
         return Scores.of(members.mean(1), members=members)
 
 

@@ -28,7 +28,8 @@ class PAL(Saved):
 
     By distance (PAL-A), ``r_i(x) = -|f(x) - f(P w_i)|``, with the hinge ``max(0, 1 - lead)``; by angle (PAL-B), which depends on the
     prompt, ``r_i(x) = t cos(f(x), sum_k w_ik g_k(prompt))``, with Bradley-Terry. All share the map f and the K prototypes (points P, or
-    functions g of the prompt); a person owns nothing but K weights ``w_i = softmax(o_i)``. Called itself, it is the reward of the column
+    functions g of the prompt); a person owns nothing but K weights ``w_i = softmax(o_i)``. One Adam holds everybody's, so that its momentum
+    still moves the weights of who is not in a batch. Called itself, it is the reward of the column
     `person`'s people by name; where there is none, of everybody's mean weights.
 
     Args:
@@ -101,16 +102,16 @@ class PAL(Saved):
     ) -> Float[Tensor, "n"]:
         """Rewards of answers by their features, their prompts' and the weights of who reads them."""
         if self.by == "distance":
-            gap = self._mapped(rows) - self._mapped(weights @ self.tastes.points)
+            gap = (self._mapped(rows) - self._mapped(weights @ self.tastes.points)).float()
             return -(gap.square().sum(-1) + 1e-12).sqrt()
-        ideal = torch.einsum("nk,nkd->nd", weights, torch.stack([g(asked) for g in self.asked], 1))
+        ideal = torch.einsum("nk,nkd->nd", weights, torch.stack([g(asked) for g in self.asked], 1)).float()
         assert self.steepness is not None
-        return self.steepness.exp().clamp(max=STEEPEST) * torch.cosine_similarity(self.map(rows), ideal, -1)
+        return self.steepness.exp().clamp(max=STEEPEST) * torch.cosine_similarity(self.map(rows).float(), ideal, -1)
 
     def leads(self, pairs: Sequence[Comparison], weights: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
         """Of chosen over rejected answers, to people of these weights."""
         asked = self.of_prompts([p.prompt for p in pairs])
-        chosen, rejected = (x.to(weights.device) for x in of_pairs(self.features, pairs))
+        chosen, rejected = (x.to(weights) for x in of_pairs(self.features, pairs))
         return self.values(chosen, asked, weights) - self.values(rejected, asked, weights)
 
     def loss(self, leads: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
@@ -118,10 +119,10 @@ class PAL(Saved):
 
     def of_prompts(self, prompts: Sequence[Prompt]) -> Float[Tensor, "n d"]:
         """Features of prompts, where they are looked at."""
-        device = self.tastes.logits.device
+        like = self.tastes.logits
         if self.by == "distance":
-            return torch.zeros(len(prompts), self.features.width, device=device)
-        return self.features(prompts, [""] * len(prompts)).to(device)
+            return like.new_zeros(len(prompts), self.features.width)
+        return self.features(prompts, [""] * len(prompts)).to(like)
 
     def weights_of(self, person: str) -> Float[Tensor, "k"]:
         """Somebody's weights; raises ConfigError for who is not among the people."""
@@ -140,15 +141,17 @@ class PAL(Saved):
     @torch.no_grad()
     def _scores(self, prompts: Sequence[Prompt], completions: Sequence[Any], weights: Float[Tensor, "n k"]) -> Scores:
         asked = self.of_prompts(prompts)
-        rows = self.features(prompts, completions).to(asked.device)
-        return Scores.of(self.values(rows, asked, weights.to(asked.device)).cpu())
+        rows = self.features(prompts, completions).to(asked)
+        return Scores.of(self.values(rows, asked, weights.to(asked)).cpu())
 
     def for_person(self, who: str | Float[Tensor, "k"]) -> "OfTaste":
         """The reward of one of the people by name, or of any weights (their mean: of everybody)."""
         return OfTaste(self, self.weights_of(who) if isinstance(who, str) else who)
 
     def for_newcomer(self, said: Sequence[Comparison], *, steps: int = 60, lr: float = 0.1) -> "OfTaste":
-        """The reward of a new person who said this: their K weights alone are fitted, from equal ones, on all of it at once."""
+        """The reward of a new person who said this: their K weights alone are fitted, from equal ones, on all of it at once.
+        Raises ConfigError where nothing was said."""
+        wanted(len(said) >= 1, "a newcomer wants at least one verdict", len(said))
         newcomer = Newcomer(self)
         fit(newcomer, list(said), steps=steps, batch_size=len(said), lr=lr, progress=False)
         return OfTaste(self, newcomer.tastes()[0].detach())

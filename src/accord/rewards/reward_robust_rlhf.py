@@ -79,8 +79,8 @@ class BayesianEnsemble(Saved):
         self, prompts: Sequence[Prompt], completions: Sequence[Any]
     ) -> tuple[Float[Tensor, "n h"], Float[Tensor, "n h"]]:
         """Mean and standard deviation of every head, in units of the spread of what they were taught."""
-        rows = self.features(prompts, completions).to(self.taught.device)
-        said = torch.stack([head(rows) for head in self.heads], 1)
+        rows = self.features(prompts, completions).to(next(self.heads.parameters()))
+        said = torch.stack([head(rows) for head in self.heads], 1).float()
         return said[..., 0], nn.functional.softplus(said[..., 1]) + FLOOR
 
     @torch.no_grad()

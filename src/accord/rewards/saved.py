@@ -12,6 +12,7 @@ from accord.rewards.encoder import SentenceEncoder
 from accord.rewards.features import Features, SentenceFeatures
 
 INFO, WEIGHTS = "reward.json", "head.safetensors"
+SAYS = ("kind", "settings", "features", "fingerprint")
 
 
 class Saved(nn.Module):
@@ -66,11 +67,16 @@ class Saved(nn.Module):
 
 
 def about(folder: str | Path) -> dict[str, Any]:
-    """What reward.json says; raises ModelError where there is none."""
+    """What reward.json says; raises ModelError where there is none, or it says too little."""
     path = Path(folder) / INFO
     if not path.is_file():
         raise ModelError(f"{folder} has no {INFO}: it is no saved head on frozen features")
-    return read_json(path, mend="save the reward again")
+    info = read_json(path, mend="save the reward again")
+    if missing := [name for name in SAYS if name not in info]:
+        raise ModelError(
+            f"{path} says nothing of {', '.join(missing)}: an older accord saved it, or it was cut off; save the reward again"
+        )
+    return info
 
 
 def load_head(folder: str | Path, features: Features | None = None) -> Saved:

@@ -93,7 +93,7 @@ class VPL(Saved):
         codes = self.verdict(torch.cat([chosen, rejected], -1))
         q, k, v = self.attention(codes).chunk(3, -1)
         seen = torch.softmax(q @ k.mT / self.latent**0.5, -1) @ v
-        mean, log_variance = self.heads(seen.mean(-2)).tanh().chunk(2, -1)
+        mean, log_variance = self.heads(seen.mean(-2)).float().tanh().chunk(2, -1)
         return Belief(mean, log_variance)
 
     def believed(self, people: Sequence[Sequence[Comparison]]) -> Belief:
@@ -102,13 +102,12 @@ class VPL(Saved):
         if len(sizes) != 1 or not min(sizes):
             raise ConfigError(f"people come with equally many verdicts, at least one, but these have {sorted(sizes)}")
         both = of_pairs(self.features, [p for said in people for p in said])
-        device = self.heads.weight.device
-        chosen, rejected = (x.reshape(len(people), -1, x.shape[-1]).to(device) for x in both)
+        chosen, rejected = (x.reshape(len(people), -1, x.shape[-1]).to(self.heads.weight) for x in both)
         return self.belief(chosen, rejected)
 
     def value(self, rows: Float[Tensor, "n d"], z: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
         """r(answer, z)."""
-        return self.reward(torch.cat([rows, z], -1))[:, 0]
+        return self.reward(torch.cat([rows, z], -1).to(self.heads.weight.dtype))[:, 0].float()
 
     def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
         """Of somebody of whom nothing is known."""

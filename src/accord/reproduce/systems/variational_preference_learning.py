@@ -6,7 +6,7 @@ The control learns the same verdicts with a wider head, so that it computes no l
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 
 from accord.feedback import Comparison, InContext, by_person, in_context
@@ -17,7 +17,10 @@ from accord.rewards import VPL, HeadReward
 from accord.worlds.annotators import Annotator
 
 PEOPLE, EACH, NEW, CONTEXT = 240, 10, 40, 8
-LR, EPOCHS, LATENT, KL, WIDE = 1e-3, 10, 8, 1e-3, 256
+LR = {"bradley-terry": 1e-3, "vpl": 1e-3}
+EPOCHS, LATENT, KL, WIDE = 10, 8, 1e-3, 896
+RATES = (3e-4, 1e-3, 3e-3)
+"""Learning rates among which those of treatment and control are chosen, each by gold on tuning seeds."""
 
 CLAIM = Claim(
     name="variational-preference-learning",
@@ -31,7 +34,7 @@ CLAIM = Claim(
     ),
     arms=("bradley-terry", "strangers", "vpl", "known"),
     settings=(("people", f"{PEOPLE} of four camps, {EACH} verdicts each; {NEW} new ones"), ("verdicts of a new one", str(CONTEXT)),
-              ("lr and epochs", f"{LR} {EPOCHS}, all arms"), ("latent, kl", f"{LATENT} {KL}"), ("width of Bradley-Terry's head", str(WIDE))),
+              ("lr", f"{LR['vpl']}, of Bradley-Terry {LR['bradley-terry']}"), ("epochs", f"{EPOCHS}, all arms"), ("latent, kl", f"{LATENT} {KL}"), ("width of Bradley-Terry's head", str(WIDE))),
 )  # fmt: skip
 
 
@@ -44,10 +47,10 @@ def newcomers(seed: int) -> list[Annotator]:
     return people(NEW, seed, name="new")
 
 
-def bradley_terry(seed: int) -> Measures:
+def bradley_terry(seed: int, lr: float = LR["bradley-terry"]) -> Measures:
     """One reward for all."""
     table = pool(seed)
-    values = table.values(_head(table, said(seed), seed))
+    values = table.values(_head(table, said(seed), seed, lr))
     return foreseen(table, newcomers(seed), lambda person: values)
 
 
@@ -58,8 +61,8 @@ def known(seed: int) -> Measures:
     return foreseen(table, newcomers(seed), lambda person: camps[person.group])
 
 
-def vpl(seed: int) -> Measures:
-    return _told(seed, in_context(said(seed), CONTEXT, seed=seed), 0)
+def vpl(seed: int, lr: float = LR["vpl"]) -> Measures:
+    return _told(seed, in_context(said(seed), CONTEXT, seed=seed), 0, lr)
 
 
 def strangers(seed: int) -> Measures:
@@ -69,9 +72,9 @@ def strangers(seed: int) -> Measures:
     return _told(seed, [replace(row, context=other.context) for row, other in zip(rows, others, strict=True)], 1)
 
 
-def _told(seed: int, rows: Sequence[InContext], off: int) -> Measures:
+def _told(seed: int, rows: Sequence[InContext], off: int, lr: float = LR["vpl"]) -> Measures:
     table, new = pool(seed), newcomers(seed)
-    model = VPL(table, latent=LATENT, kl=KL, seed=luck(seed)).fitted(rows, lr=LR, epochs=EPOCHS, seed=luck(seed))
+    model = VPL(table, latent=LATENT, kl=KL, seed=luck(seed)).fitted(rows, lr=lr, epochs=EPOCHS, seed=luck(seed))
     told = by_person(verdicts(table, new, CONTEXT, seed))
     of = {p.name: told[new[(i + off) % NEW].name] for i, p in enumerate(new)}
 
@@ -81,10 +84,14 @@ def _told(seed: int, rows: Sequence[InContext], off: int) -> Measures:
     return {**known_by(CONTEXT), **{f"apart@{n}": known_by(n)["apart"] for n in (2, 4)}}
 
 
-def _head(table: Pool, pairs: Sequence[Comparison], seed: int) -> HeadReward:
+def _head(table: Pool, pairs: Sequence[Comparison], seed: int, lr: float = LR["bradley-terry"]) -> HeadReward:
     return HeadReward(table, hidden=WIDE, seed=luck(seed)).fitted(
-        pairs, lr=LR, epochs=EPOCHS, batch_size=32, seed=luck(seed)
+        pairs, lr=lr, epochs=EPOCHS, batch_size=32, seed=luck(seed)
     )
 
 
 ARMS = {"bradley-terry": bradley_terry, "strangers": strangers, "vpl": vpl, "known": known}
+TUNING = {
+    f"{name} {lr:g}": partial(arm, lr=lr)
+    for name, arm in {"bradley-terry": bradley_terry, "vpl": vpl}.items() for lr in RATES
+}  # fmt: skip
