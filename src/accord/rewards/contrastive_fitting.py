@@ -14,6 +14,7 @@ from accord.engine.seeds import seeded
 from accord.errors import ConfigError, one_of, wanted
 from accord.feedback import Comparison
 from accord.policies.base import Group
+from accord.policies.meter import count
 from accord.rewards.classifier import BradleyTerry
 from accord.rewards.fitting import FitOptions, RewardFitting
 from accord.rewards.heads import HeadReward
@@ -55,7 +56,9 @@ class ContrastiveFitting(RewardFitting):
     def forward(self, rows: Rows) -> Loss:
         read = pooled(self.reward, [Group(r.prompt, (r.chosen, r.rejected)) for r in rows])
         views = [dropout(read, self.rate) for _ in "st"]
-        values = [last_layer(self.reward)(v).float().reshape(len(rows), 2, -1) for v in views]
+        last = last_layer(self.reward)
+        count(last, len(read), backward=True)  # of the second view: what reads the first has told of all its layers
+        values = [last(v).float().reshape(len(rows), 2, -1) for v in views]
         plain = torch.stack([self._comparisons(list(rows), list(v)) for v in values]).mean(0).sum()
         contrast = self.contrast(*views).sum() / 2  # two things of each pair
         lead = (values[0][:, 0] - values[0][:, 1]).mean(-1)
@@ -71,6 +74,7 @@ class ContrastiveFitting(RewardFitting):
         s, t = (_things(view.float(), self.of) for view in (one, other))
         if self.prototypes is None:
             return losses.simcse(s, t, TEMPERATURES["simcse"])
+        count(self.prototypes, 2 * len(s), backward=True)
         return losses.swav(s, t, self.prototypes.weight, TEMPERATURES["swav"])
 
 
@@ -87,6 +91,7 @@ def pooled(reward: Any, groups: Sequence[Group]) -> Float[Tensor, "n d"]:
         rows = reward.features(
             [g.prompt for g in groups for _ in g.completions], [c for g in groups for c in g.completions]
         )
+        count(reward.head, len(rows), backward=torch.is_grad_enabled())
         return reward.head[:-1](rows.to(next(reward.head.parameters()).device))  # type: ignore[index]
     tree = reward.tree(groups)
     return reward.hidden(tree)[tree.last.to(reward.device)]

@@ -16,7 +16,7 @@ from accord.policies.experts import Experts
 from accord.rewards.classifier import BradleyTerry
 from accord.rewards.features import Features, TrunkFeatures
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
-from accord.rewards.heads import HeadReward
+from accord.rewards.heads import HeadReward, counted
 from accord.rewards.reward import Reward, score
 from accord.rewards.routing import routed
 from accord.rewards.scores import Scores
@@ -50,7 +50,7 @@ class Router(nn.Module):
             raise ConfigError(f"a router wants names of tasks, each once, but got {list(tasks)}")
         self.features, self.tasks = features, tuple(tasks)
         with seeded(seed, purpose="router"):
-            self.logits = nn.Linear(features.width, len(tasks))
+            self.logits = counted(nn.Linear(features.width, len(tasks)))
 
     def fitted(self, asked: Sequence[Task], **training: Any) -> "Router":
         """Train it on prompts whose column `task` names their task; returns itself."""

@@ -1,7 +1,7 @@
 """Cheap rewards: a small head on frozen features, which trains in seconds."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,11 +12,14 @@ from accord.engine.store import fingerprint
 from accord.errors import one_of, wanted
 from accord.feedback import Prompt
 from accord.policies.base import Group
+from accord.policies.meter import count
 from accord.rewards.encoder import SentenceEncoder
 from accord.rewards.features import Features, Remembered, SentenceFeatures
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
+
+M = TypeVar("M", bound=nn.Module)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "prelu": nn.PReLU, "none": nn.Identity,
@@ -106,13 +109,23 @@ class Committee(nn.Module):
 
 
 def mlp(width: int, out: int, *hidden: int, activation: str = "gelu") -> nn.Module:
-    """Linear layers with an activation between them."""
+    """Linear layers with an activation between them, which tell the meter of every row."""
     one_of("activation", activation, *ACTIVATIONS)
     layers: list[nn.Module] = []
     for size in hidden:
         layers += [nn.Linear(width, size), ACTIVATIONS[activation]()]
         width = size
-    return nn.Sequential(*layers, nn.Linear(width, out)) if layers else nn.Linear(width, out)
+    return counted(nn.Sequential(*layers, nn.Linear(width, out)) if layers else nn.Linear(width, out))
+
+
+def counted(network: M) -> M:
+    """The same network, which from now on tells the meter of every row that goes through it."""
+    network.register_forward_hook(_tell)
+    return network
+
+
+def _tell(network: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+    count(network, out.numel() // out.shape[-1], backward=torch.is_grad_enabled())
 
 
 class EncoderReward(HeadReward):

@@ -15,7 +15,7 @@ from accord.engine.seeds import generator, of_rows, seeded
 from accord.errors import ConfigError, FeedbackError, wanted
 from accord.feedback import Comparison, InContext, Prompt, in_context
 from accord.rewards.features import Features, of_pairs
-from accord.rewards.heads import mlp
+from accord.rewards.heads import counted, mlp
 from accord.rewards.saved import Saved
 from accord.rewards.scores import Scores
 
@@ -56,8 +56,8 @@ class VPL(Saved):
         self.features, self.latent, self.hidden, self.kl = features, latent, hidden, kl
         with seeded(seed, purpose="vpl"):
             self.verdict = mlp(2 * features.width, latent, hidden, hidden)
-            self.attention = nn.Linear(latent, 3 * latent, bias=False)
-            self.heads = nn.Linear(latent, 2 * latent)
+            self.attention = counted(nn.Linear(latent, 3 * latent, bias=False))
+            self.heads = counted(nn.Linear(latent, 2 * latent))
             self.reward = mlp(features.width + latent, 1, hidden, hidden)
 
     @property
