@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -199,12 +200,15 @@ def tried(name: str) -> list[str]:
     """The settings that a claim chose from, by what came of them on tuning seeds."""
     if (row := committed("tuning").get(name)) is None:
         return []
-    came = [
-        f"| {arm} | {fmean(c['gold']):.3f} | {' · '.join(f'{g:.3f}' for g in c['gold'])} |"
-        for arm, c in row["arms"].items()
-    ]
+    measures = [m for m in next(iter(row["arms"].values())) if m not in ("of peak", "seconds")]
+    came = [f"| {arm} | {' | '.join(_each(c[m]) for m in measures)} |" for arm, c in row["arms"].items()]
     seeds = f"seeds {row['seeds'][0]} to {row['seeds'][-1]}"
-    return [f"Settings were chosen among these, by gold on tuning {seeds}:", "", "| arm | gold | by seed |", "|---|---|---|", *came, ""]  # fmt: skip
+    return [f"Settings were chosen among these, mean (and each) of tuning {seeds}:", "",
+            f"| arm | {' | '.join(measures)} |", "|---" * (len(measures) + 1) + "|", *came, ""]  # fmt: skip
+
+
+def _each(values: Sequence[float]) -> str:
+    return f"{fmean(values):.3f} ({' · '.join(f'{x:.3f}' for x in values)})"
 
 
 def interval(p: dict[str, Any]) -> str:

@@ -205,6 +205,8 @@ def test_what_came_of_each_setting_that_was_tried_is_on_record(toy: System, tmp_
     row = tune(toy, processes=1)
     assert row == json.loads((tmp_path / "tuning.json").read_text())["raft"]
     assert list(row["arms"]) == ["new 1", "new 2"]
+    for primary in toy.claim.primaries:
+        assert all(len(came[primary.measure]) == len(row["seeds"]) for came in row["arms"].values()), primary
     golds = [came["gold"] for came in row["arms"].values()]
     assert golds[0] == golds[1] == [j.found["measures"]["gold"] for j in toy.jobs(row["seeds"], ["new 1"])]
     assert 0 < row["arms"]["new 1"]["of peak"] < 1

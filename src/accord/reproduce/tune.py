@@ -1,6 +1,7 @@
 """Settings that a claim chooses from: its arms for tuning, on tuning seeds, with what came of each put on record."""
 
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 from accord.errors import ConfigError
@@ -12,8 +13,8 @@ SEEDS = range(1000, 1003)
 
 
 def tune(system: System, *, processes: int = 2, say: Say = lambda text: None) -> dict[str, Any]:
-    """Run a system's table TUNING, and commit to reproductions/tuning.json the gold of each, seed by seed, and how much of its
-    peak it keeps at its end; returns that row.
+    """Run a system's table TUNING, and commit to reproductions/tuning.json what its claim compares of each, seed by seed, and how much of
+    its peak of gold it keeps at its end; returns that row.
 
     Raises:
         ConfigError: the system has no such table.
@@ -23,13 +24,16 @@ def tune(system: System, *, processes: int = 2, say: Say = lambda text: None) ->
         raise ConfigError(f"{system.claim.name} has no arms for tuning: give {system.module} a table TUNING of them")
     jobs = jobs_of(system.module, arms, SEEDS)
     run_all(jobs, processes=processes, say=lambda text: say(f"{system.claim.name} tuning {text}"))
-    row = {"source": jobs[0].source, "seeds": list(SEEDS), "arms": {arm: _came([j for j in jobs if j.arm == arm]) for arm in arms}}  # fmt: skip
+    compared = dict.fromkeys(["gold", *(p.measure for p in system.claim.primaries)])
+    row = {"source": jobs[0].source, "seeds": list(SEEDS),
+           "arms": {arm: _came([j for j in jobs if j.arm == arm], compared) for arm in arms}}  # fmt: skip
     commit("tuning", system.claim.name, row)
     return row
 
 
-def _came(runs: list[Any]) -> dict[str, Any]:
+def _came(runs: list[Any], compared: Iterable[str]) -> dict[str, Any]:
     courses = [[r["reward/gold"] for r in j.found["course"] if "reward/gold" in r] for j in runs]
     kept = [c[-1] / max(c) for c in courses if c and max(c) > 0]
-    return {"gold": [j.found["measures"]["gold"] for j in runs], "of peak": statistics.fmean(kept) if kept else None,
+    measures = {m: [j.found["measures"][m] for j in runs] for m in compared if m in runs[0].found["measures"]}
+    return {**measures, "of peak": statistics.fmean(kept) if kept else None,
             "seconds": statistics.fmean(j.found["seconds"] for j in runs)}  # fmt: skip

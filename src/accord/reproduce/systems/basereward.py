@@ -26,7 +26,10 @@ from accord.worlds.portraits.proxies import read_attributes
 from accord.worlds.portraits.questions import Choice, choices, judged
 
 PAIRS, NOISE, TESTS, VALID = 800, 0.1, 600, 300
-STEPS, BATCH, LR = 200, 64, 1e-3
+STEPS, BATCH = 200, 64
+RATES = (1e-3, 3e-3, 1e-2)
+LR = dict.fromkeys(("plain", "linear", "pictures", "centred", "centred a little", "two", "twice"), 1e-3)
+"""Of each arm, from RATES; an arm that no primary compares takes the plain one's."""
 RECIPE = RewardRecipe(sources=("pictures", "text"))
 
 RECIPES = {
@@ -64,7 +67,8 @@ CLAIM = Claim(
     settings=(
         ("comparisons", f"{PAIRS} of each source, as many in each mixture, {NOISE} of them tossed"),
         ("flawed source", "0.4 tossed, 0.3 log-odds for a word"),
-        ("training", f"{STEPS} steps of {BATCH}, lr {LR}"),
+        ("training", f"{STEPS} steps of {BATCH}"),
+        ("lr, each of", f"{LR} {RATES}"),
         ("search", f"by {VALID} verdicts on pictures of both kinds, over {SPACE}"),
     ),
 )
@@ -107,28 +111,28 @@ class Fused:
         return torch.bincount(torch.tensor(places, dtype=torch.long), minlength=len(self.place)).float()
 
 
-def arm(recipe: RewardRecipe, steps: int = STEPS) -> Arm:
+def arm(recipe: RewardRecipe, lr: float, steps: int = STEPS) -> Arm:
     def run(seed: int) -> Measures:
-        return measured(trained(recipe, seed, steps), seed)
+        return measured(trained(recipe, seed, lr, steps), seed)
 
     return run
 
 
-def trained(recipe: RewardRecipe, seed: int, steps: int = STEPS) -> BaseReward:
+def trained(recipe: RewardRecipe, seed: int, lr: float, steps: int = STEPS) -> BaseReward:
     pairs = mixed(sources(seed), recipe.sources, PAIRS, seed=luck(seed))
-    return BaseReward(features(seed), recipe, seed=luck(seed)).fitted(pairs, steps=steps, batch_size=BATCH, lr=LR)
+    return BaseReward(features(seed), recipe, seed=luck(seed)).fitted(pairs, steps=steps, batch_size=BATCH, lr=lr)
 
 
 def searched(seed: int) -> Measures:
     """The recipe that a search by held-out verdicts ends with."""
     held = judged(asked(seed + 77, VALID), seed=seed + 77, noise=NOISE)
-    best = search(lambda recipe: trained(recipe, seed), lambda reward: agreement(reward, held)).best
+    best = search(lambda recipe: trained(recipe, seed, LR["plain"]), lambda reward: agreement(reward, held)).best
     chosen = {
         "layers": float(best.layers),
         "text": float("text" in best.sources),
         "silu": float(best.activation == "silu"),
     }
-    return {**measured(trained(best, seed), seed), **{f"chosen/{k}": v for k, v in chosen.items()}}
+    return {**measured(trained(best, seed, LR["plain"]), seed), **{f"chosen/{k}": v for k, v in chosen.items()}}
 
 
 def search(train: Callable[[RewardRecipe], Reward], validate: Callable[[Reward], float]) -> Search:
@@ -185,7 +189,12 @@ def features(seed: int) -> Fused:
 
 
 ARMS = {
-    **{name: arm(recipe) for name, recipe in RECIPES.items()},
-    "twice": arm(RECIPE, 2 * STEPS),
+    **{name: arm(recipe, LR.get(name, LR["plain"])) for name, recipe in RECIPES.items()},
+    "twice": arm(RECIPE, LR["twice"], 2 * STEPS),
     "searched": searched,
+}
+TUNING = {
+    f"{name} rate {rate}": arm(RECIPES.get(name, RECIPE), rate, 2 * STEPS if name == "twice" else STEPS)
+    for name in LR
+    for rate in RATES
 }

@@ -20,7 +20,7 @@ from accord.worlds.letters import population
 
 REQUESTS, NOISE, WARM, WINDOW = 1500, 0.4, 2.0, 12
 PASSES = {"plain": 10, "ensemble": 10, "smoothed": 10, "self": 10, "no-curriculum": 10, "crm": 10}
-GRID = (5, 10, 20)
+GRID = (5, 10, 20, 40)
 
 CLAIM = Claim(
     name="collaborative-reward-modeling",

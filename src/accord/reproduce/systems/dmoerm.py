@@ -5,7 +5,7 @@ is careless and likes the first place; the control `labels` learns from the same
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 
@@ -41,7 +41,10 @@ TASTES = {
 """What people want of each task."""
 QUALITIES = ("correct", "helpful", "polite", "sincere")
 PAIRS, NOISE, CARELESS, PLACE = 500, 0.3, 0.15, 1.0
-FIRST, EPOCHS, EXPERT_EPOCHS, SINGLE_EPOCHS, LR, RANK, STEPS = 0.6, 4, 2, 6, 1e-3, 8, 60
+FIRST, EPOCHS, EXPERT_EPOCHS, SINGLE_EPOCHS, RANK, STEPS = 0.6, 4, 2, 6, 8, 60
+LR = {"single": 1e-3, "ensemble": 1e-3, "labels": 1e-3, "dmoerm": 1e-3}
+RATES = (3e-4, 1e-3, 3e-3)
+"""What each arm's rate is chosen from; `outer` takes that of the single one, `inner` that of DMoERM."""
 
 CLAIM = Claim(
     name="dmoerm",
@@ -63,6 +66,7 @@ CLAIM = Claim(
             "epochs",
             f"{EPOCHS} of the first phase on {FIRST:.0%}, {EXPERT_EPOCHS} of experts, {SINGLE_EPOCHS} of the single one",
         ),
+        ("lr, each of", f"{LR} {RATES}"),
         ("experts", f"{QUALITIES}, rank {RANK}, combined in {STEPS} steps"),
     ),
 )
@@ -102,44 +106,47 @@ def task_of(prompt: str) -> str:
     return next(name for name, kinds in TASKS.items() if kind in kinds)
 
 
-def single(seed: int) -> BradleyTerry:
-    return first_phase(everything(people(seed)), seed, SINGLE_EPOCHS)
+def single(seed: int, lr: float) -> BradleyTerry:
+    return first_phase(everything(people(seed)), seed, lr, SINGLE_EPOCHS)
 
 
-def ensemble(seed: int) -> Ensemble:
+def ensemble(seed: int, lr: float) -> Ensemble:
     told = everything(people(seed))
-    return Ensemble([first_phase(told, seed, EPOCHS, luck(seed) + 31 * i) for i in range(len(QUALITIES))], how="mean")
+    return Ensemble(
+        [first_phase(told, seed, lr, EPOCHS, luck(seed) + 31 * i) for i in range(len(QUALITIES))], how="mean"
+    )
 
 
-def labels(seed: int) -> DMoERM:
+def labels(seed: int, lr: float) -> DMoERM:
     """As DMoERM, but that one model learns what its experts would."""
-    return by_task(seed, lambda said, judged: combined(said, judged, seed))
+    return by_task(seed, lambda said, judged: combined(said, judged, seed, lr))
 
 
-def combined(said: list[Comparison], judged: Verdicts, seed: int) -> HeadReward:
+def combined(said: list[Comparison], judged: Verdicts, seed: int, lr: float) -> HeadReward:
     first, rest = halves(said)
     about = {"people": first * EPOCHS, **{q: pairs * EXPERT_EPOCHS for q, pairs in judged.items()}}
     told = [p.model_copy(update={"aspects": {name: 1.0}}) for name, pairs in about.items() for p in pairs]
-    reward = BradleyTerry.fit(told, BradleyTerry.load(small_base(seed), aspects=tuple(about)), epochs=1, batch_size=32, lr=LR, schedule="cosine",
+    reward = BradleyTerry.fit(told, BradleyTerry.load(small_base(seed), aspects=tuple(about)), epochs=1, batch_size=32, lr=lr, schedule="cosine",
                               warmup=0.05, seed=luck(seed), progress=False)  # fmt: skip
     features = TrunkFeatures(reward.requires_grad_(False))
     head = HeadReward(features, hidden=features.width, activation="prelu", seed=luck(seed))
-    return head.fitted(rest, steps=STEPS, lr=LR, seed=luck(seed))
+    return head.fitted(rest, steps=STEPS, lr=lr, seed=luck(seed))
 
 
-def outer(seed: int) -> DMoERM:
+def outer(seed: int, lr: float) -> DMoERM:
     """A reward model for each task."""
-    return by_task(seed, lambda said, judged: first_phase(said, seed, SINGLE_EPOCHS))
+    return by_task(seed, lambda said, judged: first_phase(said, seed, lr, SINGLE_EPOCHS))
 
 
-def inner(seed: int) -> CapabilityMixture:
+def inner(seed: int, lr: float) -> CapabilityMixture:
     """One mixture for both tasks."""
     judged = judges(seed)
-    return mixture(everything(people(seed)), {q: everything({t: judged[t][q] for t in TASKS}) for q in QUALITIES}, seed)
+    by_quality = {q: everything({t: judged[t][q] for t in TASKS}) for q in QUALITIES}
+    return mixture(everything(people(seed)), by_quality, seed, lr)
 
 
-def dmoerm(seed: int) -> DMoERM:
-    return by_task(seed, lambda said, judged: mixture(said, judged, seed))
+def dmoerm(seed: int, lr: float) -> DMoERM:
+    return by_task(seed, lambda said, judged: mixture(said, judged, seed, lr))
 
 
 def by_task(seed: int, make: Callable[[list[Comparison], Verdicts], Reward]) -> DMoERM:
@@ -147,11 +154,11 @@ def by_task(seed: int, make: Callable[[list[Comparison], Verdicts], Reward]) -> 
     return DMoERM(router(seed), {name: make(said[name], judged[name]) for name in TASKS})
 
 
-def mixture(said: list[Comparison], judged: Verdicts, seed: int) -> CapabilityMixture:
+def mixture(said: list[Comparison], judged: Verdicts, seed: int, lr: float) -> CapabilityMixture:
     first, rest = halves(said)
-    made = CapabilityMixture(first_phase(first, seed, EPOCHS), QUALITIES, lora=RANK, seed=luck(seed))
-    made.taught(judged, epochs=EXPERT_EPOCHS, lr=LR, seed=luck(seed))
-    return made.fitted(rest, steps=STEPS, lr=LR, seed=luck(seed))
+    made = CapabilityMixture(first_phase(first, seed, lr, EPOCHS), QUALITIES, lora=RANK, seed=luck(seed))
+    made.taught(judged, epochs=EXPERT_EPOCHS, lr=lr, seed=luck(seed))
+    return made.fitted(rest, steps=STEPS, lr=lr, seed=luck(seed))
 
 
 def halves(said: list[Comparison]) -> tuple[list[Comparison], list[Comparison]]:
@@ -160,9 +167,11 @@ def halves(said: list[Comparison]) -> tuple[list[Comparison], list[Comparison]]:
     return said[:cut], said[cut:]
 
 
-def first_phase(said: list[Comparison], seed: int, epochs: float, randomness: int | None = None) -> BradleyTerry:
+def first_phase(
+    said: list[Comparison], seed: int, lr: float, epochs: float, randomness: int | None = None
+) -> BradleyTerry:
     return reward_model(
-        said, seed=luck(seed) if randomness is None else randomness, source=small_base(seed), epochs=epochs, lr=LR
+        said, seed=luck(seed) if randomness is None else randomness, source=small_base(seed), epochs=epochs, lr=lr
     )
 
 
@@ -212,7 +221,7 @@ def who(weights: dict[str, float], seed: int, noise: float, position: float = 0.
     return Population(drawn, gold, spurious, faults)
 
 
-MAKERS: dict[str, Callable[[int], Reward]] = {
+MAKERS: dict[str, Callable[..., Reward]] = {
     "single": single,
     "ensemble": ensemble,
     "labels": labels,
@@ -220,4 +229,6 @@ MAKERS: dict[str, Callable[[int], Reward]] = {
     "inner": inner,
     "dmoerm": dmoerm,
 }
-ARMS = {name: arm(make) for name, make in MAKERS.items()}
+LIKE = {"outer": "single", "inner": "dmoerm"}
+ARMS = {name: arm(partial(make, lr=LR[LIKE.get(name, name)])) for name, make in MAKERS.items()}
+TUNING = {f"{name} rate {rate}": arm(partial(MAKERS[name], lr=rate)) for name in LR for rate in RATES}

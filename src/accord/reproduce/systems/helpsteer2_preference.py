@@ -4,7 +4,8 @@ Heads on frozen features of the base policy's answers. The same people rate both
 and say how much they prefer which. All arms see both passes' steps: what learns from one kind alone sees it twice as long.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from random import Random
 
 import torch
@@ -21,7 +22,10 @@ from accord.worlds.letters.words import ASPECTS
 PAIRS, RATERS, VOTERS = 600, 3, 5
 DRIFT, NOISE, WORTH, STEP = 0.5, 0.8, 12.0, 2.0
 """Of a person's ratings from 0 to 4: how far their scale lies off, how far each rating does; log-odds of all of gold, and how many make a vote stronger."""
-LR, EPOCHS, BATCH, HIDDEN = 1e-3, 12, 64, 64
+EPOCHS, BATCH, HIDDEN = 12, 64, 64
+LR = {"ratings": 1e-3, "plain": 1e-3, "scaled": 1e-3, "both-scaled": 1e-3}
+RATES = (3e-4, 1e-3, 3e-3)
+"""What each arm's rate is chosen from; an arm that no primary compares takes that of the arm it is like."""
 
 CLAIM = Claim(
     name="helpsteer2-preference",
@@ -33,8 +37,10 @@ CLAIM = Claim(
         Primary("both-scaled", "ratings", delta=0.02),
         Primary("scaled", "plain", delta=0.02),
     ),
+    seeds=16,
+    first_seed=430,
     arms=("ratings", "plain", "margin", "scaled", "both-plain", "both-margin", "both-scaled", "beyond"),
-    settings=(("pairs", f"{PAIRS}, each answer rated by {RATERS}, each pair compared by {VOTERS}"), ("lr, epochs of each stage, batch", f"{LR} {EPOCHS} {BATCH}"),
+    settings=(("pairs", f"{PAIRS}, each answer rated by {RATERS}, each pair compared by {VOTERS}"), ("lr, each of", f"{LR} {RATES}"), ("epochs of each stage, batch", f"{EPOCHS} {BATCH}"),
               ("scale and noise of ratings", f"{DRIFT} {NOISE}"), ("a stronger vote", f"{STEP} log-odds"))
 )  # fmt: skip
 
@@ -82,7 +88,7 @@ def _vote(lead: float, random: Random) -> int:
     return (1 if noisy > 0 else -1) * min(3, 1 + int(abs(noisy) / STEP))
 
 
-def alone(strength: str | None) -> Arm:
+def alone(strength: str | None, lr: float) -> Arm:
     """By preferences alone (None: by ratings), for the steps of both stages."""
 
     def arm(seed: int) -> Measures:
@@ -91,15 +97,15 @@ def alone(strength: str | None) -> Arm:
         records = ratings if strength is None else pairs
         steps = EPOCHS * (len(ratings) + len(pairs)) // BATCH
         options = FitOptions(strength=strength or "ignore")  # type: ignore[arg-type]
-        return measured(reward.fitted(records, options, lr=LR, steps=steps, batch_size=BATCH, seed=luck(seed)), seed)
+        return measured(reward.fitted(records, options, lr=lr, steps=steps, batch_size=BATCH, seed=luck(seed)), seed)
 
     return arm
 
 
-def both(strength: str, *, beyond: bool = False) -> Arm:
+def both(strength: str, lr: float, *, beyond: bool = False) -> Arm:
     def arm(seed: int) -> Measures:
         ratings, pairs = said(seed)
-        reward = rated_then_compared([*ratings, *pairs], pool(seed), hidden=HIDDEN, strength=strength, beyond=beyond, lr=LR, epochs=EPOCHS,
+        reward = rated_then_compared([*ratings, *pairs], pool(seed), hidden=HIDDEN, strength=strength, beyond=beyond, lr=lr, epochs=EPOCHS,
                                      batch_size=BATCH, seed=luck(seed))  # fmt: skip
         return measured(reward, seed)
 
@@ -119,13 +125,17 @@ def measured(reward: HeadReward, seed: int) -> Measures:
             "best of 4": float(gold[REQUESTS * ANSWERS :].reshape(-1, ANSWERS).gather(1, best).mean())}  # fmt: skip
 
 
-ARMS = {
-    "ratings": alone(None),
-    "plain": alone("ignore"),
-    "margin": alone("margin"),
-    "scaled": alone("weight"),
-    "both-plain": both("ignore"),
-    "both-margin": both("margin"),
-    "both-scaled": both("weight"),
-    "beyond": both("weight", beyond=True),
+MAKERS: dict[str, Callable[[float], Arm]] = {
+    "ratings": partial(alone, None),
+    "plain": partial(alone, "ignore"),
+    "scaled": partial(alone, "weight"),
+    "both-scaled": partial(both, "weight"),
 }
+ARMS = {
+    **{name: make(LR[name]) for name, make in MAKERS.items()},
+    "margin": alone("margin", LR["scaled"]),
+    "both-plain": both("ignore", LR["both-scaled"]),
+    "both-margin": both("margin", LR["both-scaled"]),
+    "beyond": both("weight", LR["both-scaled"], beyond=True),
+}
+TUNING = {f"{name} rate {rate}": make(rate) for name, make in MAKERS.items() for rate in RATES}

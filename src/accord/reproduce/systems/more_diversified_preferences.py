@@ -25,7 +25,9 @@ from accord.worlds.annotators import Annotator
 SHARED = {"correct": 3.0, "safe": 2.0, "helpful": 1.0}
 OWN = ({"length": 0.15}, {"length": -0.15}, {"flattery": 1.5}, {"polite": 3.0}, {"formatting": 0.6})
 SIZES, NOISES = (500, 200, 400, 300, 100), (0.0, 0.2, 0.1, 0.0, 0.3)
-LR, EPOCHS, BATCH, HIDDEN, BINS = 1e-3, 6, 64, 64, 10
+EPOCHS, BATCH, HIDDEN, BINS = 6, 64, 64, 10
+LR = {"pooled": 1e-3, "random": 1e-3, "more": 1e-3}
+RATES = (3e-4, 1e-3, 3e-3)
 
 CLAIM = Claim(
     name="more-diversified-preferences",
@@ -39,7 +41,7 @@ CLAIM = Claim(
     ),
     arms=("pooled", "random", "more"),
     settings=(("sources", f"five of {SIZES} pairs, {NOISES} of them noise; opposed in length, else each with a taste of its own"),
-              ("lr, epochs, batch", f"{LR} {EPOCHS} {BATCH}"), ("bins", f"{BINS} of equal width, both orders of a pair, against exact chances")),
+              ("lr, each of", f"{LR} {RATES}"), ("epochs, batch", f"{EPOCHS} {BATCH}"), ("bins", f"{BINS} of equal width, both orders of a pair, against exact chances")),
 )  # fmt: skip
 
 
@@ -79,14 +81,14 @@ class Random(MORE):
         return names, (drawn / drawn.sum()).tolist()
 
 
-def trained(method: type[MORE]) -> Arm:
+def trained(method: type[MORE], lr: float) -> Arm:
     def arm(seed: int) -> Measures:
         table = pool(seed)
         reward = HeadReward(table, hidden=HIDDEN, seed=luck(seed))
         fit(
             method(reward, by="camp"),
             said(seed),
-            lr=LR,
+            lr=lr,
             epochs=EPOCHS,
             batch_size=BATCH,
             seed=luck(seed),
@@ -130,4 +132,6 @@ def fitted(leads: Float[Tensor, "n"], truth: Float[Tensor, "n"]) -> float:
     return min((2.0 ** (k / 4) for k in range(-16, 17)), key=loss)
 
 
-ARMS = {"pooled": trained(Equal), "random": trained(Random), "more": trained(MORE)}
+METHODS: dict[str, type[MORE]] = {"pooled": Equal, "random": Random, "more": MORE}
+ARMS = {name: trained(method, LR[name]) for name, method in METHODS.items()}
+TUNING = {f"{name} rate {rate}": trained(method, rate) for name, method in METHODS.items() for rate in RATES}

@@ -7,7 +7,7 @@ demonstration's too, and over `short` the first stage's alone.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -26,7 +26,10 @@ from accord.worlds.letters.feedback import SAMPLING, reward_model
 
 POLICIES, QUALITIES = 12, ("correct", "helpful", "polite", "concise", "sincere")
 TRIPLES, RANKINGS, NOISE, EPOCHS = 6000, 100, 0.1, 4
-FIRST_LR, LR, BATCH = 1e-3, 5e-4, 32
+FIRST_LR, BATCH = 1e-3, 32
+LR = {"reference": 5e-4, "short": 5e-4, "language": 5e-4, "bradley-terry": 5e-4, "polar": 5e-4}
+RATES = (2e-4, 5e-4, 1.5e-3)
+"""What the rate on rankings of each arm is chosen from."""
 
 CLAIM = Claim(
     name="polar",
@@ -44,7 +47,8 @@ CLAIM = Claim(
     equal=("reference", "polar"),
     settings=(
         ("triples", f"{TRIPLES} of {POLICIES} policies, lr {FIRST_LR}"),
-        ("rankings", f"{RANKINGS} of three answers, {EPOCHS} epochs, lr {LR}, noise {NOISE}"),
+        ("rankings", f"{RANKINGS} of three answers, {EPOCHS} epochs, noise {NOISE}"),
+        ("lr on them, each of", f"{LR} {RATES}"),
         ("reference when used", "a flawless answer"),
     ),
 )
@@ -83,8 +87,8 @@ def arm(make: Callable[[int], Reward]) -> Arm:
     return run
 
 
-def polar(seed: int) -> Reward:
-    return beside_flawless(second_stage(first_stage(seed), seed, EPOCHS), seed)
+def polar(seed: int, lr: float) -> Reward:
+    return beside_flawless(second_stage(first_stage(seed), seed, EPOCHS, lr), seed)
 
 
 def first(seed: int) -> Reward:
@@ -92,17 +96,18 @@ def first(seed: int) -> Reward:
     return beside_flawless(first_stage(seed), seed)
 
 
-def reference(seed: int) -> Reward:
+def reference(seed: int, lr: float) -> Reward:
     """The steps of both stages on rankings."""
-    return beside_flawless(second_stage(fresh(seed), seed, EPOCHS + len(triples(seed)) / len(told(seed))), seed)
+    epochs = EPOCHS + len(triples(seed)) / len(told(seed))
+    return beside_flawless(second_stage(fresh(seed), seed, epochs, lr), seed)
 
 
-def short(seed: int) -> Reward:
+def short(seed: int, lr: float) -> Reward:
     """The steps of the second stage alone."""
-    return beside_flawless(second_stage(fresh(seed), seed, EPOCHS), seed)
+    return beside_flawless(second_stage(fresh(seed), seed, EPOCHS, lr), seed)
 
 
-def language(seed: int) -> Reward:
+def language(seed: int, lr: float) -> Reward:
     """A first stage that learns how the policies write."""
     trained = LanguagePolicy.load(small_base(seed))
     texts = [
@@ -122,13 +127,13 @@ def language(seed: int) -> Reward:
         seed=luck(seed),
         progress=False,
     )
-    return beside_flawless(second_stage(discriminator(trained.model, trained.tokeniser.inner), seed, EPOCHS), seed)
+    return beside_flawless(second_stage(discriminator(trained.model, trained.tokeniser.inner), seed, EPOCHS, lr), seed)
 
 
-def bradley_terry(seed: int) -> Reward:
+def bradley_terry(seed: int, lr: float) -> Reward:
     """Without references, of all pairs of the same rankings."""
     pairs = [p for r in rankings(seed) for p in by_place(r)]
-    return reward_model(pairs, seed=luck(seed), source=small_base(seed), epochs=EPOCHS, lr=LR)
+    return reward_model(pairs, seed=luck(seed), source=small_base(seed), epochs=EPOCHS, lr=lr)
 
 
 def by_place(ranking: Ranking) -> list[Comparison]:
@@ -148,8 +153,8 @@ def first_stage(seed: int) -> PolicyDiscriminator:
     return trained(fresh(seed), triples(seed), seed, epochs=1, lr=FIRST_LR)
 
 
-def second_stage(model: PolicyDiscriminator, seed: int, epochs: float) -> PolicyDiscriminator:
-    return trained(model, told(seed), seed, epochs=epochs, lr=LR)
+def second_stage(model: PolicyDiscriminator, seed: int, epochs: float, lr: float) -> PolicyDiscriminator:
+    return trained(model, told(seed), seed, epochs=epochs, lr=lr)
 
 
 def trained(model: PolicyDiscriminator, rows: list[Comparison], seed: int, **options: Any) -> PolicyDiscriminator:
@@ -194,7 +199,12 @@ def beside_flawless(model: PolicyDiscriminator, seed: int) -> Reward:
     return reward
 
 
-MAKERS: dict[str, Callable[[int], Reward]] = {
-    "first": first, "reference": reference, "short": short, "language": language, "bradley-terry": bradley_terry, "polar": polar,
-}  # fmt: skip
-ARMS = {name: arm(make) for name, make in MAKERS.items()}
+MAKERS: dict[str, Callable[..., Reward]] = {
+    "reference": reference,
+    "short": short,
+    "language": language,
+    "bradley-terry": bradley_terry,
+    "polar": polar,
+}
+ARMS = {"first": arm(first), **{name: arm(partial(make, lr=LR[name])) for name, make in MAKERS.items()}}
+TUNING = {f"{name} rate {rate}": arm(partial(make, lr=rate)) for name, make in MAKERS.items() for rate in RATES}

@@ -24,8 +24,10 @@ KINDS = ("sum", "tool")
 """Of requests that people see."""
 PAIRS, PROMPTS, N, NS = 300, 60, 48, (4, 12, 48)
 HEADS, HIDDEN, ROBUST, FLAW = 5, 64, 0.4, "mild"
-LR, EPOCHS = 1e-3, 6
-TEACH_LR, TEACH_EPOCHS = 3e-3, 20
+EPOCHS, TEACH_EPOCHS = 6, 20
+LR, RATES = 1e-3, (3e-4, 1e-3, 3e-3)
+TEACH_LR, TEACH_RATES = {"surest": 3e-3, "robust": 3e-3}, (1e-3, 3e-3, 1e-2)
+"""Of the head that learns from people, of those that it teaches; an arm that no primary compares takes that of the robust one."""
 
 CLAIM = Claim(
     name="reward-robust-rlhf",
@@ -33,13 +35,13 @@ CLAIM = Claim(
     statement=f"Of 48 answers, those that the ensemble with a weight of {ROBUST} on its worst head chooses are better than the taught head's own choice and "
     "than the surest head's, and it loses less of its best gold on the way there.",
     primaries=(
-        Primary("robust", "single", delta=0.02),
-        Primary("robust", "surest", delta=0.02),
+        Primary("robust", "single"),
+        Primary("robust", "surest"),
         Primary("robust", "single", measure="drop", sign=-1, delta=0.02),
     ),
     arms=("single", "surest", "robust", "worst", "worst-of-batch", "mean"),
     settings=(("pairs", f"{PAIRS} on {', '.join(KINDS)}, of people with {FLAW} flaws"), ("answers", f"{N} to each of {PROMPTS} requests of all kinds"),
-              ("heads, hidden", f"{HEADS} {HIDDEN}"), ("lr and epochs", f"{LR} {EPOCHS}; of teaching {TEACH_LR} {TEACH_EPOCHS}")),
+              ("heads, hidden", f"{HEADS} {HIDDEN}"), ("lr and epochs", f"{LR} of {RATES}, {EPOCHS}; of teaching {TEACH_LR}, each of {TEACH_RATES}, {TEACH_EPOCHS}")),
 )  # fmt: skip
 
 
@@ -76,29 +78,33 @@ def said(seed: int) -> list[Comparison]:
     return population(20, seed=seed, bias=FLAWS[FLAW]).compare(asked, first, second, seed=seed)
 
 
-def single(seed: int) -> HeadReward:
+def single(seed: int, lr: float = LR) -> HeadReward:
     return HeadReward(choices(seed), hidden=HIDDEN, seed=luck(seed)).fitted(
-        said(seed), lr=LR, epochs=EPOCHS, seed=luck(seed)
+        said(seed), lr=lr, epochs=EPOCHS, seed=luck(seed)
     )
 
 
-def ensemble(robust: float, worst: str = "sample") -> Arm:
+def alone(lr: float) -> Arm:
+    return lambda seed: chosen(single(seed, lr), seed)
+
+
+def ensemble(robust: float, lr: float, worst: str = "sample") -> Arm:
     """Of the heads that the single one teaches."""
 
     def arm(seed: int) -> Measures:
-        return chosen(_taught(robust, worst, seed), seed)
+        return chosen(_taught(robust, worst, lr, seed), seed)
 
     return arm
 
 
-def _taught(robust: float, worst: str, seed: int) -> BayesianEnsemble:
+def _taught(robust: float, worst: str, lr: float, seed: int) -> BayesianEnsemble:
     made = BayesianEnsemble(choices(seed), heads=HEADS, hidden=HIDDEN, robust=robust, worst=worst, seed=luck(seed))
     answers = [c for p in said(seed) for c in (p.chosen, p.rejected)]
     return made.taught_by(
         single(seed),
         [p.prompt for p in said(seed) for _ in "cr"],
         answers,
-        lr=TEACH_LR,
+        lr=lr,
         epochs=TEACH_EPOCHS,
         seed=luck(seed),
     )
@@ -130,10 +136,15 @@ def chosen(reward: object, seed: int) -> Measures:
 
 
 ARMS: dict[str, Arm] = {
-    "single": lambda seed: chosen(single(seed), seed),
-    "surest": ensemble(0.0),
-    "robust": ensemble(ROBUST),
-    "worst": ensemble(1.0),
-    "worst-of-batch": ensemble(1.0, "batch"),
-    "mean": lambda seed: chosen(Mean(_taught(0.0, "sample", seed)), seed),
+    "single": alone(LR),
+    "surest": ensemble(0.0, TEACH_LR["surest"]),
+    "robust": ensemble(ROBUST, TEACH_LR["robust"]),
+    "worst": ensemble(1.0, TEACH_LR["robust"]),
+    "worst-of-batch": ensemble(1.0, TEACH_LR["robust"], "batch"),
+    "mean": lambda seed: chosen(Mean(_taught(0.0, "sample", TEACH_LR["robust"], seed)), seed),
+}
+TUNING = {
+    **{f"single rate {rate}": alone(rate) for rate in RATES},
+    **{f"surest rate {rate}": ensemble(0.0, rate) for rate in TEACH_RATES},
+    **{f"robust rate {rate}": ensemble(ROBUST, rate) for rate in TEACH_RATES},
 }

@@ -39,7 +39,7 @@ from accord.worlds.letters import gold, population, spurious
 REQUESTS, NOISE, CONTRARY = 1500, 0.2, 5
 VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 1, "lr": 1e-2}, 0.2, 0.2
 PASSES = {"plain": 10, "margin": 10, "flip": 10, "flip-margin": 10, "soft-margin": 10, "contrast": 10}
-GRID = (5, 10, 20)
+GRID = (5, 10, 20, 40)
 MORE, ETA, SHIFTED, PROMPTS = 4, 1.0, 4, 100
 ETAS = (0.1, 1.0, 10.0)
 RATE, RATES = 1e-3, (3e-4, 1e-3, 3e-3)

@@ -37,19 +37,21 @@ STEPS = {
     "kept": 200,
     "full": 200,
 }
-GRID = (100, 200, 400)
+GRID = (100, 200, 400, 800, 1600)
 
 CLAIM = Claim(
     name="skywork-reward-v2",
     world="letters",
     statement="What both rewards agreed upon, with what both denied turned round, makes a reward that ranks held-out answers better than the whole wild pool does, alone and "
-    "with the checked labels by which both were steered, than what a judge alone lets pass, and not worse than what either reward alone lets pass.",
+    "with the checked labels by which both were steered, than what a judge alone lets pass, and not worse than what either reward alone lets pass; "
+    "and better than the checked labels do alone.",
     primaries=(
         Primary("full", "raw", measure="accuracy", delta=0.02),
         Primary("full", "raw+checked", measure="accuracy", delta=0.02),
         Primary("full", "judge", measure="accuracy", delta=0.02),
         Primary("full", "gold-only", "not worse", measure="accuracy", delta=0.02),
         Primary("full", "best-only", "not worse", measure="accuracy", delta=0.02),
+        Primary("full", "checked", measure="accuracy", delta=0.02),
     ),
     arms=("checked", "raw", "raw+checked", "raw-part", "judge", "gold-only", "best-only", "kept", "full"),
     settings=(("pool", f"{REQUESTS}, of {SOURCES}"), ("checked", str(CHECKED)), ("silver", f"{SILVER}, {POOL} to fetch from, {ROUNDS} rounds"),

@@ -25,7 +25,7 @@ NEAR = 60
 SPARE = 40
 """Requests more, in the place of those whose two answers are the same."""
 STEPS = {"tree": 80, "chain": 80, "pairs": 80}
-GRID = (40, 80, 160)
+GRID = (40, 80, 160, 320, 640)
 
 CLAIM = Claim(
     name="tree-structured-reward",
