@@ -5,6 +5,7 @@ In training the right one stands first in six of ten, in tests anywhere. The las
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -18,7 +19,7 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM
-from accord.reproduce.letters_arms import learned
+from accord.reproduce.letters_arms import at_rates, learned
 from accord.rewards.consistency import content, listed, moved, reordered, split_sentence
 from accord.worlds.letters import policy
 from accord.worlds.letters.quizzes import led_to, quizzes, worked_examples
@@ -93,9 +94,11 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return look
 
 
-def learning(make: Callable[[LanguagePolicy], Rollout], first: float = FIRST, longer: float = LONGER) -> Arm:
+def learning(
+    make: Callable[[LanguagePolicy], Rollout], lr: float = LR, *, first: float = FIRST, longer: float = LONGER
+) -> Arm:
     return learned(lambda p, seed: make(taught(p, seed)), lambda seed: quizzes(1000, seed=seed + 1, first=first), measure=measured, watch=watched,
-                   steps=round(longer * STEPS), batch_size=BATCH, lr=LR)  # fmt: skip
+                   steps=round(longer * STEPS), batch_size=BATCH, lr=lr)  # fmt: skip
 
 
 def grpo(trained: LanguagePolicy) -> Rollout:
@@ -107,3 +110,4 @@ def acre(trained: LanguagePolicy) -> Rollout:
 
 
 ARMS = {"grpo": learning(grpo), "shuffled": learning(grpo, first=0.25), "acre": learning(acre, longer=1.0)}
+TUNING = at_rates({"grpo": partial(learning, grpo), "acre": partial(learning, acre, longer=1.0)}, 5e-4)

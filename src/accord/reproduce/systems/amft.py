@@ -5,6 +5,7 @@ The rounds of the control go on longer, by what looking ahead costs.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from accord.algorithms import AMFT, GRPO, Supervised
 from accord.engine import fit
@@ -14,6 +15,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.letters import CALM, train
+from accord.reproduce.letters_arms import at_rates
 from accord.reproduce.luck import luck
 from accord.rewards import numeric_answer, score
 from accord.worlds.letters import parse_request, policy, tasks
@@ -74,7 +76,7 @@ def look(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return looked
 
 
-def steered(seed: int) -> Measures:
+def steered(seed: int, lr: float = LR) -> Measures:
     trained = policy()
     algorithm = AMFT(
         trained,
@@ -87,10 +89,10 @@ def steered(seed: int) -> Measures:
         group_size=GROUP,
         sampling=SAMPLING,
     )
-    return _learned(trained, algorithm, STEPS, seed)
+    return _learned(trained, algorithm, STEPS, seed, lr)
 
 
-def fixed(share: float) -> Arm:
+def fixed(share: float, lr: float = LR) -> Arm:
     def arm(seed: int) -> Measures:
         trained = policy()
         algorithm = AMFT(
@@ -104,12 +106,12 @@ def fixed(share: float) -> Arm:
             group_size=GROUP,
             sampling=SAMPLING,
         )
-        return _learned(trained, algorithm, round(LONGER * STEPS), seed)
+        return _learned(trained, algorithm, round(LONGER * STEPS), seed, lr)
 
     return arm
 
 
-def in_turn(seed: int) -> Measures:
+def in_turn(seed: int, lr: float = LR) -> Measures:
     """Imitation for a quarter of the steps, then exploration; imitation's items are as many as those of the others."""
     trained, steps = policy(), round(LONGER * STEPS)
     fit(
@@ -117,16 +119,17 @@ def in_turn(seed: int) -> Measures:
         shown(seed),
         steps=steps // 4,
         batch_size=BATCH * GROUP,
-        lr=LR,
+        lr=lr,
         seed=luck(seed),
         progress=False,
         **CALM,
     )
-    return _learned(trained, GRPO(trained, right, group_size=GROUP, sampling=SAMPLING, normalise="tokens"), steps, seed)
+    exploring = GRPO(trained, right, group_size=GROUP, sampling=SAMPLING, normalise="tokens")
+    return _learned(trained, exploring, steps, seed, lr)
 
 
-def _learned(trained: LanguagePolicy, algorithm: AMFT | GRPO, steps: int, seed: int) -> Measures:
-    train(algorithm, sums(1000, seed + 1), seed, steps=steps, batch_size=BATCH, lr=LR, evaluate=look(trained, seed))
+def _learned(trained: LanguagePolicy, algorithm: AMFT | GRPO, steps: int, seed: int, lr: float) -> Measures:
+    train(algorithm, sums(1000, seed + 1), seed, steps=steps, batch_size=BATCH, lr=lr, evaluate=look(trained, seed))
     with metered():
         return {
             **accuracy(trained.eval(), seed, TESTS),
@@ -135,3 +138,11 @@ def _learned(trained: LanguagePolicy, algorithm: AMFT | GRPO, steps: int, seed: 
 
 
 ARMS = {"in turn": in_turn, **{f"share-{s}": fixed(s) for s in SHARES}, "amft": steered}
+TUNING = at_rates(
+    {
+        "in turn": lambda lr: partial(in_turn, lr=lr),
+        **{f"share-{s}": partial(fixed, s) for s in SHARES[:2]},
+        "amft": lambda lr: partial(steered, lr=lr),
+    },
+    4e-4,
+)

@@ -4,8 +4,8 @@ The two aspects pull apart: replies with details and politeness, and short ones.
 aspect, so the base heeds it a little from the start, in every arm. What counts is read off the text.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from statistics import fmean
 
 import torch
@@ -17,9 +17,10 @@ from accord.engine import fit
 from accord.feedback import Example, Prompt
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
-from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM, quality, requests
+from accord.reproduce.letters_arms import at_rates
 from accord.reproduce.letters_rounds import in_rounds
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Scores, score
@@ -81,16 +82,16 @@ def judged(seed: int) -> Both:
     )
 
 
-def dpa(seed: int) -> Measures:
-    return _sampled(seed, 45.0, DIRECTIONS)
+def dpa(seed: int, lr: float = LR) -> Measures:
+    return _sampled(seed, 45.0, lr)
 
 
-def details(seed: int) -> Measures:
+def details(seed: int, lr: float = LR) -> Measures:
     """Rejection sampling for details alone: every direction is (nearly) the first axis."""
-    return _sampled(seed, 0.5, DIRECTIONS)
+    return _sampled(seed, 0.5, lr)
 
 
-def _sampled(seed: int, angle: float, directions: int) -> Measures:
+def _sampled(seed: int, angle: float, lr: float) -> Measures:
     trained = policy()
     method = DPA(
         trained,
@@ -99,15 +100,15 @@ def _sampled(seed: int, angle: float, directions: int) -> Measures:
         angle=angle,
         rounds=ROUNDS,
         samples=SAMPLES,
-        directions=directions,
+        directions=DIRECTIONS,
         sampling=SAMPLING,
         tell=told,
     )
-    in_rounds(method, seed, prompts=PROMPTS, steps=STEPS, lr=LR)
+    in_rounds(method, seed, prompts=PROMPTS, steps=STEPS, lr=lr)
     return front(trained, seed)
 
 
-def ratings(seed: int) -> Measures:
+def ratings(seed: int, lr: float = LR) -> Measures:
     """A few more answers, as they are shorter, each imitated under the direction in which it lies itself; as many steps."""
     trained, asked = policy(), requests(seed)[:PROMPTS]
     drawn = trained.sample([t.prompt for t in asked], SAMPLES * (1 + DIRECTIONS) // 2 + 2, SAMPLING, seed=luck(seed))
@@ -119,7 +120,7 @@ def ratings(seed: int) -> Measures:
         Example(prompt=told(p, ASPECTS, v), completion=c)
         for p, v, c in zip(prompts, own, drawn.completions, strict=True)
     ]
-    fit(Supervised(trained), rows, steps=ROUNDS * STEPS, batch_size=16, lr=LR, seed=luck(seed), progress=False, **CALM)
+    fit(Supervised(trained), rows, steps=ROUNDS * STEPS, batch_size=16, lr=lr, seed=luck(seed), progress=False, **CALM)
     return front(trained, seed)
 
 
@@ -145,4 +146,12 @@ def both(trained: LanguagePolicy, angle: float, seed: int) -> tuple[float, float
     return 0.6 * said["helpful"] + 0.4 * said["polite"], min(1.0, max(0.0, 1 - said["length"] / 40))
 
 
-ARMS = {"ratings": ratings, "details": details, "dpa": dpa}
+MAKERS = {"ratings": ratings, "details": details, "dpa": dpa}
+
+
+def with_rate(make: Callable[..., Measures], lr: float) -> Arm:
+    return partial(make, lr=lr)
+
+
+ARMS = {name: with_rate(make, LR) for name, make in MAKERS.items()}
+TUNING = at_rates({name: partial(with_rate, make) for name, make in MAKERS.items()})

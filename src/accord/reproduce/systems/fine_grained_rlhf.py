@@ -5,7 +5,7 @@ learns from that; the control's reward model learns from as many of their verdic
 the end: only where the pay falls differs.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from accord.algorithms import PPO, FineGrainedRLHF, Rollout
@@ -16,6 +16,7 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import quality, train
+from accord.reproduce.letters_arms import at_rates
 from accord.rewards import BradleyTerry, Reward, Scores, SegmentClassifier, score
 from accord.worlds.letters import WEIGHTS, policy, population, tasks
 from accord.worlds.letters.feedback import LONG, reward_model
@@ -110,7 +111,7 @@ def preference(trained: LanguagePolicy, seed: int) -> Rollout:
     return PPO(trained, preferred(seed), kl=KL, group_size=GROUP, sampling=LONG)
 
 
-def learning(make: Any) -> Arm:
+def learning(make: Any, lr: float = LR) -> Arm:
     def arm(seed: int) -> Measures:
         trained = policy()
 
@@ -124,7 +125,7 @@ def learning(make: Any) -> Arm:
             seed,
             steps=STEPS,
             batch_size=BATCH,
-            lr=LR,
+            lr=lr,
             lr_of={"critic": 1e-3},
             evaluate=look,
         )
@@ -141,3 +142,11 @@ def explained(trained: LanguagePolicy, seed: int, n: int) -> Measures:
 
 
 ARMS = {"preference": learning(preference), "summed": learning(summed), "fine-grained": learning(fine_grained)}
+TUNING = at_rates(
+    {
+        "preference": partial(learning, preference),
+        "summed": partial(learning, summed),
+        "fine-grained": partial(learning, fine_grained),
+    },
+    4e-4,
+)

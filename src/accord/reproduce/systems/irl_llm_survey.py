@@ -4,7 +4,7 @@ The survey's core in its two forms, on as many demonstrations as imitation gets.
 answers; nobody compares or rates anything.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from accord.algorithms import InverseRL, Supervised
 from accord.algorithms.rounds.irl_llm_survey import Form
@@ -12,7 +12,7 @@ from accord.feedback import Example
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import CALM, watched
-from accord.reproduce.letters_arms import answers_and_kl, learned
+from accord.reproduce.letters_arms import answers_and_kl, at_rates, learned
 from accord.reproduce.luck import luck
 from accord.worlds.letters import policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
@@ -40,14 +40,14 @@ def shown(seed: int) -> list[Example]:
     return demonstrations(tasks(SHOWN, seed=seed + 31), seed, wrong=WRONG)
 
 
-def inverse(form: Form, rounds: int = ROUNDS) -> Arm:
+def inverse(form: Form, lr: float = LR, *, rounds: int = ROUNDS) -> Arm:
     """As many steps and demonstrations, however many rounds they are shared out to."""
 
     def arm(seed: int) -> Measures:
         trained = policy()
         method = InverseRL(trained, form=form, rounds=rounds, epochs=EPOCHS, kl=KL, group_size=GROUP, sampling=SAMPLING)
         steps = ROUNDS * STEPS // rounds
-        method.fit(shown(seed), steps=steps, batch_size=BATCH, lr=LR, seed=luck(seed), progress=False, evaluate=watched(trained, seed),
+        method.fit(shown(seed), steps=steps, batch_size=BATCH, lr=lr, seed=luck(seed), progress=False, evaluate=watched(trained, seed),
                    evaluate_every=steps, **CALM)  # fmt: skip
         with metered():
             return answers_and_kl(trained.eval(), seed)
@@ -55,9 +55,16 @@ def inverse(form: Form, rounds: int = ROUNDS) -> Arm:
     return arm
 
 
+def imitating(lr: float = IMITATION_LR) -> Arm:
+    return learned(lambda p, seed: Supervised(p), shown, steps=IMITATION, batch_size=ITEMS, lr=lr)
+
+
 ARMS = {
-    "imitation": learned(lambda p, seed: Supervised(p), shown, steps=IMITATION, batch_size=ITEMS, lr=IMITATION_LR),
+    "imitation": imitating(),
     "one round": inverse("max-entropy", rounds=1),
     "max-entropy": inverse("max-entropy"),
     "airl": inverse("airl"),
 }
+TUNING = at_rates(
+    {"imitation": imitating, "max-entropy": partial(inverse, "max-entropy"), "airl": partial(inverse, "airl")}, 4e-4
+)

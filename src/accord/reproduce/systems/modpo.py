@@ -5,7 +5,7 @@ is measured by what both kinds get, weighed by w, read off the text.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import fmean
 
 import torch
@@ -18,6 +18,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import held_out, kl, quality, train, watched
+from accord.reproduce.letters_arms import at_rates
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Cached
 from accord.worlds.letters import policy, population
@@ -66,56 +67,58 @@ def margin(seed: int) -> Cached:
     return Cached(made, None)
 
 
-def learn(algorithm: Preference, rows: list[Comparison], trained: LanguagePolicy, seed: int) -> LanguagePolicy:
+def learn(
+    algorithm: Preference, rows: list[Comparison], trained: LanguagePolicy, seed: int, lr: float
+) -> LanguagePolicy:
     train(
         algorithm,
         rows,
         seed,
         steps=STEPS,
         batch_size=BATCH,
-        lr=LR,
+        lr=lr,
         evaluate=watched(trained, seed),
         evaluate_every=STEPS // 2,
     )
     return trained.eval()
 
 
-def modpo(w: float, seed: int) -> LanguagePolicy:
+def modpo(w: float, seed: int, lr: float) -> LanguagePolicy:
     trained = policy()
-    return learn(MODPO(trained, margin(seed), beta=BETA, own=w), verdicts("detailed", seed), trained, seed)
+    return learn(MODPO(trained, margin(seed), beta=BETA, own=w), verdicts("detailed", seed), trained, seed, lr)
 
 
-def weighted(w: float, seed: int) -> LanguagePolicy:
+def weighted(w: float, seed: int, lr: float) -> LanguagePolicy:
     """Both kinds' pairs, their losses weighed."""
     trained = policy()
     rows = [c.model_copy(update={"columns": {**c.columns, "share": 2 * share}})
             for kind, share in (("detailed", w), ("brief", 1 - w)) for c in verdicts(kind, seed)]  # fmt: skip
-    return learn(DPO(trained, beta=BETA, weight="share"), rows, trained, seed)
+    return learn(DPO(trained, beta=BETA, weight="share"), rows, trained, seed, lr)
 
 
 @lru_cache(maxsize=2)
-def alone(kind: str, seed: int, randomness: int) -> LanguagePolicy:
+def alone(kind: str, seed: int, randomness: int, lr: float) -> LanguagePolicy:
     """The policy of one kind's pairs: the same for all shares of a run."""
     trained = policy()
-    return learn(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed)
+    return learn(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed, lr)
 
 
-def soups(w: float, seed: int) -> LanguagePolicy:
+def soups(w: float, seed: int, lr: float) -> LanguagePolicy:
     """The averaged weights of two DPOs, one on each kind's pairs."""
-    made, ends = policy(), [alone(kind, seed, luck(seed)).parameters() for kind in LIKES]
+    made, ends = policy(), [alone(kind, seed, luck(seed), lr).parameters() for kind in LIKES]
     with torch.no_grad():
         for p, a, b in zip(made.parameters(), *ends, strict=True):
             p.copy_(w * a + (1 - w) * b)
     return made.eval()
 
 
-def over_shares(make: Callable[[float, int], LanguagePolicy]) -> Arm:
+def over_shares(make: Callable[[float, int, float], LanguagePolicy], lr: float = LR) -> Arm:
     """What both kinds of people get, in the mean over the shares; and the area that the policies together cover."""
 
     def arm(seed: int) -> Measures:
         points, found = [], []
         for w in SHARES:
-            trained = make(w, seed)
+            trained = make(w, seed, lr)
             with metered():
                 said = quality(*held_out(trained, seed))
                 detailed, brief = (
@@ -149,4 +152,6 @@ def area(points: list[tuple[float, float]]) -> float:
     return total
 
 
-ARMS = {"weighted": over_shares(weighted), "soups": over_shares(soups), "modpo": over_shares(modpo)}
+MAKERS = {"weighted": weighted, "soups": soups, "modpo": modpo}
+ARMS = {name: over_shares(make) for name, make in MAKERS.items()}
+TUNING = at_rates({name: partial(over_shares, make) for name, make in MAKERS.items()})

@@ -5,7 +5,7 @@ others go on longer. The third arm beats the same anchors by the scalar model: w
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM, proxy, requests, verdicts
-from accord.reproduce.letters_arms import answers_and_kl, learned
+from accord.reproduce.letters_arms import answers_and_kl, at_rates, learned
 from accord.reproduce.letters_rounds import JUDGING, own_judge
 from accord.rewards import Anchored, BradleyTerry, PairJudge, Tournament
 from accord.rewards.reward import score_pairs
@@ -109,8 +109,8 @@ def measured(leads: Callable[[int], Float[Tensor, "n"]]) -> Callable[[LanguagePo
     return measure
 
 
-def learning(make: Callable[[LanguagePolicy, int], Rollout], leads: Any, data: Any = beside, longer: float = 1.0) -> Arm:  # fmt: skip
-    return learned(make, data, measure=measured(leads), steps=round(longer * STEPS), batch_size=BATCH, lr=LR, lr_of={"critic": 1e-3})  # fmt: skip
+def learning(make: Callable[[LanguagePolicy, int], Rollout], leads: Any, lr: float = LR, *, data: Any = beside, longer: float = 1.0) -> Arm:  # fmt: skip
+    return learned(make, data, measure=measured(leads), steps=round(longer * STEPS), batch_size=BATCH, lr=lr, lr_of={"critic": 1e-3})  # fmt: skip
 
 
 def plain(trained: LanguagePolicy, seed: int) -> Rollout:
@@ -128,6 +128,10 @@ def pairwise(trained: LanguagePolicy, seed: int) -> Rollout:
 ARMS = {
     "scalar": learning(plain, by_scalar, longer=LONGER),
     "anchored": learning(anchored, by_scalar, longer=LONGER),
-    "own": learning(pairwise, by_judge, beside_own),
+    "own": learning(pairwise, by_judge, data=beside_own),
     "pairwise": learning(pairwise, by_judge),
 }
+TUNING = at_rates(
+    {"scalar": partial(learning, plain, by_scalar, longer=LONGER), "pairwise": partial(learning, pairwise, by_judge)},
+    4e-4,
+)
