@@ -38,11 +38,11 @@ from accord.worlds.letters import gold, population, spurious
 
 REQUESTS, NOISE, CONTRARY = 1500, 0.2, 5
 VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 1, "lr": 1e-2}, 0.2, 0.2
-PASSES = {"plain": 10, "margin": 10, "flip": 10, "flip-margin": 10, "soft-margin": 10, "contrast": 10}
-GRID = (5, 10, 20, 40)
+PASSES = {"plain": 20, "margin": 20, "flip": 40, "flip-margin": 40, "soft-margin": 20, "contrast": 20}
+GRID = (5, 10, 20, 40, 80)
 MORE, ETA, SHIFTED, PROMPTS = 4, 1.0, 4, 100
-ETAS = (0.1, 1.0, 10.0)
-RATE, RATES = 1e-3, (3e-4, 1e-3, 3e-3)
+ETAS = (0.1, 1.0, 10.0, 100.0)
+RATE, RATES = 1e-3, (3e-4, 1e-3, 3e-3, 1e-2)
 
 CLAIM = Claim(
     name="secrets-rlhf-rm",
