@@ -122,6 +122,10 @@ def test_preferences_go_on_from_what_ratings_taught() -> None:
     assert near < far
     right = [float(values(both)[ANSWERS.index(p.chosen)] > values(both)[ANSWERS.index(p.rejected)]) for p in PAIRS]
     assert sum(right) / len(right) > 0.95
+    still = rated_then_compared([*RATED, *PAIRS], Letters(), hidden=8, rating_lr=1e-2, lr=1e-12, steps=40, beyond=False)
+    torch.testing.assert_close(
+        values(still), values(rated), msg="a second stage without a rate leaves what ratings taught"
+    )
     farther = rated_then_compared([*RATED, *PAIRS], Letters(), hidden=8, lr=1e-2, steps=5)
     assert torch.isfinite(values(farther)).all()
 

@@ -21,7 +21,7 @@ BEYOND = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0)
 
 
 def rated_then_compared(records: Sequence[Record], features: Features, *, hidden: int = 64, strength: str = "weight", beyond: bool = True,
-                        validate: float = 0.1, **training: Any) -> HeadReward:  # fmt: skip
+                        validate: float = 0.1, rating_lr: float | None = None, **training: Any) -> HeadReward:  # fmt: skip
     """A head that first learns ratings by regression, then by the same output preferences, ``-m log s(r_c - r_r)`` with their strength m,
     and then goes on as far again as validation says: ``theta_0 + l (theta_1 - theta_0)``, l > 1 (HelpSteer2-Preference, Wang et al. 2024,
     arXiv 2410.01257; ExPO, Zheng et al. 2024).
@@ -31,7 +31,7 @@ def rated_then_compared(records: Sequence[Record], features: Features, *, hidden
             `score_rejected` are ratings as well.
         hidden: width of the head's hidden layer. strength: weight (scaled), margin or ignore. beyond: whether to extrapolate.
         validate: share in (0, 1) of comparisons, its last ones, on which l is chosen; they are learned from only where it isn't.
-        training: of both stages.
+        rating_lr: of the first stage; None is that of the second. training: of both stages.
 
     Raises:
         FeedbackError: there are no ratings or no comparisons, or they say nothing of strength.
@@ -45,7 +45,8 @@ def rated_then_compared(records: Sequence[Record], features: Features, *, hidden
     if strength != "ignore" and any(p.strength is None for p in pairs):
         raise FeedbackError("some comparisons say nothing of their strength: give strength=ignore, or leave them out")
     held = max(1, round(validate * len(pairs))) if beyond else 0
-    reward = HeadReward(features, hidden=hidden, seed=training.get("seed", 0)).fitted(ratings, **training)
+    reward = HeadReward(features, hidden=hidden, seed=training.get("seed", 0))
+    reward.fitted(ratings, **training if rating_lr is None else {**training, "lr": rating_lr})
     before = {k: v.clone() for k, v in reward.state_dict().items()}
     reward.fitted(pairs[: len(pairs) - held], FitOptions(strength=strength), **training)  # type: ignore[arg-type]
     if beyond:

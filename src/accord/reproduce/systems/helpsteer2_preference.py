@@ -23,9 +23,10 @@ PAIRS, RATERS, VOTERS = 600, 3, 5
 DRIFT, NOISE, WORTH, STEP = 0.5, 0.8, 12.0, 2.0
 """Of a person's ratings from 0 to 4: how far their scale lies off, how far each rating does; log-odds of all of gold, and how many make a vote stronger."""
 EPOCHS, BATCH, HIDDEN = 12, 64, 64
-LR = {"ratings": 1e-3, "plain": 1e-3, "scaled": 1e-3, "both-scaled": 1e-3}
+LR = {"ratings": 3e-3, "plain": 3e-4, "scaled": 3e-4, "both-scaled": 1e-3}
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-"""What each arm's rate is chosen from; an arm that no primary compares takes that of the arm it is like."""
+"""What each arm's rate is chosen from, that on preferences after ratings have been learned as they are alone; an arm that no primary compares takes that of
+the arm it is like."""
 
 CLAIM = Claim(
     name="helpsteer2-preference",
@@ -105,7 +106,7 @@ def alone(strength: str | None, lr: float) -> Arm:
 def both(strength: str, lr: float, *, beyond: bool = False) -> Arm:
     def arm(seed: int) -> Measures:
         ratings, pairs = said(seed)
-        reward = rated_then_compared([*ratings, *pairs], pool(seed), hidden=HIDDEN, strength=strength, beyond=beyond, lr=lr, epochs=EPOCHS,
+        reward = rated_then_compared([*ratings, *pairs], pool(seed), hidden=HIDDEN, strength=strength, beyond=beyond, rating_lr=LR["ratings"], lr=lr, epochs=EPOCHS,
                                      batch_size=BATCH, seed=luck(seed))  # fmt: skip
         return measured(reward, seed)
 

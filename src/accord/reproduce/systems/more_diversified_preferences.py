@@ -26,7 +26,7 @@ SHARED = {"correct": 3.0, "safe": 2.0, "helpful": 1.0}
 OWN = ({"length": 0.15}, {"length": -0.15}, {"flattery": 1.5}, {"polite": 3.0}, {"formatting": 0.6})
 SIZES, NOISES = (500, 200, 400, 300, 100), (0.0, 0.2, 0.1, 0.0, 0.3)
 EPOCHS, BATCH, HIDDEN, BINS = 6, 64, 64, 10
-LR = {"pooled": 1e-3, "random": 1e-3, "more": 1e-3}
+LR = {"pooled": 1e-4, "random": 1e-4, "more": 1e-4}
 RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 CLAIM = Claim(
