@@ -38,11 +38,11 @@ from accord.worlds.letters import gold, population, spurious
 
 REQUESTS, NOISE, CONTRARY = 1500, 0.2, 5
 VOTERS, VOTING, FLIP, SOFT = 10, {"epochs": 1, "lr": 1e-2}, 0.2, 0.2
-PASSES = {"plain": 20, "margin": 20, "flip": 40, "flip-margin": 40, "soft-margin": 20, "contrast": 20}
+PASSES = {"plain": 20, "margin": 20, "flip": 80, "flip-margin": 80, "soft-margin": 20, "contrast": 20}
 GRID = (5, 10, 20, 40, 80)
-MORE, ETA, SHIFTED, PROMPTS = 4, 1.0, 4, 100
-ETAS = (0.1, 1.0, 10.0, 100.0)
-RATE, RATES = 1e-3, (3e-4, 1e-3, 3e-3, 1e-2)
+BEFORE, MORE, ETA, SHIFTED, PROMPTS = 10, 4, 10.0, 4, 100
+RATE, RATES = {"longer": 3e-3, "meta": 1e-3}, (3e-4, 1e-3, 3e-3, 1e-2)
+"""Passes of the plain reward, after which some more still help it; and the rates of those."""
 
 CLAIM = Claim(
     name="secrets-rlhf-rm",
@@ -58,7 +58,7 @@ CLAIM = Claim(
     arms=("plain", "margin", "flip", "flip-margin", "soft-margin", "contrast", "voters", "longer", "meta"),
     settings=(("pairs", str(REQUESTS)), ("people", f"{NOISE} tossed, every {CONTRARY}th person contrary"), ("passes", f"{PASSES}, each of {GRID}"),
               ("learning", str(LEARNING)), ("voters", f"{VOTERS} linear heads, {VOTING}"), ("flip, soft", f"{FLIP}, {SOFT}"),
-              ("contrast", "difference, SimCSE, beta 0.1"), ("ahead", f"eta {ETA} of {ETAS}, {SHIFTED} answers, {MORE} passes more"), ("longer", f"rate {RATE} of {RATES}, {MORE} passes more")),
+              ("contrast", "difference, SimCSE, beta 0.1"), ("ahead, longer", f"after {BEFORE} passes {MORE} more, rates {RATE}, each of {RATES}"), ("ahead", f"eta {ETA}, {SHIFTED} answers")),
 )  # fmt: skip
 
 Learn = Callable[[Sequence[Comparison], int, int], tuple[Reward, Measures]]
@@ -119,10 +119,10 @@ def contrast(told: Sequence[Comparison], seed: int, passes: int) -> tuple[Reward
 
 
 def going_on(
-    told: Sequence[Comparison], seed: int, passes: int, *, eta: float = 0.0, rate: float = RATE
+    told: Sequence[Comparison], seed: int, passes: int, *, rate: float, eta: float = 0.0
 ) -> tuple[Reward, Measures]:
     """The plain reward after some passes more on the same pairs, their gradient taken a step ahead, or none."""
-    reward = taught(told, seed, epochs=PASSES["plain"])
+    reward = taught(told, seed, epochs=BEFORE)
     learner = MetaFitting(reward, shifted(reward, seed), eta=eta) if eta else RewardFitting(reward)
     fit(learner, told, epochs=passes, seed=luck(seed), progress=False, **{**LEARNING, "lr": rate})
     return reward, {}
@@ -162,14 +162,13 @@ HOW: dict[str, Learn] = {
     "soft-margin": partial(mending, soften=SOFT),
     "contrast": contrast,
 }
+AHEAD = {"longer": going_on, "meta": partial(going_on, eta=ETA)}
 ARMS = {
     **{name: arm(learn, PASSES[name]) for name, learn in HOW.items()},
     "voters": arm(voters, 0),
-    "longer": arm(going_on, MORE),
-    "meta": arm(partial(going_on, eta=ETA), MORE),
+    **{name: arm(partial(learn, rate=RATE[name]), MORE) for name, learn in AHEAD.items()},
 }
 TUNING = {
     **{f"{name} {n} passes": arm(learn, n) for name, learn in HOW.items() for n in GRID},
-    **{f"longer rate {rate}": arm(partial(going_on, rate=rate), MORE) for rate in RATES},
-    **{f"meta eta {eta}": arm(partial(going_on, eta=eta), MORE) for eta in ETAS},
+    **{f"{name} rate {rate}": arm(partial(learn, rate=rate), MORE) for name, learn in AHEAD.items() for rate in RATES},
 }
