@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from accord.engine import Rows, Step, fit
-from accord.errors import ConfigError
+from accord.errors import ConfigError, FeedbackError
 from accord.feedback import Comparison, notes_of
-from accord.rewards import CollaborativeRewardModeling, HeadReward, WordFeatures, collaborate, score
+from accord.rewards import BradleyTerry, CollaborativeRewardModeling, HeadReward, WordFeatures, collaborate, score
 from accord.rewards.collaborative_reward_modeling import picked
 from accord.rewards.fitting import RewardFitting
+from accord.worlds import letters
 
 WORDS = WordFeatures(64)
 
@@ -54,6 +55,19 @@ def test_without_noise_and_curriculum_it_is_two_plain_trainings_to_the_bit() -> 
         alone = head(seed)
         fit(RewardFitting(alone), told, **QUICK)
         assert same(weights(reward), weights(alone))
+
+
+def cut_up(**options: Any) -> CollaborativeRewardModeling:
+    told, _ = pairs(24, wrong=0.4)
+    return collaborate(head(1), head(2), told, noise=0.4, warm=0.0, **{**QUICK, **options})
+
+
+@pytest.mark.parametrize("micro", [1, 3])
+def test_what_is_picked_of_a_batch_does_not_depend_on_how_it_is_cut(micro: int) -> None:
+    whole, cut = cut_up(), cut_up(micro_batch_size=micro)
+    assert torch.equal(cut.picked, whole.picked)
+    assert torch.allclose(cut.leads, whole.leads, atol=2e-3), "Adam makes much of a little"
+    assert not bool(whole.picked.all()), "of every one alone it would be all"
 
 
 @pytest.mark.parametrize("n", [1, 7, 10])
@@ -196,3 +210,24 @@ def test_wrong_labels_are_dropped_with_a_note_and_the_mean_of_both_ranks_rightly
     assert float((said[:60] > said[60:]).float().mean()) > 0.9
     with pytest.raises(ConfigError, match="noise in"):
         collaborate(head(1), head(2), told, noise=1.0)
+
+
+def test_other_pairs_several_outputs_and_what_is_too_long_are_refused_before_training() -> None:
+    told, _ = pairs(10)
+    with pytest.raises(FeedbackError, match="the 10 pairs that it was made with"):
+        fit(CollaborativeRewardModeling(head(1), head(2), told), told[:9], **QUICK)
+    several = HeadReward(WORDS, hidden=0, aspects=["kind", "short"])
+    with pytest.raises(FeedbackError, match="rates kind, short"):
+        collaborate(head(1), several, told, **QUICK)
+    model = BradleyTerry.load(letters.WEIGHTS)
+    long = [p.model_copy(update={"chosen": "yes " * 3000}) for p in told]
+    with pytest.raises(FeedbackError, match="record 1"):
+        collaborate(model, head(2), long, **QUICK)
+
+
+def test_what_no_step_came_to_is_not_called_reviewed() -> None:
+    told, _ = pairs(20)
+    learner = CollaborativeRewardModeling(head(1), head(2), told)
+    fit(learner, told, **{**QUICK, "steps": 1})
+    why = [notes_of(p)[-1]["why"] for p in learner.reviewed()]
+    assert why.count("not reviewed") == 12

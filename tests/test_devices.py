@@ -267,7 +267,7 @@ FITTINGS: dict[str, Callable[[torch.device], Any]] = {
     "contrast": lambda device: rewards.ContrastiveFitting(learned(device), how="swav", rate=1e-6).to(device),
     "experts": lambda device: expert(learned(device)),
     "ahead": lambda device: rewards.MetaFitting(learned(device), MOVED),
-    "collaborative-reward-modeling": lambda device: rewards.CollaborativeRewardModeling(learned(device), learned(device, 1), PAIRS, warm=0.0),
+    "collaborative-reward-modeling": lambda device: rewards.CollaborativeRewardModeling(learned(device), learned(device, 1), MENDED, warm=0.0),
 }  # fmt: skip
 """How rewards learn, those of the catalogue by their names there."""
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from accord import cli
 from accord.engine.dealing import deal
 from line import Picky, train, weights
+from test_collaborative import cut_up
 
 SCRIPTS = Path(__file__).parent / "scripts"
 FSDP2 = {
@@ -74,6 +75,13 @@ def test_one_with_less_to_do_keeps_in_step_and_the_gradient_is_that_of_the_globa
         assert mine["picky"] == pytest.approx(weights(alone), rel=1e-12)
     assert seen[0]["picky passes"] == seen[1]["picky passes"] > 4
     assert seen[0]["picky cut"] == seen[1]["picky cut"]
+
+
+def test_peers_pick_from_the_batch_of_both_processes(seen: list[dict]) -> None:
+    alone = cut_up()
+    for mine in seen:
+        assert mine["peers"][0] == alone.picked.tolist()
+        assert torch.allclose(torch.tensor(mine["peers"][1]), alone.leads, atol=2e-3)
 
 
 def test_the_first_process_encodes_prompts_for_all(seen: list[dict]) -> None:

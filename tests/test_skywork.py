@@ -1,6 +1,7 @@
 """Curation in two stages: where it looks, what it keeps, and that it loses nothing on the way."""
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_what_lies_on_an_error_is_fetched_first_and_nothing_twice() -> None:
     assert twice == [0, 1, 2, 3], "the second takes what is left"
     assert fetched(torch.tensor([[1.0, 0.0]]), [1.0], table) == []
     assert nearest(torch.tensor([[2.0, 0.1]]), table, 9) == [[0, 1, 2, 3]]
+
+
+def test_looking_for_neighbours_of_many_in_a_large_table_takes_little_memory() -> None:
+    g = torch.Generator().manual_seed(0)
+    checked, table = torch.randn(100, 4, generator=g), torch.randn(20_000, 4, generator=g)
+    tracemalloc.start()
+    found = fetched(checked, [0.0] * 100, table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(found)) == len(found) == 800
+    assert found[:8] == nearest(checked[:1], table, 8)[0]
+    assert peak < 2**20, "not a number for each of both"
 
 
 class Learned:

@@ -1,6 +1,7 @@
 """Trees of answers: any one is as if sampled alone; and the network that comparisons and likeness make of answers."""
 
 import math
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -126,3 +127,14 @@ def test_what_is_alike_is_known_from_its_neighbours() -> None:
     assert table[1, 3] == pytest.approx(math.pi**2 / 3 + 2 * 0.01, rel=1e-6), "never compared, but nearly as well known"
     sure = network_of(rows, [(0, 2)], beta=10.0, neighbours=1)
     assert sure.mean(sure.variances()) < one.mean(table)
+
+
+def test_answers_with_many_features_take_no_more_memory_than_their_table() -> None:
+    rows = np.random.default_rng(0).normal(size=(100, 1000))
+    tracemalloc.start()
+    network = network_of(rows, [])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    i, j, variance = network.edges[0]
+    assert variance == pytest.approx(float(((rows[i] - rows[j]) ** 2).sum()))
+    assert peak < 4 * rows.nbytes

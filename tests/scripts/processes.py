@@ -20,6 +20,7 @@ from accord.policies.diffusion import EncodedOnce
 from accord.rewards import standardise
 from accord.worlds import letters
 from line import DATA, Line, Picky, train, weights
+from test_collaborative import cut_up
 from tiny_families import pipeline
 
 torch.set_num_threads(1)
@@ -91,6 +92,9 @@ only_first = GRPO(policy, lambda *, prompts, completions, **c: [None if rank els
 passes = counted(only_first)
 fit(only_first, letters.tasks(4), steps=2, batch_size=4, minibatches=2, lr=1e-3, progress=False)
 saw["grpo passes"], saw["grpo"] = len(passes), sum(float(p.detach().double().sum()) for p in policy.parameters())
+
+peers = cut_up(micro_batch_size=3)
+saw["peers"] = [peers.picked.tolist(), peers.leads.tolist()]
 
 saw["nan"] = said(lambda: train(data=[*DATA[:23], (float("nan"), 1.0, 1.0)], batch_size=24, out=out / "nan"))
 saw["broken"] = said(lambda: train(Broken()))

@@ -14,20 +14,22 @@ from accord.engine import Learner, Loss, Mean, Rows, Step, fit
 from accord.engine.batch import Batch
 from accord.engine.processes import gather
 from accord.engine.seeds import generator
-from accord.errors import one_of, wanted
+from accord.errors import FeedbackError, one_of, wanted
 from accord.feedback import Comparison, dropped, kept
 from accord.policies.base import Group
 from accord.rewards.combine import Ensemble
+from accord.rewards.fitting import RewardFitting
 
 BY = "peer review"
 
 
 @dataclass(frozen=True)
 class Reviewed(Batch):
-    """Comparisons with their places among all."""
+    """Comparisons of a step with their places: among all pairs, and among this process's of the step."""
 
     pairs: list[Comparison]
     at: Int[Tensor, "n"]
+    row: Int[Tensor, "n"]
 
 
 class CollaborativeRewardModeling(Learner):
@@ -37,6 +39,8 @@ class CollaborativeRewardModeling(Learner):
 
     A pair that is not picked is not flipped: it teaches nothing this time. What is wrong by chance is found so, what is wrong by a rule that can be
     learned is not. Without noise and curriculum it is two plain trainings side by side. Train it by `collaborate`, or with `fit` on the same pairs.
+
+    A batch is what all processes have in a step. Where it takes several forward passes, it is read once before them, without gradient, to pick from.
 
     Args:
         first, second: rewards that begin apart (another head, another seed): else they pick the same.
@@ -61,7 +65,10 @@ class CollaborativeRewardModeling(Learner):
         self.first, self.second, self.pairs = first, second, list(pairs)
         self.noise, self.warm, self.curriculum, self.window, self.review = noise, warm, curriculum, window, review
         self.leads, self.picked = torch.zeros(2, len(pairs)), torch.ones(2, len(pairs), dtype=torch.bool)
+        self._met = torch.zeros(len(pairs), dtype=torch.bool)
         self._order, self._pass, self._share = torch.zeros(0, dtype=torch.long), -1, 1.0
+        self._step, self._rank = Reviewed([], *torch.zeros(2, 0, dtype=torch.long)), 0
+        self._picks: Bool[Tensor, "2 n"] | None = None
 
     @property
     def trainables(self) -> dict[str, nn.Module]:
@@ -72,6 +79,19 @@ class CollaborativeRewardModeling(Learner):
         """The mean of the two."""
         return Ensemble([self.first, self.second])
 
+    def check(self, rows: Sequence[Comparison]) -> None:
+        """Raises FeedbackError for other pairs than its own, a pair that a model can't take, or a reward with several outputs."""
+        if list(rows) != self.pairs:
+            raise FeedbackError(
+                f"peer review learns from the {len(self.pairs)} pairs that it was made with: give fit just these, in their order"
+            )
+        for reward in (self.first, self.second):
+            RewardFitting(reward).check(rows)
+            if reward.aspects:
+                raise FeedbackError(
+                    f"peer review is of one output, but this reward rates {', '.join(reward.aspects)}: leave aspects out"
+                )
+
     def experience(self, batch: Rows, step: Step) -> Reviewed:
         """As many pairs as the batch has, by the curriculum's order in the place of the loop's."""
         size, n = len(batch) * step.ranks, len(self.pairs)
@@ -80,7 +100,9 @@ class CollaborativeRewardModeling(Learner):
         # every rank meets every pass at the same step, so that all make its order of the same leads
         at = torch.stack([self._ordered(i // n, size, step.seed)[i % n] for i in places])[step.rank :: step.ranks]
         step.log("share", self._share)
-        return Reviewed([self.pairs[i] for i in at.tolist()], at)
+        self._step, self._rank = Reviewed([self.pairs[i] for i in at.tolist()], at, torch.arange(len(at))), step.rank
+        self._picks = None
+        return self._step
 
     def _ordered(self, number: int, size: int, seed: int) -> Int[Tensor, "n"]:
         """The order of a pass, made when it begins."""
@@ -96,40 +118,56 @@ class CollaborativeRewardModeling(Learner):
         return self._order
 
     def forward(self, reviewed: Reviewed) -> Loss:
-        leads = [self._leads(r, reviewed.pairs) for r in (self.first, self.second)]
-        picks = [picked(lead.detach(), self._share) for lead in leads]
-        teachers = picks[::-1] if self.review == "peer" else picks
-        for at, said, chosen in gather((reviewed.at, torch.stack(leads).detach().cpu(), torch.stack(picks).cpu())):
-            self.leads[:, at], self.picked[:, at] = said, chosen
+        whole, size = self._step, len(reviewed)
+        cut = size < len(whole)
+        if cut and self._picks is None:
+            with torch.no_grad():
+                parts = [self._leads(whole.pairs[i : i + size]) for i in range(0, len(whole), size)]
+            self._review(torch.cat(parts, 1))
+        leads = self._leads(reviewed.pairs)
+        if not cut:
+            self._review(leads.detach())
+        assert self._picks is not None
+        picks = self._picks[:, reviewed.row.cpu()].to(leads.device)
+        teachers = picks.flip(0) if self.review == "peer" else picks
         total = sum(
             (losses.pairwise(lead, weight=pick.float()).sum() for lead, pick in zip(leads, teachers, strict=True)),
-            leads[0].new_zeros(()),
+            leads.new_zeros(()),
         )
         apart = (picks[0] != picks[1]).float()
         metrics = {"accuracy": Mean.of((leads[0] > 0).float()), "disagreement": Mean.of(apart)}
         return Loss(total, float(picks[0].sum()), metrics)
 
-    def _leads(self, reward: Any, pairs: Sequence[Comparison]) -> Float[Tensor, "n"]:
-        values = reward.values_of([Group(p.prompt, (p.chosen, p.rejected)) for p in pairs])[:, 0]
-        return values[0::2] - values[1::2]
+    def _review(self, leads: Float[Tensor, "2 n"]) -> None:
+        """Note what each picks of the step's pairs on all processes, of which this one has these leads."""
+        told = gather((self._step.at, leads.cpu()))
+        at, said = torch.cat([a for a, _ in told]), torch.cat([x for _, x in told], 1)
+        picks = torch.stack([picked(lead, self._share) for lead in said])
+        self.leads[:, at], self.picked[:, at], self._met[at] = said, picks, True
+        self._picks = picks.split(leads.shape[1], 1)[self._rank]
+
+    def _leads(self, pairs: Sequence[Comparison]) -> Float[Tensor, "2 n"]:
+        groups = [Group(p.prompt, (p.chosen, p.rejected)) for p in pairs]
+        values = torch.stack([r.values_of(groups)[:, 0] for r in (self.first, self.second)])
+        return values[:, 0::2] - values[:, 1::2]
 
     def reviewed(self) -> list[Comparison]:
-        """All pairs with a note of the last review: dropped where neither picked it, kept where one or both did."""
-        votes = self.picked.sum(0).tolist()
-        leads = self.leads.mean(0).tolist()
-        return [
-            kept(p, "picked by both" if v == 2 else "picked by one", BY, lead=lead)
-            if v
-            else dropped(p, "picked by neither", BY, lead=lead)
-            for p, v, lead in zip(self.pairs, votes, leads, strict=True)
-        ]
+        """All pairs with a note of the last review: dropped where neither picked it, kept where one or both did, or where no step came to it."""
+        votes = torch.where(self._met, self.picked.sum(0), 3).tolist()
+        return [_noted(p, v, lead) for p, v, lead in zip(self.pairs, votes, self.leads.mean(0).tolist(), strict=True)]
 
     def state(self) -> dict[str, Tensor]:
-        return {"leads": self.leads, "picked": self.picked, "order": self._order, "pass": torch.tensor(self._pass)}
+        order = {"order": self._order, "pass": torch.tensor(self._pass)}
+        return {"leads": self.leads, "picked": self.picked, "met": self._met, **order}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self.leads, self.picked, self._order = state["leads"], state["picked"].bool(), state["order"]
-        self._pass = int(state["pass"])
+        self.leads, self.picked, self._met = state["leads"], state["picked"].bool(), state["met"].bool()
+        self._order, self._pass = state["order"], int(state["pass"])
+
+
+def _noted(pair: Comparison, votes: int, lead: float) -> Comparison:
+    why = ("picked by neither", "picked by one", "picked by both", "not reviewed")[votes]
+    return (kept if votes else dropped)(pair, why, BY, **({"lead": lead} if votes < 3 else {}))
 
 
 def picked(leads: Float[Tensor, "n"], share: float) -> Bool[Tensor, "n"]:

@@ -18,6 +18,8 @@ from accord.rewards.secrets_rlhf_rm import turned
 
 MOST = 8
 """Neighbours that are fetched for an error, and examples that a judge is shown."""
+CELLS = 2**24
+"""Cosines in memory at once."""
 
 Judge = Callable[[Sequence[Comparison], Sequence[Sequence[Comparison]]], Sequence[bool | None]]
 """Of each pair, with checked pairs like it: whether its label is right; None where that can't be told."""
@@ -116,12 +118,17 @@ def fetched(
     errors: Float[Tensor, "m d"], sure: Sequence[float], table: Float[Tensor, "n d"], most: int = MOST
 ) -> list[int]:
     """Which rows of the table are nearest to each checked pair, so many as its confidence calls for; each row once, the worst errors first."""
-    taken: dict[int, None] = {}
-    order = sorted(range(len(sure)), key=sure.__getitem__)
-    for i, rows in zip(order, nearest(errors[order], table, len(table)) if len(table) else [], strict=False):
-        free = [j for j in rows if j not in taken][: neighbours_to_fetch(sure[i], most)]
-        taken.update(dict.fromkeys(free))
-    return list(taken)
+    if not len(table):
+        return []
+    normed = torch.nn.functional.normalize
+    order, units = torch.tensor(sure).argsort(stable=True), normed(table, dim=-1)
+    taken: list[int] = []
+    for block in order.split(max(1, CELLS // len(table))):
+        for i, cosines in zip(block.tolist(), normed(errors[block], dim=-1) @ units.T, strict=True):
+            cosines[taken] = -math.inf
+            free = len(table) - len(taken)
+            taken += cosines.topk(min(neighbours_to_fetch(sure[i], most), free)).indices.tolist()
+    return taken
 
 
 def nearest(rows: Float[Tensor, "m d"], table: Float[Tensor, "n d"], k: int) -> list[list[int]]:

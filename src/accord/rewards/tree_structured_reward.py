@@ -153,7 +153,7 @@ def network_of(
         (beta, alike, neighbours),
     )
     rows = np.asarray(features, dtype=float)
-    apart = np.linalg.norm(rows[:, None] - rows[None], axis=-1)
+    apart = np.stack([np.linalg.norm(rows - row, axis=-1) for row in rows])
     np.fill_diagonal(apart, np.inf)
     near = np.argsort(apart, axis=1, kind="stable")[:, :neighbours]
     likeness = {(min(i, int(j)), max(i, int(j))) for i, js in enumerate(near) for j in js}
