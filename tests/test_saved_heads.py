@@ -11,7 +11,6 @@ import yaml
 from torch import Tensor
 
 from accord.cli import main
-from accord.cli.heads import load_saved
 from accord.cli.recipes import FOLDER
 from accord.errors import ConfigError, ModelError
 from accord.feedback import Comparison
@@ -24,7 +23,7 @@ from accord.rewards import (
     SentenceEncoder,
     SentenceFeatures,
     TrunkFeatures,
-    load_head,
+    load,
     score,
 )
 from accord.worlds import letters
@@ -43,7 +42,7 @@ class Letters:
 
     def __init__(self, fingerprint: str = "letters") -> None:
         self.fingerprint = fingerprint
-        self.source: dict[str, Any] = {"model": "letters counted"}
+        self.source: dict[str, Any] = {"kind": "letters counted"}
 
     def __call__(self, prompts: Any, completions: Any) -> Tensor:
         return torch.tensor([[float(c.count(x)) for x in "abcd"] for c in completions]).reshape(-1, 4)
@@ -67,7 +66,7 @@ def values(reward: Any) -> Tensor:
 def test_a_head_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     made = MADE[name]
     made.save(tmp_path / "rm")
-    again = load_head(tmp_path / "rm", Letters())
+    again = load(tmp_path / "rm", Letters())
     assert type(again) is type(made)
     assert again.fingerprint == made.fingerprint
     assert torch.equal(values(again), values(made))
@@ -84,19 +83,19 @@ def test_it_stands_on_its_own_features_and_is_of_its_own_kind(tmp_path: Path) ->
         PAL.load(tmp_path / "rm")
     with pytest.raises(ModelError, match="holds a PAL, not a VPL"):
         VPL.load(tmp_path / "rm", Letters())
-    with pytest.raises(ModelError, match="no saved head"):
-        load_head(tmp_path, Letters())
+    with pytest.raises(ModelError, match="no saved reward"):
+        load(tmp_path, Letters())
     info = json.loads((tmp_path / "rm" / "reward.json").read_text())
     (tmp_path / "rm" / "reward.json").write_text(json.dumps({**info, "kind": "combine"}))
-    with pytest.raises(ModelError, match="no head that is known"):
-        load_head(tmp_path / "rm", Letters())
+    with pytest.raises(ModelError, match="no reward that is known"):
+        load(tmp_path / "rm", Letters())
 
 
 def test_what_an_older_accord_saved_or_was_cut_off_says_what_is_missing(tmp_path: Path) -> None:
     MADE["head"].save(tmp_path / "rm")
     info = json.loads((tmp_path / "rm" / "reward.json").read_text())
     (tmp_path / "rm" / "reward.json").write_text(json.dumps({"kind": info["kind"], "settings": info["settings"]}))
-    for opened in (load_head, HeadReward.load, load_saved):
+    for opened in (load, HeadReward.load):
         with pytest.raises(ModelError, match=r"says nothing of features, fingerprint: .*save the reward again"):
             opened(str(tmp_path / "rm"))
 
@@ -157,7 +156,7 @@ def test_in_another_precision_a_head_is_told_so_and_opens_in_its_own(
 ) -> None:
     policy = letters.policy()
     HeadReward(TrunkFeatures(policy.to(torch.bfloat16)), hidden=4).save(tmp_path / "rm")
-    opened = load_saved(str(tmp_path / "rm"), device="cpu")
+    opened = load(tmp_path / "rm", device="cpu")
     assert opened.features.source["dtype"] == "bfloat16"
     (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "p", "completion": "the answer is 5 ."}) + "\n")
     call = ["reward", "score", "--reward", str(tmp_path / "rm"), "--data", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "s.jsonl")]  # fmt: skip
@@ -168,7 +167,7 @@ def test_in_another_precision_a_head_is_told_so_and_opens_in_its_own(
 def test_a_sentence_encoder_is_opened_where_it_is_wanted(tmp_path: Path) -> None:
     HeadReward(SentenceFeatures(SentenceEncoder(device="cpu")), hidden=4).save(tmp_path / "rm")
     with pytest.raises(ConfigError, match="device='nowhere'"):
-        load_saved(str(tmp_path / "rm"), device="nowhere")
+        load(tmp_path / "rm", device="nowhere")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from accord.evaluation.trust import Referee, write_card
 from accord.evaluation.trust import evaluate as tested
 from accord.feedback import Comparison, Feedback, Ranking, Rating, split_people
 from accord.policies import LanguagePolicy
-from accord.rewards import Features, SentenceEncoder, SentenceFeatures, TrunkFeatures, load_head
+from accord.rewards import Features, SentenceEncoder, SentenceFeatures, TrunkFeatures
 
 NOT_OF_HEADS = {"lora", "fitting", "curated", "max_tokens", "gradient_checkpointing", "resume"}
 """Options of `accord reward train` that belong to no head on frozen features."""
@@ -171,16 +171,3 @@ def _said_of(training: Training, named: frozenset[str]) -> dict[str, Any]:
     """What the call says of training: the rest is the method's own to choose."""
     said = {f.name: getattr(training, f.name) for f in fields(Training)}
     return {name: value for name, value in said.items() if any(n.split(".")[:2] == ["training", name] for n in named)}
-
-
-def load_saved(folder: str, device: str = "auto", dtype: str = "auto") -> Any:
-    """A saved head with its features, in the precision in which it learned on them unless another is asked for."""
-    from accord.rewards.saved import about
-
-    source = about(folder)["features"]
-    features: Features | None = None
-    if "model" in source:
-        features = open_features(source["model"], device, source.get("dtype", dtype) if dtype == "auto" else dtype)
-    elif "encoder" in source:
-        features = SentenceFeatures(SentenceEncoder(source["encoder"], max_tokens=source["max_tokens"], device=device))
-    return load_head(folder, features)

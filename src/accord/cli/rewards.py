@@ -10,7 +10,6 @@ from typing import Any
 from accord import rewards
 from accord.cli.makers import MAKERS, Base, Maker
 from accord.errors import ConfigError, ModelError
-from accord.policies.placement import device_of
 from accord.rewards import References, Reward
 from accord.rewards.combine import reward_of
 from accord.rewards.reward import reward_columns
@@ -78,10 +77,8 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
         return open_function(spec)
     if _in_package(spec):
         return open_named(spec)
-    if _kind(Path(spec), spec) == "head":
-        from accord.cli.heads import load_saved
-
-        return load_saved(spec, device, dtype).to(device_of(device))
+    if _kind(Path(spec), spec) == "saved":
+        return rewards.load(spec, device=device, dtype=dtype)
     model = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)
     if not model.has_opinions:
         raise ModelError(f"{spec} is a language model without a reward head: train one on it with accord reward train")
@@ -116,7 +113,7 @@ def _makers(spec: dict[str, Any]) -> list[tuple[Maker, dict[str, Any]]]:
 
 def _kind(path: Path, spec: str) -> str:
     if (path / "reward.json").is_file():
-        return "head"
+        return "saved"
     from accord.policies.loading import resolve
 
     resolve(spec)

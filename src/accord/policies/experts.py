@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from accord.engine.run import new_folder
+from accord.engine.run import load_tensors, new_folder, read_json
 from accord.engine.seeds import seeded
-from accord.errors import ConfigError
+from accord.errors import ConfigError, ModelError
 from accord.policies.adapters import Lora, lora_config
 from accord.policies.fused import lean
 from accord.policies.trunk import Trunk
@@ -31,8 +32,8 @@ class Experts:
     ) -> None:
         from peft import get_peft_model
 
-        if not names or len(set(names)) < len(names) or any("." in n for n in names):
-            raise ConfigError(f"experts want names, each once and without a dot, but got {list(names)}")
+        if not names or len(set(names)) < len(names) or any(set(n) & set("./") or n == "default" for n in names):
+            raise ConfigError(f"experts want names, each once, without dots and slashes, and none called default, but got {list(names)}")  # fmt: skip
         if trunk.adapted:
             raise ConfigError(f"{trunk.name} has adapters already: merge them first (merge)")
         self.trunk, self.names = trunk, tuple(names)
@@ -62,10 +63,42 @@ class Experts:
             self._off()
 
     def _off(self) -> None:
+        """None of them: not when the trunk computes, nor where it is saved with its adapters merged in."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils import AuxiliaryTrainingWrapper
+
         self.trunk.model.disable_adapter_layers()
+        for module in self.trunk.model.modules():
+            if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+                module.set_adapter([])
         self.trunk.model.requires_grad_(False)
 
     def save(self, folder: str | Path) -> None:
         """Write each expert to FOLDER/NAME, as peft opens it over the trunk's own weights."""
         with new_folder(Path(folder)) as part:
             self.trunk.model.save_pretrained(str(part))
+
+    @classmethod
+    def load(cls, trunk: Trunk, folder: str | Path, names: Sequence[str]) -> "Experts":
+        """Put those that `save` wrote on a trunk, which should be the one on which they stood.
+
+        Raises:
+            RunError: one is not there, or damaged. ModelError: it does not fit the trunk.
+        """
+        from peft import LoraConfig, set_peft_model_state_dict
+
+        places = {name: Path(folder) / name for name in names}
+        for place in places.values():
+            read_json(place / "adapter_config.json", mend="copy the folder whole, or save the experts again")
+        config = LoraConfig.from_pretrained(str(places[names[0]]), inference_mode=False)
+        config.base_model_name_or_path = None
+        experts = cls(trunk, names, config, task=str(config.task_type))
+        for name, place in places.items():
+            weights = load_tensors(place / "adapter_model.safetensors")
+            try:
+                found: Any = set_peft_model_state_dict(trunk.model, weights, adapter_name=name)
+            except RuntimeError as error:
+                raise ModelError(f"the expert {place} doesn't fit {trunk.name}: {str(error).splitlines()[-1].strip()}") from error  # fmt: skip
+            if lost := [k for k in (*found.unexpected_keys, *found.missing_keys) if f".{name}" in k]:
+                raise ModelError(f"the expert {place} doesn't fit {trunk.name}: {lost[0]} is no weight of both")
+        return experts

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from accord.rewards.reward import Reward, score
     from accord.rewards.reward_robust_rlhf import BayesianEnsemble
     from accord.rewards.routing import routed
-    from accord.rewards.saved import Saved, load_head
+    from accord.rewards.saved import Saved, load
     from accord.rewards.scores import Scores, Span
     from accord.rewards.secrets_rlhf_rm import StrengthFitting, repaired, voted
     from accord.rewards.segments import SegmentClassifier
@@ -155,7 +155,7 @@ __all__ = [
     "judged_by",
     "leaf_pairs",
     "length_penalty",
-    "load_head",
+    "load",
     "logsigmoid_centred",
     "matches",
     "minmax",

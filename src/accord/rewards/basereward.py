@@ -16,7 +16,7 @@ from accord.rewards.features import Features
 from accord.rewards.fitting import FitOptions
 from accord.rewards.heads import ACTIVATIONS, HeadReward
 from accord.rewards.reward import Reward, score
-from accord.rewards.saved import Saved
+from accord.rewards.saved import Kept, Saved
 from accord.rewards.scores import Scores
 
 
@@ -76,8 +76,8 @@ class BaseReward(Saved):
         return asdict(self.recipe)
 
     @classmethod
-    def made(cls, features: Features, settings: dict[str, Any]) -> "BaseReward":
-        return cls(features, RewardRecipe(**{**settings, "sources": tuple(settings["sources"])}))
+    def made(cls, kept: Kept) -> "BaseReward":
+        return cls(kept.features, RewardRecipe(**{**kept.settings, "sources": tuple(kept.settings["sources"])}))
 
     @classmethod
     def fit(cls, records: Sequence[Comparison], features: Features, *, layers: int = 2, activation: str = "silu", centre: float = 0.0,

@@ -10,10 +10,12 @@ from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from accord.engine.store import Store
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, Prompt, kept, picture_key, prompt_key
 from accord.rewards.features import Features
 from accord.rewards.reward import Reward, name_of, reward_columns, score
+from accord.rewards.saved import Kept, Saved
 from accord.rewards.scores import Scores
 
 Noisy = Callable[[str, Random], str]
@@ -97,7 +99,7 @@ def corners(rows: Float[Tensor, "n d"]) -> list[int]:
         return list(range(len(rows)))
 
 
-class RewardFusion:
+class RewardFusion(Saved):
     """``(R(x) + sum_c w_c R(c)) / (1 + sum_c w_c)``, over the k preferred texts c of the training data nearest to x, w_c the cosine of
     their features, none below `near` (Shen et al. 2023, arXiv 2309.16155). A text without neighbours keeps its reward; the aspect
     `neighbours` says how many there were.
@@ -113,6 +115,7 @@ class RewardFusion:
     def __init__(
         self, reward: Reward, corpus: Sequence[Comparison], features: Features, *, k: int = 5, near: float = 0.9
     ) -> None:
+        super().__init__()
         wanted(k >= 0 and near > 0, "RewardFusion wants k >= 0 and near > 0", (k, near))
         self.reward, self.features, self.k, self.near = reward, features, k, near
         self.name = f"{name_of(reward)} fused"
@@ -122,6 +125,33 @@ class RewardFusion:
         self._place = {_key(texts[i].prompt, texts[i].chosen): at for at, i in enumerate(known)}
         self._values = said.values.detach()[known]
         self._rows = self._unit([texts[i].prompt for i in known], [texts[i].chosen for i in known])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"k": self.k, "near": self.near}
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"reward": self.reward}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Of each text a hash, its features, and what it is worth."""
+        texts = torch.tensor([list(key) for key in self._place], dtype=torch.uint8)
+        return {"texts": texts, "features": self._rows, "values": self._values}
+
+    def take(self, weights: dict[str, Tensor]) -> None:
+        self._place = {bytes(key): at for at, key in enumerate(weights["texts"].tolist())}
+        self._rows, self._values = weights["features"], weights["values"]
+
+    @property
+    def fingerprint(self) -> str:
+        """There is none where the reward has none."""
+        below = f"{self.reward.fingerprint}:{self.features.fingerprint}"  # type: ignore[attr-defined]
+        return f"{below}:{b''.join(self._place).hex()}:{self.settings}"
+
+    @classmethod
+    def made(cls, kept: Kept) -> "RewardFusion":
+        return cls(kept.part("reward"), (), kept.features, **kept.settings)
 
     def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
         own = score(self.reward, prompts=prompts, completions=completions, **columns)
@@ -153,5 +183,5 @@ class RewardFusion:
                      **reward_columns(texts))  # fmt: skip
 
 
-def _key(prompt: Prompt, completion: Any) -> tuple[str, Any]:
-    return prompt_key(prompt), picture_key(completion)
+def _key(prompt: Prompt, completion: Any) -> bytes:
+    return Store.key(prompt_key(prompt), picture_key(completion))

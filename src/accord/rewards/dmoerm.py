@@ -19,10 +19,11 @@ from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
 from accord.rewards.heads import HeadReward, counted
 from accord.rewards.reward import Reward, score
 from accord.rewards.routing import routed
+from accord.rewards.saved import Kept, Saved
 from accord.rewards.scores import Scores
 
 
-class DMoERM:
+class DMoERM(Saved):
     """``inner_t(x, y)`` with t = router(x): a sparse mixture over tasks, of dense mixtures over qualities (Quan 2024, arXiv 2403.01197).
     Each task's rewards have a scale of their own: they rank answers of a prompt, and compare no two prompts.
 
@@ -31,13 +32,31 @@ class DMoERM:
     """
 
     def __init__(self, router: Callable[[Sequence[Prompt]], Sequence[str]], inner: Mapping[str, Reward]) -> None:
+        super().__init__()
         self.router, self.inner = router, routed("task", inner)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"tasks": list(self.inner.rewards)}
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"router": self.router, **{str(i): r for i, r in enumerate(self.inner.rewards.values())}}
+
+    @property
+    def fingerprint(self) -> str:
+        """There is none where a part has none."""
+        return ":".join([*(part.fingerprint for part in self.parts.values()), str(self.settings)])
+
+    @classmethod
+    def made(cls, kept: Kept) -> "DMoERM":
+        return cls(kept.part("router"), {task: kept.part(str(i)) for i, task in enumerate(kept.settings["tasks"])})
 
     def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Any], **columns: Any) -> Scores:
         return self.inner(prompts=prompts, completions=completions, **{**columns, "task": self.router(prompts)})
 
 
-class Router(nn.Module):
+class Router(Saved):
     """The likeliest task of a prompt, by a linear layer on its frozen features, without any answer.
 
     Args:
@@ -51,6 +70,10 @@ class Router(nn.Module):
         self.features, self.tasks = features, tuple(tasks)
         with seeded(seed, purpose="router"):
             self.logits = counted(nn.Linear(features.width, len(tasks)))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"tasks": list(self.tasks)}
 
     def fitted(self, asked: Sequence[Task], **training: Any) -> "Router":
         """Train it on prompts whose column `task` names their task; returns itself."""
@@ -92,25 +115,41 @@ class RouterFitting(Learner):
         return Loss(nn.functional.cross_entropy(logits, wanted, reduction="sum"), float(len(rows)), right)
 
 
-class CapabilityMixture(nn.Module):
+class CapabilityMixture(Saved):
     """``w_2 PReLU(W_1 [z_1; ...; z_K] + b_1) + b_2``, z_k the last hidden state under the adapter of quality k (the inner layer of DMoERM,
     arXiv 2403.01197). Three phases: a reward model (`BradleyTerry.fit`) on one part of people's verdicts; an adapter with a head
     for each quality, from verdicts on that quality alone (`taught`); the combination, on the other part of people's verdicts
     (`fitted`). What each expert says by its own head stays visible as an aspect.
 
     Args:
-        base: the reward model of the first phase; its weights are frozen. qualities: names. lora: of each expert.
+        base: the reward model of the first phase; its weights are frozen. qualities: names; or experts that stand on it already. lora: of each
+            expert.
         hidden: width of W_1's output; the model's own without.
     """
 
     def __init__(
-        self, base: BradleyTerry, qualities: Sequence[str], *, lora: Lora = 8, hidden: int | None = None, seed: int = 0
-    ) -> None:
+        self, base: BradleyTerry, qualities: Sequence[str] | Experts, *, lora: Lora = 8, hidden: int | None = None, seed: int = 0
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.base, self.experts = base, Experts(base, qualities, lora, seed=seed)
-        self.features = ExpertFeatures(self.experts)
-        width = hidden or self.features.width // len(qualities)
-        self.combined = HeadReward(self.features, hidden=width, activation="prelu", seed=seed)
+        self.base = base
+        self.experts = qualities if isinstance(qualities, Experts) else Experts(base, qualities, lora, seed=seed)
+        self.states = ExpertFeatures(self.experts)
+        width = hidden or self.states.width // len(self.experts.names)
+        self.combined = HeadReward(self.states, hidden=width, activation="prelu", seed=seed)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"qualities": list(self.experts.names), "hidden": self.combined.hidden}
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"base": self.base, "experts": self.experts}
+
+    @classmethod
+    def made(cls, kept: Kept) -> "CapabilityMixture":
+        base = kept.part("base")
+        experts = Experts.load(base, kept.folder / "experts", kept.settings["qualities"])
+        return cls(base, experts, hidden=kept.settings["hidden"])
 
     def taught(
         self, verdicts: Mapping[str, Sequence[Comparison]], options: FitOptions | None = None, **training: Any
@@ -142,7 +181,7 @@ class CapabilityMixture(nn.Module):
     @torch.no_grad()
     def opinions(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> dict[str, Float[Tensor, "n"]]:
         """What every expert says of answers by its own head."""
-        rows = self.features(prompts, completions).split(self.features.width // len(self.experts.names), -1)
+        rows = self.states(prompts, completions).split(self.states.width // len(self.experts.names), -1)
         found = {}
         for name, z in zip(self.experts.names, rows, strict=True):
             with self.experts.on(name):

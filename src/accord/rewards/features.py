@@ -80,8 +80,9 @@ class TrunkFeatures:
 
     @property
     def source(self) -> dict[str, Any]:
-        """The model's name, and the precision in which it lies here."""
-        return {"model": self.trunk.name, "dtype": precision_of(self.trunk.model)}
+        """The name of the language model or reward model, and the precision in which it lies here."""
+        kind = "reward" if hasattr(self.trunk, "values_of") else "model"
+        return {kind: self.trunk.name, "dtype": precision_of(self.trunk.model)}
 
     def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
         samples = list(zip(prompts, completions, strict=True))

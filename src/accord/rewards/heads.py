@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.engine.seeds import derive, seeded
-from accord.engine.store import fingerprint
 from accord.errors import one_of, wanted
 from accord.feedback import Prompt
 from accord.policies.base import Group
@@ -16,7 +15,7 @@ from accord.policies.meter import count
 from accord.rewards.encoder import SentenceEncoder
 from accord.rewards.features import Features, Remembered, SentenceFeatures
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
-from accord.rewards.saved import Saved
+from accord.rewards.saved import Kept, Saved
 from accord.rewards.scores import Scores
 
 M = TypeVar("M", bound=nn.Module)
@@ -75,7 +74,7 @@ class HeadReward(Saved):
         return self.head(self.features(prompts, completions).to(next(self.head.parameters()))).float()
 
 
-class Committee(nn.Module):
+class Committee(Saved):
     """Several heads on one table of frozen features, which is computed once for all of them: each votes for itself (`Scores.members`).
 
     Args:
@@ -85,12 +84,12 @@ class Committee(nn.Module):
     def __init__(self, features: Features, heads: int = 10, *, hidden: int = 0, seed: int = 0) -> None:
         super().__init__()
         wanted(heads >= 1, "a committee wants at least one head", heads)
-        self.features, self.seed = features, seed
+        self.features, self.hidden, self.seed = features, hidden, seed
         self.heads = nn.ModuleList(HeadReward(features, hidden=hidden, seed=derive(seed, i)).head for i in range(heads))
 
     @property
-    def fingerprint(self) -> str:
-        return f"{self.features.fingerprint}:{fingerprint(self.heads)}"
+    def settings(self) -> dict[str, Any]:
+        return {"heads": len(self.heads), "hidden": self.hidden}
 
     def fitted(self, records: Sequence[Any], options: FitOptions | None = None, **training: Any) -> Self:
         """Train every head on all records, each from first weights and in an order of its own; returns itself."""
@@ -166,5 +165,5 @@ class EncoderReward(HeadReward):
         return reward.fitted(records, options, **training)
 
     @classmethod
-    def made(cls, features: Any, settings: dict[str, Any]) -> "EncoderReward":
-        return cls(features.encoder, **settings)
+    def made(cls, kept: Kept) -> "EncoderReward":
+        return cls(kept.features.encoder, **kept.settings)

@@ -5,7 +5,6 @@ from random import Random
 from typing import Any
 
 import torch
-from torch import nn
 
 from accord.engine.seeds import derive
 from accord.errors import FeedbackError, RewardError, wanted
@@ -13,12 +12,13 @@ from accord.feedback import Comparison, Prompt, Ranking, text_of
 from accord.policies.capabilities import Samples
 from accord.rewards.classifier import BradleyTerry
 from accord.rewards.fitting import FitOptions, RewardFitting, fit_reward
+from accord.rewards.saved import Kept, Saved
 from accord.rewards.scores import Scores
 
 MARK = "<|reward|>"
 
 
-class PolicyDiscriminator(nn.Module):
+class PolicyDiscriminator(Saved):
     """``R(p, ref, y)``, how much y is like what the author of ref would answer to p, read by a reward model behind
     ``p ref <|reward|> p y`` (POLAR, Dou et al. 2025, arXiv 2507.05197). In both stages it learns ``-log s(R(chosen) - R(rejected))``: first
     whether two answers are one policy's (`policy_triples`), then which is nearer to the best one in people's eyes (`beside_best`).
@@ -45,6 +45,18 @@ class PolicyDiscriminator(nn.Module):
             words: Any = model.core.get_input_embeddings()
             if len(inner) > len(words.weight):
                 model.core.resize_token_embeddings(len(inner), mean_resizing=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"between": self.between, "answer_tokens": self.answer_tokens, "max_tokens": self.max_tokens}
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"model": self.model}
+
+    @classmethod
+    def made(cls, kept: Kept) -> "PolicyDiscriminator":
+        return cls(kept.part("model"), **kept.settings)
 
     def fitted(self, rows: Sequence[Comparison], options: FitOptions | None = None, **training: Any) -> "PolicyDiscriminator":  # fmt: skip
         """Train on comparisons whose column `reference` holds the answer beside which they were made; returns itself."""

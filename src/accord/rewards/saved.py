@@ -1,92 +1,197 @@
-"""Heads on frozen features, on disk: their weights, the settings they were made with, and which features they stand on."""
+"""Rewards on disk: their own few weights, what they were made with, which features they stand on, and the rewards that they are made of."""
 
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from accord.engine.run import added_to, load_tensors, read_json, save_tensors, write_json
 from accord.engine.store import fingerprint
 from accord.errors import ModelError
+from accord.policies import LanguagePolicy
+from accord.policies.placement import Device, Dtype, device_of
+from accord.rewards.classifier import BradleyTerry
 from accord.rewards.encoder import SentenceEncoder
-from accord.rewards.features import Features, SentenceFeatures
+from accord.rewards.features import Features, SentenceFeatures, TrunkFeatures
+from accord.rewards.reward import name_of
 
 INFO, WEIGHTS = "reward.json", "head.safetensors"
 SAYS = ("kind", "settings", "features", "fingerprint")
 
 
 class Saved(nn.Module):
-    """A reward made of small networks on frozen features, which are no part of what is saved.
+    """A reward that is kept as a folder. Frozen features are named there, and are no part of what is saved; rewards that it is made of have
+    folders of their own within.
 
     Attributes:
-        features: what it stands on.
+        features: what it stands on; some stand on none.
     """
 
     features: Features
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it is made with beside the features, by name, as plain values."""
+        """What it is made with beside features and parts, by name, as plain values."""
         raise NotImplementedError
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """What it is made of that has a `save` of its own, by the names of their folders; modules by those of their attributes."""
+        return {}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Its own, without those of its parts."""
+        return {k: v for k, v in self.state_dict().items() if k.partition(".")[0] not in self.parts}
+
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Put back what `weights` gave."""
+        self.load_state_dict(weights, strict=False)
+
+    @property
     def fingerprint(self) -> str:
-        return f"{self.features.fingerprint}:{fingerprint(self)}:{self.settings}"
+        below = [self.features.fingerprint] if hasattr(self, "features") else []
+        return ":".join([*below, fingerprint(self), str(self.settings)])
 
     def save(self, folder: str | Path) -> None:
-        """Write head.safetensors, and reward.json, which names the features."""
-        with added_to(Path(folder)) as part:
-            save_tensors(part / WEIGHTS, dict(self.state_dict()))
-            write_json(part / INFO, {"kind": type(self).__name__, "settings": self.settings, "features": _source(self.features),
-                                     "fingerprint": self.features.fingerprint})  # fmt: skip
+        """Write reward.json, which names the features, its own weights, and its parts.
+
+        Raises:
+            ModelError: a part can't be saved.
+        """
+        features = getattr(self, "features", None)
+        with added_to(Path(folder)) as new:
+            for name, part in self.parts.items():
+                if not hasattr(part, "save"):
+                    raise ModelError(f"a {type(self).__name__} is saved with its parts, but {name_of(part)} ({name}) has no save: "
+                                     "make this one again from its parts where it is wanted")  # fmt: skip
+                part.save(new / name)
+            if weights := self.weights():
+                save_tensors(new / WEIGHTS, weights)
+            write_json(new / INFO, {"kind": type(self).__name__, "settings": self.settings,
+                                    "features": None if features is None else _source(features),
+                                    "fingerprint": None if features is None else features.fingerprint})  # fmt: skip
 
     @classmethod
-    def load(cls, folder: str | Path, features: Features | None = None) -> Self:
+    def load(cls, folder: str | Path, features: Features | None = None, *, device: Device = "auto", dtype: Dtype = "auto") -> Self:  # fmt: skip
         """Read what `save` wrote.
 
         Args:
-            features: those that it was trained on; a sentence encoder's are opened again by its name.
+            features: those that it, or a part of it, was trained on, if they are open already; others are opened again by their name.
+            device, dtype: of all networks; auto is the precision in which they were when it was saved.
 
         Raises:
-            ModelError: it is a reward of another kind, or the features are not there or not what they were.
+            ModelError: it is a reward of another kind, a part of it is not there, or the features are not what they were.
         """
-        info = about(folder)
-        if info["kind"] != cls.__name__:
-            raise ModelError(f"{folder} holds a {info['kind']}, not a {cls.__name__}: open it by {info['kind']}.load")
-        stands_on = features or _opened(info["features"], folder)
-        if stands_on.fingerprint != info["fingerprint"]:
-            raise ModelError(f"{folder} was trained on {_other(info['features'], _source(stands_on))}")
-        reward = cls.made(stands_on, info["settings"])
-        reward.load_state_dict(load_tensors(Path(folder) / WEIGHTS))
-        return reward.eval()
+        kept = Kept(Path(folder), features, device, dtype)
+        if kept.kind is not cls:
+            raise ModelError(
+                f"{folder} holds a {kept.kind.__name__}, not a {cls.__name__}: open it by {kept.kind.__name__}.load"
+            )
+        return kept.reward()
 
     @classmethod
-    def made(cls, features: Features, settings: dict[str, Any]) -> Self:
-        """A fresh one."""
-        return cls(features, **settings)
+    def made(cls, kept: "Kept") -> Self:
+        """A fresh one, as a folder says."""
+        return cls(kept.features, **kept.settings)
 
 
-def about(folder: str | Path) -> dict[str, Any]:
-    """What reward.json says; raises ModelError where there is none, or it says too little."""
-    path = Path(folder) / INFO
-    if not path.is_file():
-        raise ModelError(f"{folder} has no {INFO}: it is no saved head on frozen features")
-    info = read_json(path, mend="save the reward again")
-    if missing := [name for name in SAYS if name not in info]:
-        raise ModelError(
-            f"{path} says nothing of {', '.join(missing)}: an older accord saved it, or it was cut off; save the reward again"
-        )
-    return info
+def load(
+    folder: str | Path, features: Features | None = None, *, device: Device = "auto", dtype: Dtype = "auto"
+) -> Any:
+    """A saved reward of whatever kind; see `Saved.load`. A folder without reward.json is one of transformers, a `BradleyTerry`."""
+    return Kept(Path(folder), features, device, dtype).reward()
 
 
-def load_head(folder: str | Path, features: Features | None = None) -> Saved:
-    """A saved head of whatever kind; see `Saved.load`."""
-    from accord import rewards
+@dataclass(frozen=True)
+class Kept:
+    """A saved reward's folder, while it is opened.
 
-    kind = getattr(rewards, str(about(folder)["kind"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, Saved)):
-        raise ModelError(f"{folder} holds a {about(folder)['kind']}, which is no head that is known here")
-    return kind.load(folder, features)
+    Attributes:
+        given: features that the caller has. device, dtype: as for `Saved.load`.
+        known: features that lie open, each once for all parts that stand on them.
+    """
+
+    folder: Path
+    given: Features | None = None
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    known: list[Features] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.given is not None:
+            self.known.append(self.given)
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What reward.json says.
+
+        Raises:
+            ModelError: there is none, or it says too little.
+        """
+        path = self.folder / INFO
+        if not path.is_file():
+            raise ModelError(f"{self.folder} has no {INFO}: it is no saved reward, or a part of it is missing")
+        info = read_json(path, mend="save the reward again")
+        if missing := [name for name in SAYS if name not in info]:
+            raise ModelError(
+                f"{path} says nothing of {', '.join(missing)}: an older accord saved it, or it was cut off; save the reward again"
+            )
+        return info
+
+    @property
+    def kind(self) -> type[Saved]:
+        """Its class."""
+        from accord import rewards
+
+        kind = getattr(rewards, str(self.info["kind"]), None)
+        if not (isinstance(kind, type) and issubclass(kind, Saved)):
+            raise ModelError(f"{self.folder} holds a {self.info['kind']}, which is no reward that is known here")
+        return kind
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.info["settings"])
+
+    @cached_property
+    def features(self) -> Any:
+        """Those that it stands on."""
+        found = next((f for f in self.known if f.fingerprint == self.info["fingerprint"]), None)
+        if found is None:
+            found = self.given or _opened(self.info["features"], self)
+            self.known.append(found)
+        if found.fingerprint != self.info["fingerprint"]:
+            raise ModelError(f"{self.folder} was trained on {_other(self.info['features'], _source(found))}")
+        return found
+
+    def part(self, name: str) -> Any:
+        """A reward that it is made of."""
+        return replace(self, folder=self.folder / name, given=None).reward()
+
+    def reward(self) -> Any:
+        """The reward."""
+        if (self.folder / "config.json").is_file() and not (self.folder / INFO).is_file():
+            return self._of_transformers()
+        kind = self.kind
+        try:
+            made = kind.made(self)
+            if own := made.weights():
+                weights = load_tensors(self.folder / WEIGHTS)
+                if odd := sorted(own.keys() ^ weights.keys()):
+                    raise KeyError(odd[0])
+                made.take(weights)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ModelError(f"{self.folder} holds no whole {kind.__name__} ({str(error).splitlines()[0]}): save the reward again") from error  # fmt: skip
+        return made.to(device_of(self.device)).eval()
+
+    def _of_transformers(self) -> BradleyTerry:
+        """In the precision in which it was saved; others may stand on its last hidden state."""
+        said = read_json(self.folder / "config.json", mend="save the reward again")
+        dtype = said.get("dtype", "auto") if self.dtype == "auto" else self.dtype
+        found = BradleyTerry.load(str(self.folder), device=self.device, dtype=dtype)
+        self.known.append(TrunkFeatures(found))
+        return found
 
 
 def _source(features: Features) -> dict[str, Any]:
@@ -94,10 +199,20 @@ def _source(features: Features) -> dict[str, Any]:
     return getattr(features, "source", None) or {"kind": type(features).__name__}
 
 
-def _opened(source: dict[str, Any], folder: str | Path) -> Features:
-    if "encoder" not in source:
-        raise ModelError(f"{folder} stands on features of {_named(source)}: give them (features=TrunkFeatures(…))")
-    return SentenceFeatures(SentenceEncoder(source["encoder"], max_tokens=source["max_tokens"]))
+def _opened(source: dict[str, Any], where: Kept) -> Features:
+    """Features by their source, in the precision in which they were unless another is asked for."""
+    from accord.rewards.vision import VisionLanguageFeatures
+
+    dtype = source.get("dtype", "auto") if where.dtype == "auto" else where.dtype
+    if "encoder" in source:
+        encoder = SentenceEncoder(source["encoder"], max_tokens=source["max_tokens"], device=where.device)
+        return SentenceFeatures(encoder)
+    if "sees" in source:
+        return VisionLanguageFeatures.load(source["sees"], device=where.device, dtype=dtype)
+    for name, trunk in (("model", LanguagePolicy), ("reward", BradleyTerry)):
+        if name in source:
+            return TrunkFeatures(trunk.load(source[name], device=where.device, dtype=dtype))
+    raise ModelError(f"{where.folder} stands on features of {_named(source)}: give them (features=…)")
 
 
 def _other(source: dict[str, Any], here: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from accord.errors import FeedbackError
 from accord.feedback import Prompt, picture_key, pictures_of, prompt_key, text_of_completion
 from accord.policies.configured import configuration
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
-from accord.rewards.features import Weights
+from accord.rewards.features import Weights, precision_of
 
 
 class VisionLanguageFeatures:
@@ -37,6 +37,12 @@ class VisionLanguageFeatures:
         """Of the model and of how its processor shows it pictures and words, as they are now."""
         told = self.processor.to_dict(), self.processor.chat_template
         return Store.key(self._weights.fingerprint, configuration(self.model), told).hex()
+
+    @property
+    def source(self) -> dict[str, Any] | None:
+        """The model's name, and the precision in which it lies here; nothing of one that was made here."""
+        name = self.model.name_or_path
+        return {"sees": name, "dtype": precision_of(self.model)} if name else None
 
     @classmethod
     def load(

@@ -1,0 +1,208 @@
+"""Rewards made of others on disk: opened again they say the same to the last bit, and what is damaged or missing is told in one line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from accord.engine.run import load_tensors, save_tensors
+from accord.errors import AccordError, ModelError, RunError
+from accord.feedback import Comparison, Task, with_picture
+from accord.policies.experts import Experts
+from accord.rewards import (
+    BaseReward,
+    BradleyTerry,
+    CapabilityMixture,
+    Committee,
+    DMoERM,
+    HeadReward,
+    PolicyDiscriminator,
+    RewardFusion,
+    Router,
+    Saved,
+    TrunkFeatures,
+    VisionLanguageFeatures,
+    length_penalty,
+    load,
+    score,
+)
+from accord.worlds.letters import build_model
+from test_basereward import tiny as tiny_that_sees
+
+PAIRS = [
+    Comparison(prompt=f"what is {a} plus {b} ?", chosen=f"the answer is {a + b} .", rejected="you are so clever .",
+               columns={"reference": "it is 5 ."})
+    for a in range(2) for b in range(3)
+]  # fmt: skip
+ASKED = {"prompts": ["what is 2 plus 7 ?", "what is 3 more than 4 ?"], "completions": ["it is 9 .", "the answer is 8 . thank you ."],
+         "reference": ["it is 9 .", "it is 7 ."]}  # fmt: skip
+"""Answers that none of them has seen: what tables hold of others depends on what was computed beside it, in the last bit."""
+TASKS = [Task(prompt=p.prompt, columns={"task": ("ac", "b/")[i % 2]}) for i, p in enumerate(PAIRS)]
+STEPS: dict[str, Any] = {"steps": 2, "batch_size": 4}
+
+
+class Letters:
+    """How often each of four letters comes."""
+
+    width, fingerprint = 4, "letters"
+
+    def __call__(self, prompts: Any, completions: Any) -> Tensor:
+        return torch.tensor([[float((p + c).count(x)) for x in "abet"] for p, c in zip(prompts, completions, strict=True)])  # fmt: skip
+
+
+def base(seed: int = 0) -> BradleyTerry:
+    """With a head that has opinions."""
+    policy = build_model(seed, width=32, layers=1)
+    reward = BradleyTerry.load(policy.model, tokenizer=policy.tokeniser.inner)
+    torch.nn.init.normal_(reward.core.score.weight, generator=torch.Generator().manual_seed(seed))
+    return reward
+
+
+def head() -> HeadReward:
+    return HeadReward(Letters(), hidden=4).fitted(PAIRS, **STEPS)
+
+
+def mixture() -> CapabilityMixture:
+    made = CapabilityMixture(base(), ["tone", "logic"], lora=2, hidden=5)
+    return made.taught({"logic": PAIRS, "tone": PAIRS[::-1]}, lr=1e-2).fitted(PAIRS, **STEPS)
+
+
+def fused(reward: Any, features: Any) -> RewardFusion:
+    return RewardFusion(reward, PAIRS, features, k=3, near=0.1)
+
+
+def over_itself() -> RewardFusion:
+    reward = base()
+    return fused(reward, TrunkFeatures(reward))
+
+
+def router() -> Router:
+    return Router(Letters(), ["ac", "b/"]).fitted(TASKS, **STEPS)
+
+
+MADE: dict[str, Callable[[], Saved]] = {
+    "committee": lambda: Committee(Letters(), 3, hidden=4).fitted(PAIRS, **STEPS),
+    "basereward": lambda: BaseReward(Letters()).fitted(PAIRS, **STEPS),
+    "fusion": lambda: fused(head(), Letters()),
+    "fusion on the reward's own states": over_itself,
+    "fusion of none": lambda: RewardFusion(head(), (), Letters()),
+    "mixture": mixture,
+    "dmoerm": lambda: DMoERM(router(), {"ac": mixture(), "b/": fused(head(), Letters())}),
+    "polar": lambda: PolicyDiscriminator(base(), between=" ", answer_tokens=40).fitted(PAIRS, lr=1e-3, **STEPS),
+}
+made = cache(lambda name: MADE[name]())
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_reward_says_the_same_when_it_was_opened_again(name: str, tmp_path: Path) -> None:
+    reward = made(name)
+    reward.save(tmp_path / "rm")
+    again = load(tmp_path / "rm", Letters())
+    assert type(again) is type(reward)
+    assert again.fingerprint == reward.fingerprint
+    said, was = (score(r, **ASKED) for r in (again, reward))  # type: ignore[arg-type]
+    assert torch.equal(said.values, was.values)
+    assert said.aspects.keys() == was.aspects.keys()
+    assert all(torch.equal(v, was.aspects[k]) for k, v in said.aspects.items())
+    again.save(tmp_path / "rm")
+    assert torch.equal(score(load(tmp_path / "rm", Letters()), **ASKED).values, was.values), "over itself"  # type: ignore[arg-type]
+
+
+def test_a_router_sends_prompts_where_it_did(tmp_path: Path) -> None:
+    first = router()
+    first.save(tmp_path / "r")
+    again = load(tmp_path / "r", Letters())
+    assert torch.equal(again.of(ASKED["prompts"]), first.of(ASKED["prompts"]))
+    assert (again.tasks, again.fingerprint) == (first.tasks, first.fingerprint)
+
+
+def test_features_that_see_are_opened_again_by_their_name(tmp_path: Path) -> None:
+    seeing = tiny_that_sees()
+    for part in (seeing.model, seeing.processor):
+        part.save_pretrained(tmp_path / "vlm")
+    features = VisionLanguageFeatures.load(str(tmp_path / "vlm"), device="cpu", dtype="bfloat16")
+    shown = [with_picture(p.prompt, torch.rand(3, 40, 32)) for p in PAIRS]
+    reward = BaseReward(features).fitted([p.model_copy(update={"prompt": s}) for p, s in zip(PAIRS, shown, strict=True)], **STEPS)  # fmt: skip
+    reward.save(tmp_path / "rm")
+    again = load(tmp_path / "rm", device="cpu")
+    asked = {"prompts": [with_picture("rain ?", torch.rand(3, 40, 32))], "completions": ["rain"]}
+    assert torch.equal(score(again, **asked).values, score(reward, **asked).values)  # type: ignore[arg-type]
+    assert again.fingerprint == reward.fingerprint
+    BaseReward(seeing).save(tmp_path / "nameless")
+    with pytest.raises(ModelError, match=r"features of VisionLanguageFeatures: give them \(features="):
+        load(tmp_path / "nameless")
+
+
+def test_a_base_is_saved_without_the_experts_on_it(tmp_path: Path) -> None:
+    stood_on = mixture().base
+    first = score(stood_on, prompts=ASKED["prompts"], completions=ASKED["completions"]).values
+    stood_on.save(tmp_path / "base")
+    again = load(tmp_path / "base")
+    assert torch.equal(score(again, prompts=ASKED["prompts"], completions=ASKED["completions"]).values, first)
+
+
+def test_experts_stand_again_on_their_trunk_alone(tmp_path: Path) -> None:
+    mixture().experts.save(tmp_path / "experts")
+    with pytest.raises(RunError, match=r"can't read .*humour.adapter_config.json.*save the experts again"):
+        Experts.load(base(), tmp_path / "experts", ["humour"])
+    wide = build_model(0, width=48, layers=1)
+    with pytest.raises(ModelError, match="doesn't fit"):
+        Experts.load(BradleyTerry.load(wide.model, tokenizer=wide.tokeniser.inner), tmp_path / "experts", ["tone"])
+    file = tmp_path / "experts" / "tone" / "adapter_model.safetensors"
+    save_tensors(file, dict(list(load_tensors(file).items())[1:]))
+    with pytest.raises(ModelError, match="is no weight of both"):
+        Experts.load(base(), tmp_path / "experts", ["tone"])
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:40])
+
+
+def without(name: str) -> Callable[[Path], None]:
+    def change(file: Path) -> None:
+        said = json.loads(file.read_text())
+        del said["settings"][name]
+        file.write_text(json.dumps(said))
+
+    return change
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], Any], str]] = {
+    "no reward": ("reward.json", Path.unlink, "has no reward.json: it is no saved reward"),
+    "cut": ("reward.json", cut, "can't read .*reward.json"),
+    "no setting": ("reward.json", without("tasks"), "no whole DMoERM .*tasks.*save the reward again"),
+    "no router": ("router", shutil.rmtree, "router has no reward.json: .* or a part of it is missing"),
+    "no base": ("0/base", shutil.rmtree, "base has no reward.json: .* or a part of it is missing"),
+    "no weights": ("1/reward/head.safetensors", Path.unlink, "can't read .*head.safetensors"),
+    "cut weights": ("1/head.safetensors", cut, "can't read .*head.safetensors"),
+    "no expert": ("0/experts/tone", shutil.rmtree, "can't read .*tone.adapter_config.json"),
+    "cut expert": ("0/experts/tone/adapter_model.safetensors", cut, "can't read .*adapter_model"),
+    "other weights": ("1/head.safetensors", lambda f: shutil.copy(f.parent.parent / "0/head.safetensors", f), "no whole RewardFusion"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_is_damaged_or_missing_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    file, change, line = DAMAGE[name]
+    made("dmoerm").save(tmp_path / "rm")
+    change(tmp_path / "rm" / file)
+    with pytest.raises(AccordError, match=line) as error:
+        load(tmp_path / "rm", Letters())
+    assert "\n" not in str(error.value)
+
+
+def test_what_has_no_save_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    for reward, line in (
+        (fused(length_penalty(3), Letters()), r"a RewardFusion is saved with its parts, but .* \(reward\) has no save"),
+        (DMoERM(lambda prompts: ["a"] * len(prompts), {"a": head()}), r"\(router\) has no save"),
+    ):
+        with pytest.raises(ModelError, match=line):
+            reward.save(tmp_path / "rm")
+        assert not hasattr(reward, "fingerprint"), "its values can't be kept by name"
+    assert not list(tmp_path.iterdir())
