@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -143,9 +144,7 @@ class Kept:
     @property
     def kind(self) -> type[Saved]:
         """Its class."""
-        from accord import rewards
-
-        kind = getattr(rewards, str(self.info["kind"]), None)
+        kind = getattr(_rewards(), str(self.info["kind"]), None)
         if not (isinstance(kind, type) and issubclass(kind, Saved)):
             raise ModelError(f"{self.folder} holds a {self.info['kind']}, which is no reward that is known here")
         return kind
@@ -194,6 +193,11 @@ class Kept:
         return found
 
 
+def _rewards() -> Any:
+    """The whole package by its name: an import would make every reward a part of each that can be saved, when a run's source is hashed."""
+    return import_module("accord.rewards")
+
+
 def _source(features: Features) -> dict[str, Any]:
     """By what they can be opened again, where they know it; else what they are."""
     return getattr(features, "source", None) or {"kind": type(features).__name__}
@@ -201,14 +205,12 @@ def _source(features: Features) -> dict[str, Any]:
 
 def _opened(source: dict[str, Any], where: Kept) -> Features:
     """Features by their source, in the precision in which they were unless another is asked for."""
-    from accord.rewards.vision import VisionLanguageFeatures
-
     dtype = source.get("dtype", "auto") if where.dtype == "auto" else where.dtype
     if "encoder" in source:
         encoder = SentenceEncoder(source["encoder"], max_tokens=source["max_tokens"], device=where.device)
         return SentenceFeatures(encoder)
     if "sees" in source:
-        return VisionLanguageFeatures.load(source["sees"], device=where.device, dtype=dtype)
+        return _rewards().VisionLanguageFeatures.load(source["sees"], device=where.device, dtype=dtype)
     for name, trunk in (("model", LanguagePolicy), ("reward", BradleyTerry)):
         if name in source:
             return TrunkFeatures(trunk.load(source[name], device=where.device, dtype=dtype))
