@@ -472,10 +472,10 @@ def test_a_policy_moves_whole(family: str, dtype: torch.dtype, far: torch.device
     p.to(far, dtype)
     parts = [m for m in p.pipeline.components.values() if isinstance(m, torch.nn.Module)]
     assert len(parts) >= 3
-    kept = set(p.denoiser._keep_in_fp32_modules or ())
+    kept = set(p.family.denoiser._keep_in_fp32_modules or ())
     for m in parts:
         for name, w in m.named_parameters():
-            wide = m is p.denoiser and kept & set(name.split("."))
+            wide = m in p.denoisers.values() and kept & set(name.split("."))
             assert (w.device, w.dtype) == (far, torch.float32 if wide else dtype), name
     there = p.sample(PROMPTS, 1, SDE, seed=3)
     assert there.actions.latents.dtype == there.logprobs.dtype == p.logprobs(there).dtype == torch.float32

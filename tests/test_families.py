@@ -106,12 +106,70 @@ def test_wan_of_5b_is_told_the_time_of_each_token() -> None:
     assert torch.allclose(plain.predict(x, t, condition), tokens.predict(x, t, condition), atol=1e-5)
 
 
-def test_wan_in_half_precision_keeps_in_single_what_its_class_says() -> None:
-    p = policy("wan", lora=2)
+def test_wan_of_two_transformers_asks_the_one_for_much_noise_down_to_the_boundary_and_then_the_other() -> None:
+    p, timesteps = policy("wan-two"), [900.0, 800.0, 799.0, 100.0]
+    x, condition = p.noise(4, 0), p.condition([*PROMPTS, *PROMPTS])
+    parts = [*p.denoisers.values()]
+    assert parts == [p.pipeline.transformer, p.pipeline.transformer_2]
+    alone = [
+        parts[t < 800](x[i : i + 1], torch.tensor([t]), **condition.select([i]).tensors, return_dict=False)[0]
+        for i, t in enumerate(timesteps)
+    ]
+    for order in ([0, 1, 2, 3], [3, 0, 2, 1], [0, 1], [3]):
+        found = p.predict(x[order], torch.tensor(timesteps)[order], condition.select(order))
+        assert torch.allclose(found, torch.cat([alone[i] for i in order]), atol=1e-5)
+
+
+def test_wan_of_two_transformers_is_guided_by_a_scale_for_each() -> None:
+    p = policy("wan-two")
+    t = p.schedule(3).timesteps
+    assert t[0] >= 800 > t[-1], "both have their turn"
+    start, scales = p.noise(2, 5), (3.0, 1.5)
+    ours = p.sample(PROMPTS, 1, {"steps": 3, "guidance": list(scales), "eta": 0.0}, start=start)
+    assert torch.allclose(torch.stack(ours.completions), TINY["wan-two"].own(p, PROMPTS, scales, start), atol=1e-4)
+    drawn = p.sample(PROMPTS, 1, Denoising(3, scales, 1.0), start=start)
+    assert torch.allclose(p.logprobs(drawn), drawn.logprobs, rtol=1e-4)
+    for name, wrong in (("wan", scales), ("wan-two", (3.0, 2.0, 1.0))):
+        with pytest.raises(ConfigError, match="one number for each"):
+            policy(name).sample(PROMPTS, 1, Denoising(3, wrong))
+    with pytest.raises(ConfigError, match="guidance >= 1"):
+        Denoising(3, (3.0, 0.5))
+
+
+def test_no_process_waits_for_a_denoiser_that_had_no_turn(tmp_path: Path) -> None:
+    p = policy("wan-two")
+    x, condition = p.noise(1, 0), p.condition(PROMPTS[:1])
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'met'}", rank=0, world_size=1)
+    try:
+        shared = torch.nn.parallel.DistributedDataParallel(p.denoiser)
+        for t in (900.0, 100.0, 900.0):
+            told = p.family.told(x, torch.tensor([t]), condition, 1.0)
+            p.zero_grad()
+            shared(**told)[0].square().mean().backward()
+            slopes = [sum(float(w.grad.abs().sum()) for w in part.parameters()) for part in p.denoisers.values()]
+            assert [s > 0 for s in slopes] == [t == 900.0, t == 100.0]
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_wan_is_refused_with_a_part_missing_or_adapted_alone() -> None:
+    broken = pipeline("wan-two")
+    broken.transformer_2 = None
+    with pytest.raises(ModelError, match="load it whole"):
+        DiffusionPolicy(broken, "wan")
+    half = policy("wan-two", lora=2).pipeline
+    half.transformer_2.delete_adapters("default")
+    with pytest.raises(ModelError, match="none on its transformer_2"):
+        DiffusionPolicy(half, "wan", size=(3, 16, 16))
+
+
+@pytest.mark.parametrize("name", ["wan", "wan-two"])
+def test_wan_in_half_precision_keeps_in_single_what_its_class_says(name: str) -> None:
+    p = policy(name, lora=2)
     before = {n: w.clone() for n, w in p.denoiser.state_dict().items()}
     p.to(torch.bfloat16)
     assert p.dtype == torch.bfloat16
-    kept = set(p.denoiser._keep_in_fp32_modules)
+    kept = set(p.family.denoiser._keep_in_fp32_modules)
     wide = {n for n, w in [*p.denoiser.named_parameters(), *p.denoiser.named_buffers()] if w.dtype != torch.bfloat16}
     assert wide == {n for n, _ in [*p.denoiser.named_parameters(), *p.denoiser.named_buffers()] if kept & set(n.split("."))}  # fmt: skip
     after = p.denoiser.state_dict()
@@ -150,7 +208,8 @@ def test_every_kind_of_method_goes_down_its_own_gradient(family: str) -> None:
     for name, (algorithm, rows) in methods(p).items():
         given = algorithm.experience(rows, Step(0, 0))
         loss = algorithm(given).sum
-        slopes = torch.autograd.grad(loss, weights)
+        # Of denoisers that take turns one may have none.
+        slopes = torch.autograd.grad(loss, weights, materialize_grads=len(p.denoisers) > 1)
         steepness = torch.cat([g.flatten() for g in slopes]).norm()
         with torch.no_grad():
             for w, g in zip(weights, slopes, strict=True):
@@ -168,6 +227,8 @@ def test_a_saved_lora_is_opened_by_the_pipeline_whole_and_draws_the_same(family:
     p.save(tmp_path / "lora")
     pipe, _ = opened(path, torch.float32)
     pipe.load_lora_weights(str(tmp_path / "lora"))
+    for part in [*p.denoisers][1:]:
+        pipe.load_lora_weights(str(tmp_path / "lora" / part), **{f"load_into_{part}": True})
     after = DiffusionPolicy.load(pipe, size=TINY[family].size, device="cpu")
     ours, theirs = ({n.replace("default_0", "default") for n, _ in x.named_parameters() if "lora" in n} for x in (p, after))  # fmt: skip
     assert ours == theirs

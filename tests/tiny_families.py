@@ -31,11 +31,11 @@ class Tiny:
     build: Callable[[], Any]
     size: Size = 16
     steps: int = 3
-    guided: Callable[[float], dict[str, Any]] = lambda g: {"guidance_scale": g}
+    guided: Callable[[Any], dict[str, Any]] = lambda g: {"guidance_scale": g}
     noise: Callable[[Tensor], Tensor] = lambda x: x
     more: dict[str, Any] = field(default_factory=dict)
 
-    def own(self, p: DiffusionPolicy, prompts: list[str], guidance: float, start: Tensor) -> Tensor:
+    def own(self, p: DiffusionPolicy, prompts: list[str], guidance: Any, start: Tensor) -> Tensor:
         """What the pipeline itself makes of this noise."""
         sides = dict(zip(("width", "height", "num_frames"), reversed(p.family.sides), strict=False))
         p.pipeline.set_progress_bar_config(disable=True)
@@ -148,16 +148,22 @@ def pixart() -> Any:
     return d.PixArtSigmaPipeline(tokenizer(), t5(), vae(), transformer, d.DDIMScheduler(clip_sample=False))
 
 
-def wan() -> Any:
-    transformer = d.WanTransformer3DModel(
+def wan(two: bool = False) -> Any:
+    first, *second = [d.WanTransformer3DModel(
         num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=16, freq_dim=16, ffn_dim=32,
-        num_layers=1, rope_max_seq_len=32)  # fmt: skip
+        num_layers=1, rope_max_seq_len=32) for _ in range(1 + two)]  # fmt: skip
     ae = d.AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 1], num_res_blocks=1, temperal_downsample=[True], scale_factor_temporal=2,
                             scale_factor_spatial=2, **MOMENTS)  # fmt: skip
     words = t.UMT5EncoderModel(t.UMT5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
     scheduler = d.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0, solver_order=1,
                                           disable_corrector=list(range(9)))  # fmt: skip
-    return d.WanPipeline(tokenizer(), words, ae, scheduler, transformer)
+    return d.WanPipeline(tokenizer(), words, ae, scheduler, first, *second, boundary_ratio=0.8 if two else None)
+
+
+def each(guidance: float | tuple[float, float]) -> dict[str, float]:
+    """Of two denoisers: a scale for both, or for each."""
+    names = ("guidance_scale", "guidance_scale_2")
+    return dict(zip(names, guidance if isinstance(guidance, tuple) else (guidance,), strict=False))
 
 
 TINY = {
@@ -174,6 +180,7 @@ TINY = {
     "sana": Tiny(sana, size=32, more={"use_resolution_binning": False}),
     "pixart": Tiny(pixart, more={"use_resolution_binning": False}),
     "wan": Tiny(wan, size=(3, 16, 16)),
+    "wan-two": Tiny(lambda: wan(two=True), size=(3, 16, 16), guided=each),
 }
 
 

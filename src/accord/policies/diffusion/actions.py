@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accord.engine.batch import Batch
 from accord.errors import ConfigError
+from accord.policies.diffusion.relay import Guidance
 from accord.policies.diffusion.schedule import Number
 
 FLOOR = 1e-4
@@ -22,7 +23,8 @@ class Denoising:
 
     Attributes:
         steps: denoising steps (>= 1), which the pipeline's scheduler spaces.
-        guidance: classifier-free guidance scale; 1 switches it off.
+        guidance: classifier-free guidance scale; 1 switches it off. Where two denoisers take turns (Wan 2.2) it may be a list
+            with one for each, as `guidance_scale` and `guidance_scale_2` of the pipeline.
         eta: spread of each step between 0 (DDIM, or the flow's ODE) and 1 (DDPM, or its SDE), or a list with one for each;
             > 0 for training rollouts, which learn from the steps that have some.
         common_start: all pictures of a prompt start from the same noise.
@@ -32,31 +34,31 @@ class Denoising:
     """
 
     steps: int = 20
-    guidance: float = 5.0
+    guidance: Guidance = 5.0
     eta: float | tuple[float, ...] = 1.0
     common_start: bool = False
     average: bool = False
     timesteps: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("eta", "timesteps"):
+        for name in ("eta", "timesteps", "guidance"):
             if isinstance(found := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(found))
-            if isinstance(found, list | tuple) and len(found) != self.steps:
+            if name != "guidance" and isinstance(found, list | tuple) and len(found) != self.steps:
                 raise ConfigError(f"{name} wants one number for each of the {self.steps} steps, but got {len(found)}")
-        if self.steps < 1 or self.guidance < 1 or not all(0 <= e <= 1 for e in self._etas):
+        if self.steps < 1 or any(g < 1 for g in _each(self.guidance)) or not all(0 <= e <= 1 for e in _each(self.eta)):
             raise ConfigError(f"denoising wants steps >= 1, guidance >= 1 and eta in [0, 1], but got {self}")
         if any(a <= b for a, b in pairwise(self.timesteps or ())):
             raise ConfigError(f"timesteps go down, from noise to picture, but are {self.timesteps}")
 
-    @property
-    def _etas(self) -> tuple[float, ...]:
-        return self.eta if isinstance(self.eta, tuple) else (self.eta,)
-
     def check_trainable(self) -> None:
         """Raise ConfigError for settings under which steps have no density."""
-        if not any(self._etas):
+        if not any(_each(self.eta)):
             raise ConfigError("steps without noise have no log-probs: set eta > 0 for training rollouts")
+
+
+def _each(numbers: float | tuple[float, ...]) -> tuple[float, ...]:
+    return numbers if isinstance(numbers, tuple) else (numbers,)
 
 
 @dataclass(frozen=True)

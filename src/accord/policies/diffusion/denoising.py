@@ -16,6 +16,7 @@ from torch import Tensor
 from accord.engine.seeds import Seeds
 from accord.policies.capabilities import Denoises
 from accord.policies.diffusion.condition import Condition
+from accord.policies.diffusion.relay import Guidance
 from accord.policies.diffusion.schedule import Eta, Schedule
 from accord.policies.recompute import recomputed
 
@@ -28,7 +29,8 @@ class Moment:
 
     Attributes:
         number: of the step; it leads from this level of the schedule to the next.
-        x: the latent at its beginning. condition, guidance: what the denoiser is told, and how strongly it is to obey.
+        x: the latent at its beginning. condition, guidance: what the denoiser is told, and how strongly it is to obey (a
+            number, or what else `policy.predict` takes).
         part: see `denoise`.
         output: what it said (after the hooks). mean, std: of the next latent. after: that latent.
     """
@@ -38,7 +40,7 @@ class Moment:
     number: int
     x: Latent
     condition: Condition
-    guidance: float = 1.0
+    guidance: Any = 1.0
     part: int | None = None
     output: Latent = field(init=False)
     mean: Latent = field(init=False)
@@ -113,7 +115,7 @@ class Blend(StepHook):
         return output + share * (at.predict(self.other) - output)
 
 
-def denoise(policy: Denoises, x: Latent, condition: Condition, schedule: Schedule, *, guidance: float = 1.0, eta: Eta = 0.0,
+def denoise(policy: Denoises, x: Latent, condition: Condition, schedule: Schedule, *, guidance: Guidance = 1.0, eta: Eta = 0.0,
             seed: int | Seeds | Sequence[int] = 0, first: int = 0, stop: int | None = None, hooks: Sequence[StepHook] = (),
             grad: Collection[int] | None = None, cut: bool = True, part: int | None = None) -> Iterator[Moment]:  # fmt: skip
     """Walk down a schedule and tell of every step.

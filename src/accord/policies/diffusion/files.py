@@ -1,6 +1,7 @@
 """Pipelines and their adapters, in and out of files."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,23 @@ def opened(source: Any, dtype: torch.dtype) -> tuple[Any, str]:
         raise ModelError(f"can't load a diffusers pipeline from {source}: {why}") from error
 
 
-def with_lora(pipe: Any, folder: Path) -> Any:
+SECOND = "transformer_2"
+"""The denoiser for little noise where there are two: its LoRA lies in a folder of this name, as diffusers reads one at a time."""
+
+
+def with_lora(pipe: Any, folder: Path, **named: str) -> Any:
     """A pipeline with a saved LoRA on it.
+
+    Args:
+        named: its `adapter_name`.
 
     Raises:
         ModelError: it doesn't fit.
     """
     try:
-        pipe.load_lora_weights(str(folder))
+        pipe.load_lora_weights(str(folder), **named)
+        if (folder / SECOND / PICTURE_LORA).is_file() and getattr(pipe, SECOND, None) is not None:
+            pipe.load_lora_weights(str(folder / SECOND), load_into_transformer_2=True, **named)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         why = str(error).strip().splitlines()[0]
         raise ModelError(f"the LoRA {folder} doesn't fit its pipeline {pipe.name_or_path}: {why}") from error
@@ -78,10 +88,30 @@ def base_of(folder: Path) -> str:
                          "the lines ---, base_model: NAME, ---") from None  # fmt: skip
 
 
+def check_lora(denoisers: Mapping[str, Any]) -> None:
+    """Raise ModelError where of several denoisers only some have a LoRA: it can't be saved as one."""
+    without = [name for name, part in denoisers.items() if not getattr(part, "peft_config", None)]
+    if without:
+        raise ModelError(f"this pipeline has a LoRA, but none on its {without[0]}: load one there too, or put it into the weights first "
+                         "(pipe.fuse_lora() and pipe.unload_lora_weights())")  # fmt: skip
+
+
+def save_lora(folder: Path, pipe: Any, first: str, denoisers: Mapping[str, Any]) -> None:
+    """Write the LoRA of each denoiser, and the card of all: that of the first one here, another's in a folder of its name."""
+    for name, part in denoisers.items():
+        where = folder if name == first else folder / name
+        pipe.save_lora_weights(str(where), **{f"{first}_lora_layers": lora_layers(part)})
+    if pipe.name_or_path:
+        write_card(folder, pipe.name_or_path)
+
+
 def write_card(folder: Path, base: str) -> None:
     """README.md of a LoRA: what it belongs on, and how to put it there."""
     base = str(Path(base).resolve()) if Path(base).is_dir() else base
     made = ", ".join(f"{k} {v}" for k, v in versions().items())
+    second = (
+        f'pipe.load_lora_weights("<this folder>/{SECOND}", load_into_transformer_2=True)\n' * (folder / SECOND).is_dir()
+    )
     write_text(folder / "README.md", f"""---
 base_model: {json.dumps(base)}
 library_name: diffusers
@@ -94,7 +124,7 @@ tags: [lora, accord]
 from diffusers import DiffusionPipeline
 pipe = DiffusionPipeline.from_pretrained({base!r})
 pipe.load_lora_weights("<this folder>")
-```
+{second}```
 
 {made}
 """)  # fmt: skip

@@ -20,9 +20,10 @@ from accord.policies.base import Prompt
 from accord.policies.diffusion.adapter import Encoder, ImageAdapter
 from accord.policies.diffusion.condition import Condition
 from accord.policies.diffusion.families import Size, family_of
-from accord.policies.diffusion.files import lora_layers, opened, write_card
+from accord.policies.diffusion.files import check_lora, opened, save_lora, with_lora
 from accord.policies.diffusion.fused import lean
 from accord.policies.diffusion.pictures import Autoencoder
+from accord.policies.diffusion.relay import Guidance, Relay, strengths
 from accord.policies.diffusion.schedule import Schedule
 from accord.policies.meter import count_call
 from accord.policies.placement import Aside, Device, Dtype, device_of, dtype_of
@@ -46,14 +47,14 @@ class LatentDiffusion(nn.Module):
     ) -> None:
         super().__init__()
         self.family = family_of(pipeline, size)
-        self.denoiser: Any = self.family.denoiser
+        self.denoiser: Any = self.family.assembled()
         self._lay_out(torch.channels_last)  # convolutions are a fifth faster in it
         for part in (self.denoiser, pipeline.vae):
             lean(part)
         self.family.prepare()
         self.image_adapter = image_adapter
         self.pictures = Autoencoder(self.family)
-        frozen = [p for p in pipeline.components.values() if isinstance(p, nn.Module) and p is not self.denoiser]
+        frozen = [p for n, p in pipeline.components.items() if isinstance(p, nn.Module) and n not in self.denoisers]
         for part in frozen:
             part.requires_grad_(False).eval()
         self._pipeline = Aside(pipeline, *frozen)
@@ -61,6 +62,7 @@ class LatentDiffusion(nn.Module):
         self._conditions: dict[str, Condition] = {}
         self.new_lora = False
         if self.adapted:  # that trains, not the weights under it
+            check_lora(self.denoisers)
             for weight, w in self.denoiser.named_parameters():
                 w.requires_grad_("lora_" in weight)
         self.eval()
@@ -94,7 +96,8 @@ class LatentDiffusion(nn.Module):
         if lora is not None:
             policy.add_lora(lora, seed=seed)
         if gradient_checkpointing:
-            policy.denoiser.enable_gradient_checkpointing()
+            for part in policy.denoisers.values():
+                part.enable_gradient_checkpointing()
         return policy.to(place)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -111,7 +114,7 @@ class LatentDiffusion(nn.Module):
 
     def _wide(self) -> set[int]:
         """The ids of what of the denoiser stays in single precision at least, as its class says."""
-        kept = set(self.denoiser._keep_in_fp32_modules or ())
+        kept = set(self.family.denoiser._keep_in_fp32_modules or ())
         every = chain(self.denoiser.named_parameters(), self.denoiser.named_buffers()) if kept else ()
         return {id(w) for name, w in every if kept & set(name.split(".")) and w.is_floating_point()}
 
@@ -119,6 +122,15 @@ class LatentDiffusion(nn.Module):
     def pipeline(self) -> Any:
         """The diffusers pipeline, with this policy's denoiser in it."""
         return self._pipeline[0]
+
+    @property
+    def denoisers(self) -> dict[str, Any]:
+        """The pipeline's parts that denoise, by name: one, or those that take turns."""
+        return (
+            dict(self.denoiser.named_children())
+            if isinstance(self.denoiser, Relay)
+            else {self.family.part: self.denoiser}
+        )
 
     @property
     def device(self) -> torch.device:
@@ -133,7 +145,7 @@ class LatentDiffusion(nn.Module):
     @property
     def adapted(self) -> bool:
         """Whether LoRA adapters stand over the weights."""
-        return bool(getattr(self.denoiser, "peft_config", None))
+        return any(getattr(part, "peft_config", None) for part in self.denoisers.values())
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -161,13 +173,14 @@ class LatentDiffusion(nn.Module):
         if self.adapted:
             raise ConfigError("this pipeline has a LoRA already, which a new one would switch off: train that one on, or put it into "
                               "the weights first (pipe.fuse_lora() and pipe.unload_lora_weights())")  # fmt: skip
-        if not hasattr(self.denoiser, "add_adapter"):
+        if not hasattr(self.family.denoiser, "add_adapter"):
             raise ConfigError(
-                f"diffusers knows no LoRA for a {type(self.denoiser).__name__}: leave lora out to train all its weights"
+                f"diffusers knows no LoRA for a {type(self.family.denoiser).__name__}: leave lora out to train all its weights"
             )
         self.denoiser.requires_grad_(False)
         with seeded(seed, purpose=f"lora {name}"):
-            self.denoiser.add_adapter(config, name)
+            for part in self.denoisers.values():
+                part.add_adapter(config, name)
         for weight in self.denoiser.parameters():
             if weight.requires_grad and weight.dtype != torch.float32:
                 weight.data = weight.data.float()
@@ -197,18 +210,19 @@ class LatentDiffusion(nn.Module):
             raise ConfigError("this policy has adapters already: mix into a freshly loaded one")
         names = [f"mix{i}" for i in range(len(adapters))]
         for name, folder in zip(names, adapters, strict=True):
-            self.pipeline.load_lora_weights(str(folder), adapter_name=name)
+            with_lora(self.pipeline, Path(folder), adapter_name=name)
         self.pipeline.set_adapters(names, list(adapters.values()))
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
         """The weights under the adapters."""
-        denoiser: Any = self.denoiser
-        denoiser.disable_adapters()
+        for part in self.denoisers.values():
+            part.disable_adapters()
         try:
             yield
         finally:
-            denoiser.enable_adapters()
+            for part in self.denoisers.values():
+                part.enable_adapters()
 
     def weights(self, *, adapter: bool = True) -> nn.Module:
         """The module whose weights make this policy what it is."""
@@ -225,16 +239,11 @@ class LatentDiffusion(nn.Module):
             if self.image_adapter is not None:
                 self.image_adapter.save(new / "image_adapter.safetensors")
             if self.adapted:
-                self._save_lora(new)
+                save_lora(new, self.pipeline, self.family.part, self.denoisers)
             elif self.image_adapter is None:
                 self._lay_out(torch.contiguous_format)  # files hold no strides
                 self.pipeline.save_pretrained(new)
                 self._lay_out(torch.channels_last)
-
-    def _save_lora(self, folder: Path) -> None:
-        self.pipeline.save_lora_weights(str(folder), **{f"{self.family.part}_lora_layers": lora_layers(self.denoiser)})
-        if self.pipeline.name_or_path:
-            write_card(folder, self.pipeline.name_or_path)
 
     def schedule(self, steps: int | Sequence[float]) -> Schedule:
         """In so many steps, or at given timesteps."""
@@ -259,15 +268,16 @@ class LatentDiffusion(nn.Module):
         return replace(condition, vectors=torch.stack([self.image_adapter.vector(pictures_of(p)) for p in prompts]))
 
     def predict(self, x: Float[Tensor, "n c h w"], timestep: Float[Tensor, "n"] | float, condition: Condition,
-                guidance: float = 1.0) -> Float[Tensor, "n c h w"]:  # fmt: skip
+                guidance: Guidance = 1.0) -> Float[Tensor, "n c h w"]:  # fmt: skip
         """The denoiser's output, guided away from the blank prompt (without pictures) where guidance is above 1, if its family does so."""
         n = len(x)
         t = torch.as_tensor(timestep, device=x.device).expand(n)
-        twice = guidance > 1 and self.family.guidance == "true"
+        most, scale = strengths(guidance, self.denoiser, t, x.ndim)
+        twice = most > 1 and self.family.guidance == "true"
         if twice:
             empty = self.condition([self.family.blank]).select([0] * n)
             x, t, condition = torch.cat([x, x]), torch.cat([t, t]), Condition.concat([empty, condition])
-        said = self.family.told(x.to(self.dtype), t, condition, guidance)
+        said = self.family.told(x.to(self.dtype), t, condition, most)
 
         def call() -> Any:
             return self.denoiser(**said, return_dict=False)
@@ -279,7 +289,7 @@ class LatentDiffusion(nn.Module):
         if not twice:
             return out
         without, towards = out.chunk(2)
-        return self.family.guided(without, towards, guidance)
+        return self.family.guided(without, towards, scale)
 
     def _seen(self, condition: Condition) -> AbstractContextManager[None]:
         if self.image_adapter is None or condition.vectors is None:

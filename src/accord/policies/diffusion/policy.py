@@ -216,6 +216,7 @@ class DiffusionPolicy(LatentDiffusion):
         """A copy of the denoiser over the same frozen parts."""
         twin = copy.copy(self.pipeline)
         # Together, so that the copy's attention sees the copied adapter.
-        denoiser, adapter = copy.deepcopy((self.denoiser, self.image_adapter))
-        setattr(twin, self.family.part, denoiser)
+        denoisers, adapter = copy.deepcopy((self.denoisers, self.image_adapter))
+        for name, part in denoisers.items():
+            setattr(twin, name, part)
         return DiffusionPolicy(twin, self.name, adapter, size=self.family.sides).requires_grad_(False)

@@ -27,7 +27,7 @@ class Family:
 
     Attributes:
         name: what people call it. pipelines: the diffusers classes of its pipelines.
-        part: the component that denoises.
+        part: the component that denoises (the first, of several that take turns).
         blank: the prompt that guidance leads away from.
         targets: the layers that a LoRA adapts.
         sides: the size of its pictures, frames first where they move.
@@ -56,6 +56,10 @@ class Family:
     @property
     def denoiser(self) -> Any:
         return getattr(self.pipeline, self.part)
+
+    def assembled(self) -> Any:
+        """All that denoises, as one module: the denoiser, or several that take turns (`Relay`)."""
+        return self.denoiser
 
     # Latents and pictures
 
@@ -137,8 +141,8 @@ class Family:
         """The prediction in what it put out, in single precision."""
         return output.float()
 
-    def guided(self, without: Latent, towards: Latent, scale: float) -> Latent:
-        """The prediction, led away from that for the blank prompt."""
+    def guided(self, without: Latent, towards: Latent, scale: float | Tensor) -> Latent:
+        """The prediction, led away from that for the blank prompt; by a number, or each row by its own."""
         return without + scale * (towards - without)
 
     # Levels

@@ -46,7 +46,7 @@ class QwenImage(Standardised, Shifted):
     def heard(self, output: Any) -> Latent:
         return unpacked(output.float(), *self.shape[-2:])
 
-    def guided(self, without: Latent, towards: Latent, scale: float) -> Latent:
+    def guided(self, without: Latent, towards: Latent, scale: float | Tensor) -> Latent:
         led, length = packed(super().guided(without, towards, scale)), packed(towards).norm(dim=-1, keepdim=True)
         return unpacked(led * (length / led.norm(dim=-1, keepdim=True)), *self.shape[-2:])
 

@@ -1,4 +1,4 @@
-"""Wan 2.1, and 2.2 where one transformer does it all (arXiv 2503.20314): text to video."""
+"""Wan 2.1 and 2.2 (arXiv 2503.20314): text to video."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,21 +9,29 @@ from accord.errors import ConfigError, ModelError
 from accord.policies.diffusion.condition import Condition
 from accord.policies.diffusion.families.family import Latent, Size
 from accord.policies.diffusion.families.moving import Standardised
+from accord.policies.diffusion.relay import Relay
 
 
 class Wan(Standardised):
     """A flow over clips: channels, moments, height, width. Its autoencoder makes one frame of the first moment, and several of
-    each that follows."""
+    each that follows. That of 2.2 with 14B has two transformers: one for much noise, and one for little."""
 
     name = "Wan"
     pipelines = frozenset({"WanPipeline"})
 
     def __init__(self, pipeline: Any, size: Size = None) -> None:
-        if pipeline.config.boundary_ratio is not None:
-            raise ModelError("Wan 2.2 with one transformer for much noise and another for little can't be trained here; what can: Wan 2.1, and 2.2 of 5B")  # fmt: skip
+        self.ratio = pipeline.config.boundary_ratio
+        if pipeline.transformer is None or (self.ratio is not None and pipeline.transformer_2 is None):
+            raise ModelError("this Wan pipeline was loaded without one of its transformers: load it whole")
         super().__init__(pipeline, size)
         if (self.sides[0] - 1) % self.pace:
             raise ConfigError(f"Wan makes clips of 1, {1 + self.pace}, {1 + 2 * self.pace} … frames, not of {self.sides[0]}")  # fmt: skip
+
+    def assembled(self) -> Any:
+        if self.ratio is None:
+            return self.denoiser
+        boundary = self.ratio * self.pipeline.scheduler.config.num_train_timesteps
+        return Relay(boundary, transformer=self.denoiser, transformer_2=self.pipeline.transformer_2)
 
     @property
     def natural(self) -> tuple[int, ...]:
