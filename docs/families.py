@@ -63,6 +63,10 @@ What Wan makes are clips, `[frames, 3, height, width]`. A reward sees them whole
 command line `size` is `[frames, height, width]`, `accord sample` writes each clip as a folder of its frames (and, to look at, as a strip of some of them),
 records name a clip by such a folder (from where their file lies, or from where the command runs; frames go by the numbers in their names), and reports show strips.
 
+Where two denoisers take turns (Wan 2.2 of 14B: one for much noise, one for little) both train, each at the levels that are its own, and
+`sampling.guidance` may be a list with a number for each. Their LoRA lies in two files, as diffusers reads one at a time:
+`pipe.load_lora_weights("lora/")`, then `pipe.load_lora_weights("lora/transformer_2", load_into_transformer_2=True)`. accord opens both by the folder's name.
+
 A sampler of higher order (DPM-Solver, UniPC) lends a policy its levels alone: steps of a policy are Gaussian, of first order.
 
 ## What a family is

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from accord.cli import main
 from accord.cli.clips import save_clip, with_frames
+from accord.errors import ModelError
 from accord.evaluation.pictures import save_picture
 from accord.feedback import Example, read
 from accord.policies.diffusion import DiffusionPolicy, as_clip, as_picture
@@ -125,6 +126,12 @@ def test_a_record_that_names_no_clip_is_named_before_anything_trains(
     assert main([*map(str, asked), "--out", str(tmp_path / "run")]) == 2
     assert "line 3: 'gone' is no folder of frames" in capsys.readouterr().err
     run(capsys, *asked[:-2], "--skip_bad=true", "--training.batch_size=1", "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["nothere", Path("nothere")])
+def test_a_name_in_the_place_of_a_clip_is_said_whole(name: Any) -> None:
+    with pytest.raises(ModelError, match="not the name 'nothere': list the files"):
+        as_clip(name)
 
 
 @pytest.mark.parametrize("text", ["word " * 60, "字" * 90, "nul\0", "", "a/" * 600])

@@ -232,8 +232,11 @@ def test_a_saved_lora_is_opened_by_the_pipeline_whole_and_draws_the_same(family:
     after = DiffusionPolicy.load(pipe, size=TINY[family].size, device="cpu")
     ours, theirs = ({n.replace("default_0", "default") for n, _ in x.named_parameters() if "lora" in n} for x in (p, after))  # fmt: skip
     assert ours == theirs
-    before, drawn, again = (x.sample(PROMPTS, 1, SDE, seed=2).actions.latents for x in (policy(family), p, after))
-    assert torch.allclose(drawn, again, atol=1e-5)
+    named = DiffusionPolicy.load(tmp_path / "lora", size=TINY[family].size, device="cpu")
+    mixed = DiffusionPolicy.load(path, size=TINY[family].size, device="cpu")
+    mixed.mix({tmp_path / "lora": 1.0})
+    before, drawn, *again = (x.sample(PROMPTS, 1, SDE, seed=2).actions.latents for x in (policy(family), p, after, named, mixed))  # fmt: skip
+    assert all(torch.allclose(drawn, x, atol=1e-5) for x in again)
     assert not torch.allclose(drawn, before, atol=1e-3)
 
 

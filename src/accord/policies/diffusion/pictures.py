@@ -94,7 +94,14 @@ def fitted(picture: Float[Tensor, "*n 3 h w"], height: int, width: int) -> Float
 
 
 def as_clip(frames: Any) -> Float[Tensor, "f 3 h w"]:
-    """A clip of its frames: a tensor [frames, 3, height, width], or a list of what `as_picture` reads."""
+    """A clip of its frames: a tensor [frames, 3, height, width], or a list of what `as_picture` reads.
+
+    Raises:
+        ModelError: it is a name, or one of its frames can't be read.
+    """
+    if isinstance(frames, str | Path):
+        raise ModelError(f"a clip is a tensor [frames, 3, height, width] or a list of its pictures, not the name {str(frames)[:60]!r}: "
+                         "list the files of that folder, in their order")  # fmt: skip
     return torch.stack([as_picture(frame) for frame in frames])
 
 
