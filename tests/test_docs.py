@@ -78,19 +78,25 @@ def test_the_commands_of_a_page_are_there_with_their_flags(page: Path, capsys: p
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*/*.md")), ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_what_a_page_says_was_tested_is_a_test(page: Path) -> None:
-    rows = re.findall(r"^\| (.*) \| .* ?\| `(test_\w+\.py)` \|$", page.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (.*) \| .* ?\| `(test_\w+\.py)` \| (.*) \|$", page.read_text(), re.MULTILINE)
     assert rows or page.parent.name == "api"
-    for sentence, file in rows:
+    for sentence, file, since in rows:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", since), sentence
         assert f"def test_{sentence.replace(' ', '_')}(" in (ROOT / "tests" / file).read_text()
 
 
-def test_every_family_and_network_of_rewards_has_its_page() -> None:
+def test_every_family_and_reward_has_its_page() -> None:
     families = {kind.__module__.rpartition(".")[2]: kind.name for kind in FAMILIES}
     for name, title in families.items():
         assert (ROOT / "docs" / "families" / f"{name}.md").read_text().startswith(f"# {title}\n")
     networks = {n for n in accord.rewards.__all__ if isinstance(made := getattr(accord.rewards, n), type)
                 and issubclass(made, PictureReward)}  # fmt: skip
-    assert {p.stem for p in (ROOT / "docs" / "rewards").glob("*.md")} == {n.lower() for n in networks}
+    pages = {p.stem: p.read_text() for p in (ROOT / "docs" / "rewards").glob("*.md")}
+    assert {n.lower() for n in networks} <= pages.keys()
+    for stem, text in pages.items():
+        names = re.findall(r"^## `(\w+)`$", text, re.MULTILINE) or re.findall(r"^# (\w+)$", text, re.MULTILINE)
+        assert set(names) <= set(accord.rewards.__all__), stem
+        assert text.lower().startswith(f"# {stem}\n")
 
 
 def test_every_page_is_in_the_menu() -> None:

@@ -136,7 +136,7 @@ def test_wan_of_two_transformers_is_guided_by_a_scale_for_each() -> None:
         Denoising(3, (3.0, 0.5))
 
 
-def test_no_process_waits_for_a_denoiser_that_had_no_turn(tmp_path: Path) -> None:
+def test_no_process_waits_for_the_transformer_of_wan_that_had_no_turn(tmp_path: Path) -> None:
     p = policy("wan-two")
     x, condition = p.noise(1, 0), p.condition(PROMPTS[:1])
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'met'}", rank=0, world_size=1)
