@@ -33,7 +33,7 @@ REMEMBERED = 1000
 
 
 class LatentDiffusion(nn.Module):
-    """The parts of a pipeline. The denoiser (U-Net or transformer) trains, or adapters on it; the rest is frozen.
+    """The parts of a pipeline. The denoiser (U-Net or transformer, or two that take turns) trains, or adapters on it; the rest is frozen.
 
     Attributes:
         family: what its pipeline has in common with others, and what it has not.
