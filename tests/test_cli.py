@@ -178,11 +178,20 @@ def test_every_mistake_is_one_line_and_exit_code_two_or_one(
 def test_methods_prints_the_whole_catalogue_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert len(rows) == 96
+    assert [r["number"] for r in rows if r["number"] is not None] == list(range(1, 97))
+    assert {"dpo", "grpo", "flow-grpo", "diffusion-nft"} <= {r["name"] for r in rows if r["number"] is None}
     assert rows[18].keys() == {"number", "name", "title", "kind", "modality", "status", "reproduction"}
     assert {r["status"] for r in rows} == {"working", "planned"}
     assert main(["methods", "--kind", "judge", "--json"]) == 0
     assert {r["kind"] for r in json.loads(capsys.readouterr().out)} == {"judge"}
+
+
+def test_methods_shows_the_systems_and_then_what_is_also_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    systems, also = capsys.readouterr().out.split("also here")
+    assert " raft " in systems
+    assert " flow-grpo " in also
+    assert " raft " not in also
 
 
 TRAINERS = {t.name: t for t in map(Trainer.find, names())}

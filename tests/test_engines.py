@@ -1,10 +1,12 @@
 """A server that samples: tokens come back as they were drawn, the adapter goes over whenever it has changed, and what differs is corrected."""
 
+import gc
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from accord.algorithms import GRPO, RLOO
 from accord.algorithms.rollout.credit import Term, clipped
+from accord.cli import main
 from accord.engine import Rows, Step, fit
 from accord.errors import ConfigError, RunError
 from accord.policies import LanguagePolicy, Sampling
@@ -30,18 +33,22 @@ class Server(BaseHTTPRequestHandler):
     """How far its log-probs are from the truth."""
     bare = False
     """Without ends and token ids, as older servers are."""
+    top_k = -1
+    """What its model's generation_config says, for requests that don't."""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         path, found, code = self.path.removeprefix("/v1"), None, 200
         with LOCK:
-            if path == "/load_lora_adapter":
+            if path == "/load_lora_adapter" and body["lora_name"] in self.known:
+                code, found = 400, {"error": f"The lora adapter {body['lora_name']!r} has already been loaded."}
+            elif path == "/load_lora_adapter":
                 self.known[body["lora_name"]] = LanguagePolicy.load(body["lora_path"], dtype="float32")
             elif path == "/unload_lora_adapter":
                 del self.known[body["lora_name"]]
             elif path == "/completions" and body["model"] in self.known:
                 found = self.drawn(
-                    self.known[body["model"]], body["prompt"], body["n"], body["max_tokens"], body["seed"]
+                    self.known[body["model"]], body["prompt"], body["n"], body["max_tokens"], body["seed"], body
                 )
                 found = {
                     "choices": [
@@ -57,6 +64,7 @@ class Server(BaseHTTPRequestHandler):
                     told["n"],
                     told["max_new_tokens"],
                     told["sampling_seed"],
+                    told,
                 )
                 found = [{"meta_info": {"output_token_logprobs": [[p, i, None] for i, p in zip(ids, ps, strict=True)], "finish_reason": {"type": e}}}
                          for ids, ps, e in rows]  # fmt: skip
@@ -69,10 +77,12 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(said)
 
     def drawn(
-        self, policy: LanguagePolicy, prompt: list[int], n: int, most: int, seed: int
+        self, policy: LanguagePolicy, prompt: list[int], n: int, most: int, seed: int, told: dict[str, Any]
     ) -> list[tuple[list[int], list[float], str]]:
         with torch.no_grad():
-            d = policy.continued([prompt], n, Sampling(max_new_tokens=most), seed)
+            likeliest = told.get("top_k", self.top_k) == 1
+            how = Sampling(max_new_tokens=most, temperature=0.0 if likeliest else told["temperature"])
+            d = policy.continued([prompt], n, how, seed)
         rows = []
         for ids, p, m, end in zip(d.ids, d.logprobs, d.mask, d.finished, strict=True):
             rows.append((ids, (p[m] + self.off).tolist(), "stop" if end else "length"))
@@ -101,6 +111,15 @@ def served(url: str, kind: type[VLLM] = VLLM) -> LanguagePolicy:
     return policy
 
 
+def engine_of(policy: LanguagePolicy) -> VLLM:
+    assert isinstance(policy.engine, VLLM)
+    return policy.engine
+
+
+def loaded(server: Any) -> list[str]:
+    return sorted(set(server.known) - {"letters", None})
+
+
 def words(*, completions: Any, **columns: Any) -> list[float]:
     return [float(len(set(c.split()))) for c in completions]
 
@@ -115,7 +134,7 @@ def test_what_a_server_drew_is_as_likely_as_the_policy_itself_finds_it_after_eve
     assert max(run.column("engine_gap")) < 1e-4, "the server has the very weights that train"
     assert run.column("engine_weight") == pytest.approx([1.0] * 3, abs=1e-4)
     drawn = policy.sample(PROMPTS, 3, SHORT, seed=2)
-    assert set(server.known) == {"letters", None, "accord-3"}, "older ones are unloaded"
+    assert loaded(server) == [f"{engine_of(policy).name}-3"], "older ones are unloaded"
     before = LanguagePolicy.load(letters.WEIGHTS).logprobs(drawn)
     assert (policy.logprobs(drawn) - before).abs().max() > 1e-3, "which have moved"
     assert drawn.behaviour is not None
@@ -129,11 +148,36 @@ def test_an_adapter_goes_over_only_when_it_has_changed(server: Any) -> None:
     policy = served(server.url)
     for _ in range(2):
         policy.sample(PROMPTS, 1, SHORT)
-        assert "accord-0" in server.known
+        assert loaded(server) == [f"{engine_of(policy).name}-0"]
     with torch.no_grad():
         next(iter(policy.adapter_weights().values())).data.mul_(2.0)
     policy.sample(PROMPTS, 1, SHORT)
-    assert set(server.known) == {"letters", None, "accord-1"}
+    assert loaded(server) == [f"{engine_of(policy).name}-1"]
+    assert [p.name for p in engine_of(policy).folder.iterdir()] == loaded(server), "nor does the disk fill up"
+
+
+def test_engines_share_a_server_and_leave_nothing_behind(server: Any) -> None:
+    first, second = served(server.url), served(server.url)
+    for policy in (first, second):
+        policy.sample(PROMPTS, 1, SHORT)
+    assert len(loaded(server)) == 2
+    del first, policy
+    gc.collect()
+    assert loaded(server) == [f"{engine_of(second).name}-0"]
+
+
+@pytest.mark.parametrize("kind", [VLLM, SGLang])
+def test_a_models_own_generation_config_does_not_cut_draws_off(kind: type[VLLM], server: Any) -> None:
+    server.top_k = 1
+    said = served(server.url, kind).sample(PROMPTS[:1], 16, SHORT).completions
+    assert len(set(said)) > 1, "else the likeliest token alone"
+
+
+@pytest.mark.parametrize("kind", [VLLM, SGLang])
+def test_log_probs_are_those_at_the_temperature(kind: type[VLLM], server: Any) -> None:
+    drawn = served(server.url, kind).sample(PROMPTS, 4, Sampling(max_new_tokens=10, temperature=0.6))
+    assert drawn.behaviour is not None
+    assert torch.allclose(drawn.behaviour, drawn.logprobs, atol=1e-4)
 
 
 def test_what_the_servers_log_probs_are_off_by_is_told_and_corrected_up_to_a_bound(server: Any) -> None:
@@ -209,3 +253,20 @@ def test_what_cannot_be_is_one_line(server: Any) -> None:
     server.bare = True
     with pytest.raises(RunError, match="returns no token ids"):
         served(server.url).sample(PROMPTS, 1, SHORT)
+
+
+def test_the_command_line_trains_through_a_server_and_refuses_what_one_cannot_do(
+    server: Any, tmp_path: Path, capsys: Any
+) -> None:
+    call = ["align", "rloo", "--policy", "letters", "--data", "letters", "--reward", f"{__file__}:words", "--test_limit", "2", "--limit", "20", "--test", "0.4",
+            "--training.steps", "1", "--training.batch_size", "2", "--group_size", "2", "--sampling.max_new_tokens", "6"]  # fmt: skip
+    assert main([*call, "--out", str(tmp_path / "run"), "--lora", "2", "--engine", f"vllm:{server.url}"]) == 0
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert row["engine_gap"] < 1e-4
+    for engine, more, line in (
+        (f"vllm:{server.url}", [], "an engine takes adapters"),
+        ("tgi:http://x", ["--lora", "2"], "engine='tgi' is none of vllm, sglang"),
+        ("vllm:x", ["--lora", "2"], "an engine is vllm:http"),
+    ):
+        assert main([*call, "--out", str(tmp_path / "none"), "--engine", engine, *more]) == 2
+        assert line in capsys.readouterr().err

@@ -14,7 +14,7 @@ from accord.cli.intake import Intake, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.measures import measure
 from accord.cli.methods import Trainer, kind_for, names
-from accord.cli.policies import Size, check_policy, embedded_among, kind_of_policy, open_policy
+from accord.cli.policies import Size, check_policy, embedded_among, engine_of, kind_of_policy, open_policy
 from accord.cli.rewards import RewardSpec, answers_of_base, check_reward, open_reward
 from accord.cli.shape import Shape
 from accord.engine import Training, fit
@@ -49,6 +49,7 @@ def align(
     gradient_checkpointing: bool = False,
     size: Size = None,
     encode_once: bool = False,
+    engine: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     resume: Resume = False,
@@ -77,6 +78,7 @@ def align(
         gradient_checkpointing: less memory for more time.
         size: of pictures in pixels, a side or [height, width], of clips [frames, height, width]; none is what the pipeline makes by itself.
         encode_once: keep on disk what prompts of pictures become, and text encoders off the device.
+        engine: a server that draws in the policy's place and serves its model, vllm:URL or sglang:URL; wants --lora.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator, but for weights that train.
         resume: go on from the last checkpoint; "anyway" also with other options than the run began with.
@@ -91,6 +93,7 @@ def align(
     at_least_one(
         test_limit=test_limit, max_tokens=max_tokens, limit=limit, lora=lora if isinstance(lora, int) else None
     )
+    server = None if engine is None else engine_of(engine, policy, kind, draws=trainer.draws, lora=lora)
     asked_for()
     dtype_of(dtype, device_of(device))
     learns, read = trainer.learns, trainer.answers
@@ -108,6 +111,8 @@ def align(
             intake.sift(kept, whole_clips, purpose="train on"),
             intake.sift(held, whole_clips, purpose="test on"),
         )
+    if server is not None:
+        made.engine = server
     if encode_once:
         made.ahead(r.prompt for r in [*kept, *held])
     base = answers_of_base(made, [*kept, *held], sampling, training.seed)
@@ -125,7 +130,7 @@ def align(
     evaluate = measure(trainer, algorithm, tested[:test_limit], watch, sampling, folder=out, by=split_by)
     intake.tell(to_train_on=len(kept), held_out=len(held))
     info = {"title": f"{trainer.name.upper()} on {Path(policy).name}", "model": policy, "data": data, "method": trainer.name,
-            "options": checked, "reward": reward, "lora": lora, "size": size, "max_tokens": max_tokens}  # fmt: skip
+            "options": checked, "reward": reward, "lora": lora, "engine": engine, "size": size, "max_tokens": max_tokens}  # fmt: skip
     learn = algorithm.fit if isinstance(algorithm, RoundMethod) else partial(fit, algorithm)
     run = learn(rows, training, out=out, resume=resume, evaluate=evaluate, info=info)
     result = {"before": run.evaluations[0], "after": run.evaluations[-1], "train_records": len(rows), "steps": len(run.metrics),

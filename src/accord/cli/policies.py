@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from accord.cli.data import quiet_diffusers
-from accord.errors import ConfigError
-from accord.policies import LanguagePolicy
+from accord.errors import ConfigError, one_of, wanted
+from accord.policies import VLLM, Engine, LanguagePolicy, SGLang
 from accord.policies.hub import PICTURE_LORA, PIPELINE, folder_of, kind_of
 from accord.policies.loading import resolve
 
 Size = int | list[int] | None
+ENGINES = {"vllm": VLLM, "sglang": SGLang}
 EMBEDDED = ("letters", "letters/untrained", "portraits", "portraits/flow", "portraits/consistency")
 """Policies that come with the package; smollm2 comes with one beside it."""
 
@@ -61,6 +62,25 @@ def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = F
 
         source, more = (WEIGHTS, {}) if spec == "letters" else (build_model(0).model, {"tokenizer": build_tokenizer()})
     return kind.load(source, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype, seed=seed, **more)  # fmt: skip
+
+
+def engine_of(spec: str, policy: str, kind: type, *, draws: bool, lora: Any) -> Engine:
+    """The server of a specification, vllm:URL or sglang:URL; it isn't asked for anything yet.
+
+    Args:
+        policy: its model. draws: whether the method draws from its policy at all. lora: adapters, which are what a server takes.
+
+    Raises:
+        ConfigError: there is no such engine, or nothing for it to do.
+    """
+    name, _, url = spec.partition(":")
+    one_of("engine", name, *ENGINES)
+    wanted(url.startswith(("http://", "https://")), f"an engine is {name}:http://host:port", spec)
+    if kind is not LanguagePolicy or not draws:
+        raise ConfigError(f"an engine draws completions, but {'this method draws none' if kind is LanguagePolicy else f'{policy} draws pictures'}: leave --engine out")  # fmt: skip
+    if lora is None:
+        raise ConfigError("an engine takes adapters, not whole weights: give --lora RANK")
+    return ENGINES[name](url, policy)
 
 
 def _once() -> type:

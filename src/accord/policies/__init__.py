@@ -7,6 +7,7 @@ from accord.lazy import lazy
 if TYPE_CHECKING:
     from accord.policies.base import Policy, Prompt, Rollouts, Sampling
     from accord.policies.diffusion import Denoising, DiffusionPolicy
+    from accord.policies.engines import VLLM, Engine, SGLang
     from accord.policies.frozen import FrozenPolicy
     from accord.policies.language import LanguagePolicy
     from accord.policies.tree import Branch, TokenTree
@@ -14,14 +15,17 @@ else:
     lazy(__name__)
 
 __all__ = [
+    "VLLM",
     "Branch",
     "Denoising",
     "DiffusionPolicy",
+    "Engine",
     "FrozenPolicy",
     "LanguagePolicy",
     "Policy",
     "Prompt",
     "Rollouts",
+    "SGLang",
     "Sampling",
     "TokenTree",
 ]

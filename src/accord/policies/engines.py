@@ -1,10 +1,14 @@
 """Servers that sample for a policy: it hands its adapter over whenever that has changed, and gets back tokens, as they were drawn."""
 
+import contextlib
 import json
+import secrets
+import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,14 +28,18 @@ class Engine(Protocol):
     def draw(self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, *, seed: int | Seeds, ends: set[int]) -> Drawn: ...  # fmt: skip
 
 
+PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""Said with every request: a server takes what it isn't told from the model's generation_config.json, and many of those cut draws off."""
+
+
 class VLLM:
-    """A vLLM server, started with ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve MODEL --enable-lora --max-lora-rank RANK``. It
-    must read the folder under which adapters are written.
+    """A vLLM server, started with ``VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve MODEL --enable-lora --max-lora-rank RANK
+    --logprobs-mode processed_logprobs`` (its log-probs are those at temperature 1 otherwise). It must read the folder under which adapters are written.
 
     Args:
         url: of the server, without /v1. model: its name there.
         folder: where adapters are handed over; None takes a temporary one, for a server on this machine.
-        name: of the adapter, with its version behind it. at_once: so many requests together. timeout: seconds for one.
+        name: of the adapter; behind it come letters of this engine's own, and its version. at_once: so many requests together. timeout: seconds for one.
     """
 
     load, unload = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
@@ -39,11 +47,13 @@ class VLLM:
     def __init__(self, url: str, model: str, *, folder: str | Path | None = None, name: str = "accord", at_once: int = 64,
                  timeout: float = 600.0) -> None:  # fmt: skip
         wanted(at_once >= 1 and timeout > 0, "an engine wants at_once >= 1 and timeout > 0", (at_once, timeout))
-        self.url, self.model, self.name, self.at_once, self.timeout = url.rstrip("/"), model, name, at_once, timeout
+        self.url, self.model, self.at_once, self.timeout = url.rstrip("/"), model, at_once, timeout
+        self.name, self._versions = f"{name}-{secrets.token_hex(3)}", 0  # several runs may share a server
         self._own = tempfile.TemporaryDirectory(prefix="accord-engine-") if folder is None else None
         self.folder = Path(folder or self._own.name)  # type: ignore[union-attr]
-        self._version: tuple[float, ...] | None = None
+        self._now: tuple[float, ...] | None = None
         self._loaded: str | None = None
+        self._leave: Callable[[], object] = lambda: None
 
     def __deepcopy__(self, memo: Any) -> "VLLM":
         return self  # a copied policy asks the same server
@@ -64,15 +74,14 @@ class VLLM:
                 for x in (p.detach().double().sum(), p.detach().double().norm())
             ),
         )
-        if now == self._version:
+        if now == self._now:
             return
-        number = 0 if self._loaded is None else int(self._loaded.rpartition("-")[2]) + 1
-        new, folder = f"{self.name}-{number}", self.folder / f"{self.name}-{number}"
-        policy.save(folder)
-        self._post(self.load, {"lora_name": new, "lora_path": str(folder.resolve())})
-        if self._loaded is not None:
-            self._post(self.unload, {"lora_name": self._loaded})
-        self._version, self._loaded = now, new
+        new = f"{self.name}-{self._versions}"
+        policy.save(self.folder / new)
+        self._post(self.load, {"lora_name": new, "lora_path": str((self.folder / new).resolve())})
+        self._leave()
+        self._leave = weakref.finalize(self, _unload, self.url + self.unload, new, self.folder / new)
+        self._now, self._loaded, self._versions = now, new, self._versions + 1
 
     def draw(self, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, *, seed: int | Seeds, ends: set[int]) -> Drawn:  # fmt: skip
         """n continuations of each prompt, those of a prompt together."""
@@ -105,7 +114,7 @@ class VLLM:
         return "/v1/completions", {
             "model": self._loaded or self.model, "prompt": prompt, "n": n, "max_tokens": sampling.max_new_tokens, "seed": seed,
             "temperature": sampling.temperature, "top_p": sampling.top_p, "stop": list(sampling.stop) or None,
-            "include_stop_str_in_output": True, "skip_special_tokens": False, "logprobs": 0, "return_token_ids": True,
+            "include_stop_str_in_output": True, "skip_special_tokens": False, "logprobs": 0, "return_token_ids": True, **PLAIN,
         }  # fmt: skip
 
     def read(self, answer: dict[str, Any]) -> list[tuple[list[int], list[float], bool]]:
@@ -124,22 +133,30 @@ class VLLM:
         return rows
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                text = answer.read().decode()
+            return _asked(self.url + path, body, self.timeout)
         except urllib.error.HTTPError as error:
-            raise RunError(
-                f"{self.url}{path} refuses ({error.code}): {error.read().decode(errors='replace')[:200]}"
-            ) from None
+            said = error.read().decode(errors="replace")[:200]
+            raise RunError(f"{self.url}{path} refuses ({error.code}): {said}") from None
         except OSError as error:
             raise RunError(f"no engine at {self.url}: {getattr(error, 'reason', error)}") from None
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
+
+
+def _asked(url: str, body: dict[str, Any], timeout: float) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        text = answer.read().decode()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _unload(url: str, name: str, folder: Path) -> None:
+    """Of an adapter that is out of date, or whose engine is gone: a server that is gone too needs no telling."""
+    with contextlib.suppress(OSError):
+        _asked(url, {"lora_name": name}, 10.0)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class SGLang(VLLM):
@@ -149,7 +166,7 @@ class SGLang(VLLM):
 
     def request(self, prompt: list[int], n: int, sampling: Sampling, seed: int) -> tuple[str, dict[str, Any]]:
         told = {"n": n, "max_new_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
-                "sampling_seed": seed, "stop": list(sampling.stop) or None, "no_stop_trim": True, "skip_special_tokens": False}  # fmt: skip
+                "sampling_seed": seed, "stop": list(sampling.stop) or None, "no_stop_trim": True, "skip_special_tokens": False, **PLAIN}  # fmt: skip
         return "/generate", {
             "input_ids": prompt,
             "sampling_params": told,

@@ -27,8 +27,8 @@ from accord.worlds.letters.feedback import SAMPLING, reward_model
 POLICIES, QUALITIES = 12, ("correct", "helpful", "polite", "concise", "sincere")
 TRIPLES, RANKINGS, NOISE, EPOCHS = 6000, 100, 0.1, 4
 FIRST_LR, BATCH = 1e-3, 32
-LR = {"reference": 5e-4, "short": 5e-4, "language": 5e-4, "bradley-terry": 5e-4, "polar": 5e-4}
-RATES = (2e-4, 5e-4, 1.5e-3)
+LR = {"reference": 2e-4, "short": 5e-4, "language": 5e-4, "bradley-terry": 1.5e-3, "polar": 1.5e-3}
+RATES = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3)
 """What the rate on rankings of each arm is chosen from."""
 
 CLAIM = Claim(

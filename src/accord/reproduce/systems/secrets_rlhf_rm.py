@@ -162,7 +162,7 @@ HOW: dict[str, Learn] = {
     "soft-margin": partial(mending, soften=SOFT),
     "contrast": contrast,
 }
-AHEAD = {"longer": going_on, "meta": partial(going_on, eta=ETA)}
+AHEAD: dict[str, Callable[..., tuple[Reward, Measures]]] = {"longer": going_on, "meta": partial(going_on, eta=ETA)}
 ARMS = {
     **{name: arm(learn, PASSES[name]) for name, learn in HOW.items()},
     "voters": arm(voters, 0),
