@@ -23,7 +23,7 @@ PAIRS, RATERS, VOTERS = 600, 3, 5
 DRIFT, NOISE, WORTH, STEP = 0.5, 0.8, 12.0, 2.0
 """Of a person's ratings from 0 to 4: how far their scale lies off, how far each rating does; log-odds of all of gold, and how many make a vote stronger."""
 EPOCHS, BATCH, HIDDEN = 12, 64, 64
-LR = {"ratings": 3e-3, "plain": 3e-4, "scaled": 3e-4, "both-scaled": 1e-3}
+LR = {"ratings": 3e-3, "plain": 3e-4, "scaled": 3e-4, "both-scaled": 1e-4}
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """What each arm's rate is chosen from, that on preferences after ratings have been learned as they are alone; an arm that no primary compares takes that of
 the arm it is like."""
