@@ -66,6 +66,7 @@ records name a clip by such a folder (from where their file lies, or from where 
 Where two denoisers take turns (Wan 2.2 of 14B: one for much noise, one for little) both train, each at the levels that are its own, and
 `sampling.guidance` may be a list with a number for each. Their LoRA lies in two files, as diffusers reads one at a time:
 `pipe.load_lora_weights("lora/")`, then `pipe.load_lora_weights("lora/transformer_2", load_into_transformer_2=True)`. accord opens both by the folder's name.
+Where processes train together, each asks both at every step: a test has DDP with one process, several and FSDP2 were not tried.
 
 A sampler of higher order (DPM-Solver, UniPC) lends a policy its levels alone: steps of a policy are Gaussian, of first order.
 
