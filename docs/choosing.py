@@ -35,12 +35,22 @@ def told(found: dict[str, Any]) -> list[str]:
     family = {m: row["family"] for m, row in found["methods"].items()}
     save(frontiers(points, family), HERE / "results" / "choosing.svg")
     limits, budget = found["limits"], found["budget"]
-    head = ["method", "learns from", *(f"gold at KL ≤ {k:g}" for k in limits), "best gold", "its KL", "its step size", "compute of a run"]
+    head = [
+        "method",
+        "learns from",
+        *(f"gold at KL ≤ {k:g}" for k in limits),
+        "best gold",
+        "its KL",
+        "its step size",
+        "compute of a run",
+    ]
     rows = []
     for m, mine in sorted(points.items(), key=lambda p: -frontier(p[1])[-1].gold):
         best, near = frontier(mine)[-1], [within(mine, k) for k in limits]
         cells = [f"{p.gold:.3f} ± {p.half:.3f}" if p else "" for p in (*near, best)]
-        rows.append([name(m), family[m], *cells, f"{best.kl:.2f}", f"{best.rate:g}", f"{found['methods'][m]['compute']:.3g}"])
+        rows.append(
+            [name(m), family[m], *cells, f"{best.kl:.2f}", f"{best.rate:g}", f"{found['methods'][m]['compute']:.3g}"]
+        )
     return [f"Each run saw {budget['pairs']} verdicts and learned from {budget['answers']} answers; lines are means over {budget['seeds']} seeds, ± half of a 95 % "
             "interval. Compute is in forward passes of a token through a million parameters; a reward model's own training is not in it.", "",
             "![Gold against KL](results/choosing.svg)", "", *(f"| {' | '.join(r)} |" for r in (head, ["---"] * len(head), *rows)), "",
@@ -59,12 +69,25 @@ def advice(points: dict[str, list[Point]], family: dict[str, str], limits: list[
         if not here:
             continue
         best = max(here, key=lambda m: here[m].gold)
-        near = [name(m) for m, p in sorted(here.items(), key=lambda x: -x[1].gold) if m != best and here[best].gold - p.gold < delta]
+        near = [
+            name(m)
+            for m, p in sorted(here.items(), key=lambda x: -x[1].gold)
+            if m != best and here[best].gold - p.gold < delta
+        ]
         where = f"Within a KL of {k:g}" if k < float("inf") else "Wherever it ends"
-        rest = f"; within {delta:.3f} of it (the smallest difference worth having here): {', '.join(near)}" if near else ", and no other comes near"
-        said.append(f"- {where}, {name(best)} has the highest gold, {here[best].gold:.3f}, at a step size of {here[best].rate:g}{rest}.")
+        rest = (
+            f"; within {delta:.3f} of it (the smallest difference worth having here): {', '.join(near)}"
+            if near
+            else ", and no other comes near"
+        )
+        said.append(
+            f"- {where}, {name(best)} has the highest gold, {here[best].gold:.3f}, at a step size of {here[best].rate:g}{rest}."
+        )
     ends = {f: max(frontier(points[m])[-1].gold for m in points if family[m] == f) for f in STYLES}
-    return [*said, f"- The best that learns from pairs ends at {ends['pairs']:.3f}, the best that follows a reward model of the same verdicts at {ends['reward']:.3f}."]
+    return [
+        *said,
+        f"- The best that learns from pairs ends at {ends['pairs']:.3f}, the best that follows a reward model of the same verdicts at {ends['reward']:.3f}.",
+    ]
 
 
 def frontiers(points: dict[str, list[Point]], family: dict[str, str]) -> Figure:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tested import slug
+from tested import lora_of, slug
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
@@ -26,9 +26,11 @@ def page() -> str:
     for kind in FAMILIES:
         own = {name: p for name, p in tried.items() if type(p.family) is kind}
         guidance = dict.fromkeys(GUIDANCE[p.family.guidance] for p in own.values())
-        layers = dict.fromkeys(", ".join(f"`{t}`" for t in p.family.targets) for p in own.values())
+        layers = dict.fromkeys(lora_of(p.family) for p in own.values())
         classes = ", ".join(f"`{name}`" for name in sorted(kind.pipelines))
-        lines.append(f"| [{kind.name}](families/{slug(kind)}.md) | {classes} | {'; '.join(guidance)} | {'; '.join(layers)} | {', '.join(own)} |")
+        lines.append(
+            f"| [{kind.name}](families/{slug(kind)}.md) | {classes} | {'; '.join(guidance)} | {'; '.join(layers)} | {', '.join(own)} |"
+        )
     return TEXT + "\n".join(lines) + "\n" + AFTER
 
 
@@ -51,10 +53,12 @@ AFTER = """
 
 Each row's tiny pipelines (`tests/tiny_families.py`) are of the real classes, made from a config, with random weights. For each of them a test says that
 
-- a sample is the picture (or clip) that the pipeline's own `__call__` makes of the same noise, steps and guidance, to 1e-4;
+- a sample is the picture (or clip) that the pipeline's own `__call__` makes of the same noise, steps and guidance, to 1e-4 (of schedulers of first order;
+  SD-Turbo and SDXL-Turbo, which draw in one step from noise of another size, were not tried);
 - Diffusion-DPO, GRPO on sampled steps (Flow-GRPO), AlignProp, supervised training and ReNO each change what they measure as their gradient says;
-- a LoRA that was saved is opened by `pipe.load_lora_weights`, every layer of it, and draws the same;
-- a run that was cut off ends with the weights with which it would have ended;
+- a LoRA that was saved is opened by `pipe.load_lora_weights`, every layer of it, and draws the same (not of PixArt, for which diffusers has none; nor
+  was it tried again of twins that have the same layers: `sd-lcm`, `flux-schnell`, `flux2-klein-distilled`);
+- a run that was cut off ends with the weights with which it would have ended (but for those twins);
 - it moves whole to another device (a pretended one) and to bfloat16, and draws the same there.
 
 What could not be tried without weights: that rewards rise on a model of full size, how much memory it takes, and how fast it is.

@@ -52,7 +52,9 @@ OTHERS = {
     "OCRAccuracy": Page(("OCRAccuracy",), "rewards-pictures.md#text-in-a-picture", (), SIGHT),
     "ObjectChecks": Page(("ObjectChecks",), "rewards-pictures.md#objects", (), SIGHT),
 }
-FILES = dict.fromkeys((*PIPELINES, "test_picture_rewards.py", *(f for page in OTHERS.values() for f in page.own + page.shared)))
+FILES = dict.fromkeys(
+    (*PIPELINES, "test_picture_rewards.py", *(f for page in OTHERS.values() for f in page.own + page.shared))
+)
 
 
 def pages() -> None:
@@ -106,7 +108,7 @@ def family(kind: type, found: list[tuple[str, str, str]]) -> str:
     classes = ", ".join(f"`{name}`" for name in sorted(kind.pipelines))
     facts = [
         ("pipelines", classes), ("published as", ", ".join(f"`{n}`" for n in published(kind)) or "(see diffusers)"),
-        ("what trains", ", ".join(f"`{part}`" for part in parts)), ("LoRA goes on", ", ".join(f"`{t}`" for t in one.targets)),
+        ("what trains", ", ".join(f"`{part}`" for part in parts)), ("LoRA goes on", lora_of(one)),
         ("the blank prompt", f"`{kind.blank!r}`"), ("makes", "clips" if len(one.natural) == 3 else "pictures"),
     ]  # fmt: skip
     return "\n".join([
@@ -182,7 +184,9 @@ def _spoken(file: str) -> dict[str, set[str]]:
     own: dict[str, set[str]] = {}
     for node in ast.parse((TESTS / file).read_text()).body:
         within = [*ast.walk(node)]
-        said = {n.id for n in within if isinstance(n, ast.Name)} | {n.attr for n in within if isinstance(n, ast.Attribute)}
+        said = {n.id for n in within if isinstance(n, ast.Name)} | {
+            n.attr for n in within if isinstance(n, ast.Attribute)
+        }
         said |= {n.arg for n in within if isinstance(n, ast.arg)}
         targets = getattr(node, "targets", [getattr(node, "target", node)])
         own |= {name: said for t in targets if (name := getattr(t, "name", getattr(t, "id", None)))}
@@ -220,6 +224,13 @@ def _plain(name: str) -> str:
 
 def _source(file: str, test: str) -> str:
     return re.search(rf"def {test}\(.*?\) -> None", (TESTS / file).read_text(), re.DOTALL)[0]  # type: ignore[index]
+
+
+def lora_of(family: Any) -> str:
+    """Where its LoRA goes."""
+    if not hasattr(family.denoiser, "add_adapter"):
+        return "nothing: diffusers knows none for it, so all its weights train"
+    return ", ".join(f"`{t}`" for t in family.targets)
 
 
 def _tested(table: dict[tuple[str, str], dict[str, None]]) -> list[str]:

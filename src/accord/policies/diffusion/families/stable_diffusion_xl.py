@@ -1,4 +1,4 @@
-"""Stable Diffusion XL (arXiv 2307.01952), Turbo among it."""
+"""Stable Diffusion XL (arXiv 2307.01952)."""
 
 from collections.abc import Sequence
 from typing import Any
