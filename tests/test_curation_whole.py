@@ -7,10 +7,24 @@ from typing import Any
 
 import pytest
 
+from accord import feedback
 from accord.errors import ConfigError, FeedbackError, RunError
-from accord.feedback import Cleaning, Comparison, dropped, flipped, notes_of, original, read, usable
-from accord.rewards import Curator, DualAgreement, Relabelling, Voting, curate
+from accord.feedback import Cleaning, Comparison, Example, Ranking, dropped, flipped, notes_of, original, read, usable
+from accord.feedback.cleaning import Seen
+from accord.rewards import (
+    Curator,
+    DualAgreement,
+    HeadReward,
+    Relabelling,
+    StrengthFitting,
+    Synthesis,
+    Voting,
+    WordFeatures,
+    curate,
+)
+from accord.rewards.curating import Source
 from accord.rewards.ledger import Ledger
+from conftest import tiny_policy
 
 
 def said(n: int, **columns: Any) -> list[Comparison]:
@@ -56,10 +70,8 @@ def test_what_can_be_read_once_or_changes_between_both_looks_is_refused(tmp_path
         curate((p for p in said(40)), tmp_path / "c.jsonl")
     first = said(40)
     for n, second in enumerate((first[:20], [*first, *said(41)[40:]])):
-        looks: Any = Changes(first, second)
-        looks.looks.insert(0, [])  # asked first whether it is an iterator
         with pytest.raises((FeedbackError, RunError), match="chang"):
-            curate(looks, tmp_path / f"{n}.jsonl")
+            curate(Changes(first, second), tmp_path / f"{n}.jsonl")
         assert not (tmp_path / f"{n}.jsonl").exists()
 
 
@@ -194,3 +206,67 @@ def test_workers_that_can_not_be_are_refused_before_anything_is_read(tmp_path: P
     with pytest.raises(ConfigError, match="workers must be"):
         curate(said(2), tmp_path / "c.jsonl", workers=-1)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_source_leaves_out_is_counted_by_reason_and_told_in_the_account(tmp_path: Path) -> None:
+    rows = [p.model_dump(exclude_defaults=True) for p in said(3)]
+    rows[1:1] = [
+        {"prompt": "p", "chosen": 3, "rejected": []},
+        {"prompt": "p", "completion": "c"},
+        {"prompt": "q", "completion": "c"},
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*rows, {"prompt": "p", "chosen": []}]))
+    account = curate(Source(tmp_path / "p.jsonl", skip_bad=True), tmp_path / "c.jsonl")
+    left = account["reading: left out"]
+    assert left.pop("an example compares nothing") == 2
+    ((why, n),) = left.items()
+    assert n == 2
+    assert why.startswith("malformed, the first: ")
+    assert "line 2" in why
+    assert json.loads((tmp_path / "c.account.json").read_text())["account"] == account
+    assert curate(Source(tmp_path / "p.jsonl", skip_bad=True), tmp_path / "c.jsonl", resume=True) == account
+    with pytest.raises(FeedbackError, match="record 2: an example compares nothing"):
+        curate([said(1)[0], Example(prompt="p", completion="c")], tmp_path / "d.jsonl")
+
+
+def test_rankings_are_curated_as_the_comparisons_within_them(tmp_path: Path) -> None:
+    ranked = Ranking(prompt="p", completions=["a", "b", "c"])
+    found = through(feedback.Feedback((ranked, *said(1))), tmp_path / "c.jsonl")
+    assert found == [*feedback.comparisons_of(ranked), *said(1)]
+
+
+def test_an_error_says_where_the_part_lies_and_whose_prompt_it_is(tmp_path: Path) -> None:
+    def some(*, prompts: Any, completions: Any, **x: Any) -> list[float | None]:
+        return [None if p == "p25" else v for p, v in zip(prompts, good(completions=completions), strict=True)]
+
+    for n, curator in enumerate((Voting([some]), DualAgreement(some, good))):
+        with pytest.raises(FeedbackError, match=r"comparisons 21 to 30.*'p25'"):
+            curate(said(40), tmp_path / f"{n}.jsonl", [curator], part=10)
+    with pytest.raises(FeedbackError, match="comparison 3 can't be written"):
+        curate([*said(2), *said(1, odd=object())], tmp_path / "c.jsonl")
+
+
+def test_going_on_under_other_tests_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "c.jsonl"
+    killed(out, said(40))
+    with pytest.raises(RunError, match="began with another cleaning"):
+        curate(said(40), out, [Relabelling(good)], part=10, cleaning=Cleaning(["p7"]), resume=True)
+
+
+def test_new_pairs_can_be_learned_from_beside_those_that_were_voted_on(tmp_path: Path) -> None:
+    def right(*, completions: Any, answer: Any, **x: Any) -> list[float | None]:
+        assert "score_chosen" not in x
+        return [None if a is None else float(c.count(a)) for c, a in zip(completions, answer, strict=True)]
+
+    told = said(4, answer="e", score_chosen=3)
+    maker = Synthesis(tiny_policy(), right, sampling={"max_new_tokens": 12})
+    found = through(told, tmp_path / "c.jsonl", Voting([good]), maker)
+    new = [p for p in found if notes_of(p)[-1]["by"] == "synthesis"]
+    assert new
+    assert all(p.chosen.count("e") > p.rejected.count("e") for p in new)  # type: ignore[union-attr]
+    StrengthFitting(HeadReward(WordFeatures(64), hidden=0)).check(found)
+
+
+def test_where_nothing_can_be_written_it_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="give another --out"):
+        Seen(tmp_path / "nowhere" / "seen")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from accord.errors import FeedbackError
+from accord.errors import FeedbackError, RewardError
 from accord.feedback import Comparison, notes_of, read, usable
 from accord.rewards import DualAgreement, PairJudge, Reward, by_comparing, curate, steered
 from accord.rewards.skywork_reward_v2 import confidences, fetched, nearest, neighbours_to_fetch
@@ -199,3 +199,29 @@ def test_a_judge_who_reads_examples_labels_alike_in_either_order() -> None:
     turned = [p.flipped() for p in told]
     assert judge(turned, shown) == [not right(p) for p in told]
     assert judge(told, [[]] * 6) == [None] * 6, "who likes a place alone can't tell"
+
+
+def test_any_reward_that_knows_what_to_beat_can_compare() -> None:
+    def beats(*, completions: Any, anchor: Any, **x: Any) -> list[float | None]:
+        return [
+            None if "3" in a else float("good" in c) - float("good" in a) / 2
+            for c, a in zip(completions, anchor, strict=True)
+        ]
+
+    told = pairs(6)
+    assert by_comparing(beats)(told, [[]] * 6) == [None if i == 3 else right(p) for i, p in enumerate(told)]
+    with pytest.raises(RewardError, match="nan"):
+        by_comparing(lambda **x: [float("nan")] * len(x["prompts"]))(told, [[]] * 6)
+
+
+def test_what_the_judge_is_shown_of_is_embedded_once() -> None:
+    seen: list[int] = []
+
+    def embed(some: Pairs) -> Tensor:
+        seen.append(len(some))
+        return topic(some)
+
+    agreed = DualAgreement(true, half, oracle, checked=pairs(9, wrong=0), embed=embed)
+    for start in (0, 20, 40):
+        agreed(pairs(20, start=start))
+    assert seen.count(9) == 1

@@ -35,6 +35,11 @@ def test_answers_share_just_the_tokens_before_they_part() -> None:
                 assert a.path[d] != b.path[d]
 
 
+def test_a_tree_longer_than_its_answers_may_be_is_refused_by_the_numbers_that_were_given() -> None:
+    with pytest.raises(ConfigError, match="max_new_tokens, 9, but length"):
+        grown(tiny_policy(), ["p"], length=10, sampling=BRIEF)
+
+
 def test_one_level_of_branches_is_independent_answers() -> None:
     policy = tiny_policy()
     asked = ["what is 2 plus 3 ?", "name a day ."]

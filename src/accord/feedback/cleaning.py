@@ -62,6 +62,12 @@ class Cleaning:
         self.grams = grams
         self._given_away = {g for prompt in tests for g in self._runs(prompt)}
 
+    @property
+    def fingerprint(self) -> str:
+        """Of what it drops."""
+        told = f"{self.grams}:{sorted(self._given_away)}"
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
     def __call__(self, pair: Comparison) -> str | None:
         sides = (pair.chosen, pair.rejected)
         if any(isinstance(s, str) and not text_of_completion(s).strip() for s in sides):

@@ -1,10 +1,12 @@
 """Comparisons from file to file through curators: a part at a time, so that a million take no more memory than a thousand, and killed anywhere
 it goes on where it was."""
 
+import contextlib
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -22,13 +24,13 @@ BY = "cleaning"
 SAMPLE, PART = 10_000, 1_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """Comparisons that can be read again and again, those within rankings too.
 
     Attributes:
         data, columns, limit: as for `accord.feedback.read`. chat: text prompts become a user's message. skip_bad: leave out malformed records, and
-            those that compare nothing.
+            those that compare nothing. left: how many the last reading left out, by reason; the first of malformed ones is told with it.
     """
 
     data: Any
@@ -36,18 +38,37 @@ class Source:
     skip_bad: bool = False
     limit: int | None = None
     chat: bool = False
+    left: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[Comparison]:
-        for record in stream(self.data, columns=self.columns, skipped=[] if self.skip_bad else None, limit=self.limit):
+        self.left, malformed = Counter(), _Tally()
+        skipped = malformed if self.skip_bad else None
+        for number, record in enumerate(stream(self.data, columns=self.columns, skipped=skipped, limit=self.limit), 1):
             if isinstance(record, Comparison | Ranking):
                 known = as_conversation(record) if self.chat else record
                 yield from [known] if isinstance(known, Comparison) else comparisons_of(known)
-            elif not self.skip_bad:
-                kind = type(record).__name__.lower()
-                raise FeedbackError(f"{self.data}: a {kind} compares nothing (--skip-bad leaves such records out)")
+                continue
+            why = f"a {type(record).__name__.lower()} compares nothing"
+            if not self.skip_bad:
+                name = self.data if isinstance(self.data, str | Path) else f"the {type(self.data).__name__}"
+                raise FeedbackError(f"{name}, record {number}: {why} (--skip-bad leaves such records out)")
+            self.left[why] += 1
+        if malformed:
+            self.left[f"malformed, the first: {malformed[0]}"] = malformed.total
 
 
-def curate(source: Iterable[Comparison], out: str | Path, curators: Sequence[Curator] = (), *, cleaning: Cleaning | None = Cleaning(),
+class _Tally(list[str]):
+    """Keeps the first that it is given, and counts."""
+
+    total = 0
+
+    def append(self, message: str) -> None:
+        self.total += 1
+        if not self:
+            super().append(message)
+
+
+def curate(source: Iterable[Any], out: str | Path, curators: Sequence[Curator] = (), *, cleaning: Cleaning | None = Cleaning(),
            sample: int = SAMPLE, part: int = PART, workers: int = 0, seed: int = 0, resume: bool = False,
            began: Mapping[str, Any] | None = None, tick: Callable[[int], object] = lambda n: None) -> dict[str, Any]:  # fmt: skip
     """Clean comparisons, pass them through curators in order, and write all of them with what was done to each; returns the account: how many records
@@ -57,7 +78,7 @@ def curate(source: Iterable[Comparison], out: str | Path, curators: Sequence[Cur
     was killed stays, and the finished file is the same to the bit.
 
     Args:
-        source: read twice, so no iterator: for duplicates and a sample, then part by part. out: a .jsonl file.
+        source: comparisons, rankings, or a `Source`; read twice, so no iterator: for duplicates and a sample, then part by part. out: a .jsonl file.
         cleaning: what is dropped first, with duplicates; None for nothing. sample: comparisons that curators are prepared with, drawn by chance from
             all. part: comparisons at once. workers: as for `accord.engine.workers.mapped`.
         began: whatever else the result depends on, as JSON; a curation that goes on must have begun with the same.
@@ -67,22 +88,26 @@ def curate(source: Iterable[Comparison], out: str | Path, curators: Sequence[Cur
         RunError: `out` is there already, or holds what another curation began; or the source has changed between both looks.
     """
     wanted(sample >= 1 and part >= 1, "sample and part must be at least 1", (sample, part))
+    told = source if isinstance(source, Source) else Source(source)
     wanted(
-        iter(source) is not source,
+        not isinstance(told.data, Iterator),
         "comparisons are read twice: give a list or a Source, not what can be read once",
-        source,
+        told.data,
     )
     check_workers(workers)
     ledger = Ledger.open(Path(out), resume=resume)
     seen = Seen(ledger.beside("seen"))
     try:
-        survey = Survey.of(source, cleaning, seen, sample, part, seed)
-        ledger.check({**(began or {}), "data": survey.fingerprint, "part": part, "sample": sample, "seed": seed})
+        survey = Survey.of(told, cleaning, seen, sample, part, seed)
+        if told.left:
+            ledger.account["reading: left out"] = dict(told.left)
+        ledger.check({**(began or {}), "data": survey.fingerprint, "cleaning": cleaning and cleaning.fingerprint, "part": part, "sample": sample,
+                      "seed": seed})  # fmt: skip
         if ledger.finished:
             return ledger.account
         _prepare(curators, survey.sample, part)
         door = Door(cleaning, seen)
-        parts = _parts(door(source), part, skip=ledger.records)
+        parts = _parts(enumerate(door(told), 1), part, skip=ledger.records)
         tick(ledger.records)
         with ledger.appending() as write:
             for made in mapped(Through(tuple(curators)), parts, workers):
@@ -104,9 +129,19 @@ def _prepare(curators: Sequence[Curator], some: list[Comparison], part: int) -> 
     done = 0
     for i, curator in enumerate(curators):
         if isinstance(curator, Prepared):
-            some = [p for now in _parts(some, part) for p in usable(passed(curators[done:i], now))]
-            curator.prepare(some)
+            with _among(f"the sample of {len(some)} comparisons"):
+                some = [p for now in _parts(some, part) for p in usable(passed(curators[done:i], now))]
+                curator.prepare(some)
             done = i
+
+
+@contextlib.contextmanager
+def _among(these: str) -> Iterator[None]:
+    """Those who look at a part count within it: an error says what it is a part of."""
+    try:
+        yield
+    except FeedbackError as error:
+        raise FeedbackError(f"among {these}: {error}") from error
 
 
 def passed(curators: Sequence[Curator], part: Sequence[Comparison]) -> list[Comparison]:
@@ -123,11 +158,11 @@ def passed(curators: Sequence[Curator], part: Sequence[Comparison]) -> list[Comp
     return now
 
 
-def _line(pair: Comparison) -> str:
+def _line(pair: Comparison, name: str = "a comparison") -> str:
     try:
         return pair.model_dump_json(exclude_defaults=True) + "\n"
     except ValueError as error:
-        raise FeedbackError(f"a comparison can't be written as JSON: {error}") from error
+        raise FeedbackError(f"{name} can't be written as JSON: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -151,8 +186,8 @@ class Survey:
             left = [(number, pair) for number, pair in some if pair.provenance.status != "dropped"]
             seen.add([(key_of(pair), number) for number, pair in left])
             count += len(some)
-            for _, pair in some:
-                whole.update(_line(pair).encode())
+            for number, pair in some:
+                whole.update(_line(pair, f"comparison {number}").encode())
             for number, pair in left:
                 if door.why(number, pair) is None:
                     kept.add(number, pair)
@@ -205,9 +240,10 @@ class Through:
 
     curators: tuple[Curator, ...]
 
-    def __call__(self, part: Sequence[Comparison]) -> Made:
-        now = passed(self.curators, part)
-        return Made(len(part), "".join(map(_line, now)).encode(), account(now))
+    def __call__(self, part: Sequence[tuple[int, Comparison]]) -> Made:
+        with _among(f"comparisons {part[0][0]} to {part[-1][0]}"):
+            now = passed(self.curators, [pair for _, pair in part])
+            return Made(len(part), "".join(map(_line, now)).encode(), account(now))
 
 
 def _parts(pairs: Iterable[T], size: int, skip: int = 0) -> Iterator[list[T]]:

@@ -8,7 +8,7 @@ from accord.engine.seeds import derive
 from accord.errors import wanted
 from accord.feedback import Comparison, dropped, kept, pairs_of_scores, prompt_key
 from accord.policies.capabilities import Samples
-from accord.rewards.reward import Reward, name_of, score, score_pairs
+from accord.rewards.reward import Reward, name_of, reward_columns, score, score_pairs
 from accord.rewards.secrets_rlhf_rm import BY, before, mended, turned, voted
 
 Teach = Callable[[Sequence[Comparison]], Sequence[Reward]]
@@ -113,9 +113,11 @@ def leads_of(reward: Reward, pairs: Sequence[Comparison]) -> list[float | None]:
 
 
 class Synthesis:
-    """New pairs: a policy answers every prompt of a part some times, and the best answer by a reward is preferred to the worst.
+    """New pairs: a policy answers every prompt of a part some times, and the best answer by a reward is preferred to the worst, as sure as a pair can be
+    that nobody voted on: `target` 1, `margin` 0, `weight` 1.
 
     Args:
+        reward: of the prompt's other columns it sees those of its first pair.
         answers: to each prompt, at least 2. gap: by how much the best has to lead, at least 0. sampling: how answers are drawn; the policy's own
             default where it is None.
     """
@@ -129,16 +131,21 @@ class Synthesis:
         self.sampling = policy.sampling_kind() if sampling is None else sampling
 
     def __call__(self, part: Sequence[Comparison]) -> list[list[Comparison]]:
-        asked = {prompt_key(p.prompt): p.prompt for p in reversed(part)}
+        asked = {prompt_key(p.prompt): p for p in reversed(part)}
         made = dict(zip(asked, self._made(list(asked.values())), strict=True)) if asked else {}
         return [[pair, *made.pop(prompt_key(pair.prompt), ())] for pair in part]
 
-    def _made(self, prompts: list[Any]) -> list[list[Comparison]]:
-        drawn = self.policy.sample(
-            prompts, self.answers, self.sampling, seed=derive(self.seed, purpose=prompt_key(prompts[0]))
-        )
+    def _made(self, asked: list[Comparison]) -> list[list[Comparison]]:
+        prompts = [p.prompt for p in asked]
+        seed = derive(self.seed, purpose=prompt_key(prompts[0]))
+        drawn = self.policy.sample(prompts, self.answers, self.sampling, seed=seed)
+        columns: dict[str, Any] = reward_columns([_of_the_prompt(asked[i]) for i in drawn.group.tolist()])
         said = score(
-            self.reward, prompts=drawn.prompt_of_each(), completions=drawn.completions, group=drawn.group.tolist()
+            self.reward,
+            prompts=drawn.prompt_of_each(),
+            completions=drawn.completions,
+            group=drawn.group.tolist(),
+            **columns,
         )
         return [self._best_over_worst(prompts[i], drawn.completions, said, (drawn.group == i).nonzero()[:, 0].tolist())
                 for i in range(len(prompts))]  # fmt: skip
@@ -146,5 +153,12 @@ class Synthesis:
     def _best_over_worst(self, prompt: Any, completions: Sequence[Any], said: Any, rows: list[int]) -> list[Comparison]:
         rows = [i for i in rows if bool(said.valid[i])]
         pairs = pairs_of_scores(prompt, [completions[i] for i in rows], said.values[rows].tolist(), how="ends", gap=self.gap,
+                                columns={"target": 1.0, "margin": 0.0, "weight": 1.0},
                                 provenance={"source": getattr(self.policy, "name", "policy"), "tries": self.answers})  # fmt: skip
         return [kept(p, "made", self.BY, reward=name_of(self.reward)) for p in pairs]
+
+
+def _of_the_prompt(pair: Comparison) -> Comparison:
+    """A pair without the columns that tell of its own two answers."""
+    columns = {k: v for k, v in pair.columns.items() if not k.endswith(("_chosen", "_rejected"))}
+    return pair.model_copy(update={"columns": columns})

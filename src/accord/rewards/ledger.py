@@ -44,8 +44,6 @@ class Ledger:
         with disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         ledger = cls(out)
-        with disk(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
         if not ledger.file.is_file():
             if out.exists():
                 raise RunError(f"{out} is there already: give another --out")

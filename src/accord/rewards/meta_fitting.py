@@ -14,6 +14,7 @@ from accord.errors import FeedbackError, wanted
 from accord.feedback import Prompt
 from accord.policies.base import Group
 from accord.policies.capabilities import Samples
+from accord.policies.trunk import Trunk
 from accord.rewards.fitting import FitOptions, RewardFitting
 
 
@@ -53,8 +54,14 @@ class MetaFitting(RewardFitting):
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "eta": self.eta, "prompts": self.prompts}
 
+    def check(self, rows: Sequence[Any]) -> None:
+        """As `RewardFitting`; refuses answers of the policy that the reward's model can't take, too."""
+        super().check(rows)
+        if isinstance(self.reward, Trunk):
+            self.reward.check(self.shifted)
+
     def experience(self, batch: Rows, step: Step) -> Rows:
-        """The pairs, with the step ahead that their gradient is taken after."""
+        """The pairs, with the step ahead that their gradient is taken after: of all their minibatches, and of each time they are gone through."""
         order = torch.randperm(
             len(self.shifted), generator=generator(step.seed, step.number, step.rank, purpose="meta")
         )

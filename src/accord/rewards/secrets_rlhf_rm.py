@@ -10,6 +10,7 @@ from torch import Tensor
 from accord import losses
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, flipped, kept, notes_of
+from accord.feedback.fields import short
 from accord.rewards.fitting import FitOptions, RewardFitting
 from accord.rewards.reward import Reward, name_of, score_pairs
 
@@ -41,8 +42,9 @@ def _votes(voter: Reward, pairs: Sequence[Comparison], before: int) -> Float[Ten
     """What a voter says, or each of its members."""
     said = score_pairs(voter, pairs)
     if not bool(said.valid.all()):
-        i = before + int((~said.valid).nonzero()[0, 0]) // 2
-        raise FeedbackError(f"{name_of(voter)} does not apply to record {i + 1}, and can't vote on it: leave it out")
+        i = int((~said.valid).nonzero()[0, 0]) // 2
+        where = f"record {before + i + 1} ({short(pairs[i].prompt)})"
+        raise FeedbackError(f"{name_of(voter)} does not apply to {where}, and can't vote on it: leave it out")
     return (said.values[None] if said.members is None else said.members.T).detach().cpu()
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor
 from accord.errors import FeedbackError, wanted
 from accord.feedback import Comparison, dropped, flipped, instructed, kept, text_of, text_of_completion
 from accord.feedback.cleaning import key_of
+from accord.feedback.fields import short
 from accord.rewards.curators import leads_of
-from accord.rewards.reward import Reward, name_of
+from accord.rewards.reward import Reward, name_of, score
 from accord.rewards.secrets_rlhf_rm import turned
 
 MOST = 8
@@ -30,7 +32,8 @@ Embed = Callable[[Sequence[Comparison]], Float[Tensor, "n d"]]
 
 
 def neighbours_to_fetch(confidence: float, most: int = MOST) -> int:
-    """``most`` where the recorded label of a checked pair is denied (p <= 1/2), else ``ceil(most (1 - p))``: none of a pair that is beyond doubt."""
+    """``most`` where the recorded label of a checked pair is denied (p <= 1/2), else ``ceil(most (1 - p))``: none of a pair that is beyond doubt. It takes a reward
+    whose p is a probability: one that is too sure of itself looks for next to nothing, and is calibrated first."""
     return most if confidence <= 0.5 else math.ceil(most * (1 - confidence))
 
 
@@ -108,8 +111,9 @@ def confidences(reward: Reward, pairs: Sequence[Comparison]) -> Float[Tensor, "n
     """p = s(r(chosen) - r(rejected)) of the recorded label, so that an error is p <= 1/2."""
     leads = leads_of(reward, pairs)
     if None in leads:
+        first = short(pairs[leads.index(None)].prompt)
         raise FeedbackError(
-            f"a reward that sifts must apply to every pair, but {name_of(reward)} has no value for some"
+            f"a reward that sifts must apply to every pair, but {name_of(reward)} has no value for that of {first}"
         )
     return torch.sigmoid(torch.tensor(leads, dtype=torch.float64)).float()
 
@@ -161,12 +165,17 @@ class DualAgreement:
         judged = dict(zip(asked, self._asked([part[i] for i in asked]), strict=True))
         return [[self._decided(p, gold[i], best[i], judged.get(i))] for i, p in enumerate(part)]
 
+    @cached_property
+    def _near(self) -> Float[Tensor, "n d"]:
+        assert self.embed is not None
+        return self.embed(self.checked)
+
     def _asked(self, pairs: list[Comparison]) -> Sequence[bool | None]:
         if self.judge is None or not pairs:
             return [None] * len(pairs)
         if self.embed is None or not self.checked:
             return self.judge(pairs, [[] for _ in pairs])
-        shown = nearest(self.embed(pairs), self.embed(self.checked), self.examples)
+        shown = nearest(self.embed(pairs), self._near, self.examples)
         return self.judge(pairs, [[self.checked[j] for j in js] for js in shown])
 
     def _decided(self, pair: Comparison, gold: float, best: float, judged: bool | None) -> Comparison:
@@ -189,24 +198,23 @@ Worse answer:
 {rejected}"""
 
 
-def by_comparing(judge: Any, *, votes: int = 1) -> Judge:
+def by_comparing(judge: Reward) -> Judge:
     """A judge of pairs, such as `PairJudge`, who is shown examples as an instruction before the request, and asked in both orders: the order in which answers
     stand changes nothing.
 
     Args:
-        judge: a reward with a column `anchor`: the chance in [0, 1] to beat it. votes: asked so often, the majority counts.
+        judge: a reward with a column `anchor`: the chance in [0, 1] to beat it.
     """
-    wanted(votes >= 1, "a judge has at least one vote", votes)
 
     def judged(pairs: Sequence[Comparison], shown: Sequence[Sequence[Comparison]]) -> list[bool | None]:
         prompts = [
             instructed(p.prompt, _told(some)) if some else p.prompt for p, some in zip(pairs, shown, strict=True)
         ]
-        balance = torch.zeros(len(pairs))
-        for _ in range(votes):
-            said = judge(prompts=prompts, completions=[p.chosen for p in pairs], anchor=[p.rejected for p in pairs])
-            balance += torch.sign(said.values.cpu() - 0.5).masked_fill(~said.valid.cpu(), 0.0)
-        return [None if b == 0 else b > 0 for b in balance.tolist()]
+        said = score(judge, prompts=prompts, completions=[p.chosen for p in pairs], anchor=[p.rejected for p in pairs])
+        return [
+            None if not ok or v == 0.5 else v > 0.5
+            for v, ok in zip(said.values.tolist(), said.valid.tolist(), strict=True)
+        ]
 
     return judged
 

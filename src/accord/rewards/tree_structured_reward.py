@@ -48,11 +48,17 @@ def grown(policy: LanguagePolicy, prompts: Sequence[Prompt], *, depth: int = 3, 
     differ. depth 1 gives independent answers. Leaves with equal texts are one.
 
     Args:
-        depth, branch: at least 1; no more than branch^depth answers. length: tokens of a usual answer; forks are spread over it, a piece being its remaining
+        depth, branch: at least 1; no more than branch^depth answers. length: tokens of a usual answer, at most `max_new_tokens`; forks are spread over it, a piece being its remaining
             length over the pieces that remain. sampling: of the whole answer: the last piece runs to its limit.
         seed: of the draws.
     """
     wanted(depth >= 1 and branch >= 1 and length >= depth, "a tree wants depth and branch of at least 1, and length of at least depth", (depth, branch, length))  # fmt: skip
+    fits = length <= sampling.max_new_tokens
+    wanted(
+        fits,
+        f"a tree's usual answer can't be longer than max_new_tokens, {sampling.max_new_tokens}, but length",
+        length,
+    )
     asked = [policy.prompt_ids(p) for p in prompts]
     alive = [(i, Leaf("", (), (), ())) for i in range(len(prompts))]
     ended: list[list[Leaf]] = [[] for _ in prompts]
