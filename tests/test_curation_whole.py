@@ -217,15 +217,15 @@ def test_what_a_source_leaves_out_is_counted_by_reason_and_told_in_the_account(t
     ]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*rows, {"prompt": "p", "chosen": []}]))
     account = curate(Source(tmp_path / "p.jsonl", skip_bad=True), tmp_path / "c.jsonl")
-    left = account["reading: left out"]
-    assert left.pop("an example compares nothing") == 2
+    left = dict(account["reading: left out"])
+    assert left.pop("examples compare nothing") == 2
     ((why, n),) = left.items()
     assert n == 2
     assert why.startswith("malformed, the first: ")
     assert "line 2" in why
     assert json.loads((tmp_path / "c.account.json").read_text())["account"] == account
     assert curate(Source(tmp_path / "p.jsonl", skip_bad=True), tmp_path / "c.jsonl", resume=True) == account
-    with pytest.raises(FeedbackError, match="record 2: an example compares nothing"):
+    with pytest.raises(FeedbackError, match="record 2: examples compare nothing"):
         curate([said(1)[0], Example(prompt="p", completion="c")], tmp_path / "d.jsonl")
 
 

@@ -15,22 +15,24 @@ from accord.errors import FeedbackError, RunError
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'accord[ray]'")
 
 
-class Squares:
-    """Notes in a folder every time that it is opened."""
+def squares(folder: Path) -> Any:
+    """Work that notes in a folder every time that it is opened."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    class Squares:  # of no module: workers don't find those of tests
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            tempfile.mkstemp(dir=folder)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = state
-        tempfile.mkstemp(dir=self.folder)
+        def __getstate__(self) -> dict[str, Any]:
+            return {"some": "thing"}
 
-    def __call__(self, part: int) -> int:
-        if part == 13:
-            raise FeedbackError("13 brings bad luck: leave it out")
-        if part == 14:
-            os._exit(1)
-        return part * part
+        def __call__(self, part: int) -> int:
+            if part == 13:
+                raise FeedbackError("13 brings bad luck: leave it out")
+            if part == 14:
+                os._exit(1)
+            return part * part
+
+    return Squares()
 
 
 def test_two_workers_answer_in_order_open_their_work_once_and_run_only_so_far_ahead(tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_two_workers_answer_in_order_open_their_work_once_and_run_only_so_far_ah
             asked.append(i)
             yield i
 
-    found = mapped(Squares(tmp_path), parts(), 2)
+    found = mapped(squares(tmp_path), parts(), 2)
     assert not asked
     assert next(found) == 0
     assert len(asked) == AHEAD * 2
@@ -51,7 +53,7 @@ def test_two_workers_answer_in_order_open_their_work_once_and_run_only_so_far_ah
 
 def test_an_error_of_ours_comes_as_its_line_and_a_worker_that_ends_as_another(tmp_path: Path) -> None:
     with pytest.raises(FeedbackError, match=r"^13 brings bad luck: leave it out$"):
-        list(mapped(Squares(tmp_path), [1, 13], 1))
+        list(mapped(squares(tmp_path), [1, 13], 1))
     with pytest.raises(RunError, match=r"a worker of Ray ended: .*fewer workers") as told:
-        list(mapped(Squares(tmp_path), [14], 1))
+        list(mapped(squares(tmp_path), [14], 1))
     assert "\n" not in str(told.value)

@@ -48,7 +48,7 @@ class Source:
                 known = as_conversation(record) if self.chat else record
                 yield from [known] if isinstance(known, Comparison) else comparisons_of(known)
                 continue
-            why = f"a {type(record).__name__.lower()} compares nothing"
+            why = f"{type(record).__name__.lower()}s compare nothing"
             if not self.skip_bad:
                 name = self.data if isinstance(self.data, str | Path) else f"the {type(self.data).__name__}"
                 raise FeedbackError(f"{name}, record {number}: {why} (--skip-bad leaves such records out)")
