@@ -1,7 +1,8 @@
 """88 Reward-robust RLHF: does a reward that trusts the surest of its heads but fears the worst choose better, and get hacked less, than one alone?
 
 By best-of-n among the base's answers, where all arms have the same KL for each n. The feedback says little (few pairs, on two kinds of requests
-out of five) and likes length and flattery. One head learns it; all ensembles are taught that head's values, and differ in how they are read.
+out of five) and likes length and flattery. One head learns it; all ensembles are taught that head's values, and differ in how they are read; being taught helps
+by itself, so the control is taught too, one head as wide as theirs together.
 """
 
 from functools import lru_cache
@@ -26,20 +27,23 @@ PAIRS, PROMPTS, N, NS = 300, 60, 48, (4, 12, 48)
 HEADS, HIDDEN, ROBUST, FLAW = 5, 64, 0.4, "mild"
 EPOCHS, TEACH_EPOCHS = 6, 20
 LR, RATES = 3e-4, (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
-TEACH_LR, TEACH_RATES = {"surest": 1e-4, "robust": 1e-4}, (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+TEACH_LR, TEACH_RATES = {"taught": 1e-4, "surest": 1e-4, "robust": 1e-4}, (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 """Of the head that learns from people, of those that it teaches; an arm that no primary compares takes that of the robust one."""
 
 CLAIM = Claim(
     name="reward-robust-rlhf",
     world="letters",
-    statement=f"Of 48 answers, those that the ensemble with a weight of {ROBUST} on its worst head chooses are better than the taught head's own choice and "
-    "than the surest head's, and it loses less of its best gold on the way there.",
+    statement=f"Of 48 answers, those that the ensemble with a weight of {ROBUST} on its worst head chooses are better than what one taught head of as much compute "
+    "chooses, than the surest head's choice, and than that of the reward which taught them; and it loses less of its best gold on the way there.",
     primaries=(
-        Primary("robust", "single"),
+        Primary("robust", "taught"),
         Primary("robust", "surest"),
-        Primary("robust", "single", measure="drop", sign=-1, delta=0.02),
+        Primary("robust", "single"),
+        Primary("robust", "taught", measure="drop", sign=-1, delta=0.02),
     ),
-    arms=("single", "surest", "robust", "worst", "worst-of-batch", "mean"),
+    arms=("single", "taught", "surest", "robust", "worst", "worst-of-batch", "mean"),
+    equal=("taught", "surest", "robust"),
+    first_seed=430,
     settings=(("pairs", f"{PAIRS} on {', '.join(KINDS)}, of people with {FLAW} flaws"), ("answers", f"{N} to each of {PROMPTS} requests of all kinds"),
               ("heads, hidden", f"{HEADS} {HIDDEN}"), ("lr and epochs", f"{LR} of {RATES}, {EPOCHS}; of teaching {TEACH_LR}, each of {TEACH_RATES}, {TEACH_EPOCHS}")),
 )  # fmt: skip
@@ -88,17 +92,24 @@ def alone(lr: float) -> Arm:
     return lambda seed: chosen(single(seed, lr), seed)
 
 
-def ensemble(robust: float, lr: float, worst: str = "sample") -> Arm:
+def ensemble(robust: float, lr: float, worst: str = "sample", *, heads: int = HEADS, hidden: int = HIDDEN) -> Arm:
     """Of the heads that the single one teaches."""
 
     def arm(seed: int) -> Measures:
-        return chosen(_taught(robust, worst, lr, seed), seed)
+        return chosen(_taught(robust, worst, lr, seed, heads, hidden), seed)
 
     return arm
 
 
-def _taught(robust: float, worst: str, lr: float, seed: int) -> BayesianEnsemble:
-    made = BayesianEnsemble(choices(seed), heads=HEADS, hidden=HIDDEN, robust=robust, worst=worst, seed=luck(seed))
+def taught(lr: float) -> Arm:
+    """One head, as wide as those of the ensembles together."""
+    return ensemble(0.0, lr, heads=1, hidden=HEADS * HIDDEN)
+
+
+def _taught(
+    robust: float, worst: str, lr: float, seed: int, heads: int = HEADS, hidden: int = HIDDEN
+) -> BayesianEnsemble:
+    made = BayesianEnsemble(choices(seed), heads=heads, hidden=hidden, robust=robust, worst=worst, seed=luck(seed))
     answers = [c for p in said(seed) for c in (p.chosen, p.rejected)]
     return made.taught_by(
         single(seed),
@@ -137,6 +148,7 @@ def chosen(reward: object, seed: int) -> Measures:
 
 ARMS: dict[str, Arm] = {
     "single": alone(LR),
+    "taught": taught(TEACH_LR["taught"]),
     "surest": ensemble(0.0, TEACH_LR["surest"]),
     "robust": ensemble(ROBUST, TEACH_LR["robust"]),
     "worst": ensemble(1.0, TEACH_LR["robust"]),
@@ -145,6 +157,7 @@ ARMS: dict[str, Arm] = {
 }
 TUNING = {
     **{f"single rate {rate}": alone(rate) for rate in RATES},
+    **{f"taught rate {rate}": taught(rate) for rate in TEACH_RATES},
     **{f"surest rate {rate}": ensemble(0.0, rate) for rate in TEACH_RATES},
     **{f"robust rate {rate}": ensemble(ROBUST, rate) for rate in TEACH_RATES},
 }
