@@ -27,7 +27,7 @@ PAIRS, PROMPTS, N, NS = 300, 60, 48, (4, 12, 48)
 HEADS, HIDDEN, ROBUST, FLAW = 5, 64, 0.4, "mild"
 EPOCHS, TEACH_EPOCHS = 6, 20
 LR, RATES = 3e-4, (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
-TEACH_LR, TEACH_RATES = {"taught": 1e-4, "surest": 1e-4, "robust": 1e-4}, (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+TEACH_LR, TEACH_RATES = {"taught": 3e-5, "surest": 1e-4, "robust": 1e-4}, (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 """Of the head that learns from people, of those that it teaches; an arm that no primary compares takes that of the robust one."""
 
 CLAIM = Claim(
