@@ -24,7 +24,7 @@ REQUESTS, EACH, DEPTH, BRANCH, LENGTH = 100, 4, 3, 2, 18
 NEAR = 60
 SPARE = 40
 """Requests more, in the place of those whose two answers are the same."""
-STEPS = {"tree": 80, "chain": 80, "pairs": 80}
+STEPS = {"tree": 320, "chain": 320, "pairs": 320}
 GRID = (40, 80, 160, 320, 640)
 
 CLAIM = Claim(
