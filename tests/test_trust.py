@@ -11,6 +11,7 @@ import torch
 
 from accord.errors import FeedbackError
 from accord.evaluation import accuracy
+from accord.evaluation.accuracy import wilson
 from accord.evaluation.trust import (
     Referee,
     Trust,
@@ -91,6 +92,7 @@ def sound() -> Trust:
 
 def test_a_clean_reward_has_no_fault(sound: Trust) -> None:
     assert names(sound) == []
+    assert (sound.without_faults, sound.undecided) == ("none found", [])
     assert sound.calibration.temperature is not None
     assert sound.calibration.temperature.low < 1 < sound.calibration.temperature.high
     assert sound.order is not None
@@ -148,6 +150,28 @@ def test_thirty_in_a_hundred_wrong_labels_are_named() -> None:
     assert found.noise.rate.low < share < found.noise.rate.high
     assert found.noise.rate.value == pytest.approx(share, abs=0.06)
     assert found.noise.corrected == pytest.approx(right.accuracy.value, abs=0.06)
+
+
+@pytest.mark.parametrize(("n", "luck"), [(300, 1), (500, 1)])
+def test_noise_that_too_few_labels_can_tell_is_not_said_to_be_absent(n: int, luck: int) -> None:
+    random = Random(luck)
+    told = [p.flipped() if random.random() < 0.3 else p for p in comparisons(n, seed=2)]
+    found, right = evaluate(clean, told, probes=0), evaluate(clean, comparisons(n, seed=2), probes=0)
+    assert found.noise.rate.low <= 0.05
+    assert found.faults == []
+    assert found.undecided == [f"noise, {100 * found.noise.rate.low:.0f} to {100 * found.noise.rate.high:.0f} %"]
+    assert found.noise.rate.high > 0.3
+    assert "none found" not in found.without_faults
+    assert (right.undecided, right.without_faults) == ([], "none found")
+
+
+def test_who_may_rank_no_better_than_a_coin_is_told_so_whatever_else_is_wrong() -> None:
+    found = evaluate(
+        lambda *, completions, **x: [Random(c[-40:]).random() + 5.0 * ("wonderful" in c) for c in completions], PAIRS
+    )
+    assert "flattery" in names(found)
+    assert found.accuracy.low <= 0.5 < found.accuracy.high
+    assert any(u.startswith("accuracy") and "coin" in u for u in found.undecided)
 
 
 def test_a_reward_that_errs_on_thirty_in_a_hundred_prompts_is_named() -> None:
@@ -296,6 +320,13 @@ def test_nothing_is_said_of_what_was_not_looked_for(sound: Trust) -> None:
     assert sound.untested == ["over-optimisation"]
 
 
+def test_a_share_lies_in_its_interval() -> None:
+    for n in range(1, 200):
+        for k in range(n + 1):
+            low, high = wilson(k / n, n)
+            assert low <= k / n <= high
+
+
 def test_a_share_without_a_draw_that_differs_has_wilsons_interval() -> None:
     sure = Bootstrap(range(40)).share(np.ones(40))
     assert (sure.value, sure.high) == pytest.approx((1, 1))
@@ -402,6 +433,14 @@ def test_rewriting_leaves_meaning_and_adds_nothing_but_looks() -> None:
         assert text in by(text)
     assert len(padded(text).split()) == len(text.split()) + 8
     assert not set(" ".join(FILLER).lower().split()) & set(WORDS)
+
+
+def test_few_pairs_have_a_page(tmp_path: Any) -> None:
+    found = evaluate(clean, comparisons(40, seed=5), probes=0)
+    assert any(b.right.value == 1 for b in found.calibration.bins), (
+        "bins that are all right have an interval all the same"
+    )
+    assert "<svg" in write_page(found, tmp_path).read_text()
 
 
 def test_a_page_a_file_and_a_card_say_what_was_measured(tmp_path: Any) -> None:

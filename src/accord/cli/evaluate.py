@@ -121,6 +121,8 @@ def _words(found: Trust, cluster_by: str, published: dict[str, dict[str, float]]
         if table:
             lines.append(f"{name}: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in table.items()))
     lines += [f"fault: {f}" for f in found.faults] or [f"faults: {found.without_faults}"]
+    if found.undecided:
+        lines.append(f"can't be told: {'; '.join(found.undecided)}")
     if found.untested:
         lines.append(f"not tested, or on too little: {', '.join(found.untested)}")
     return "\n".join(lines)

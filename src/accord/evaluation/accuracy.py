@@ -63,4 +63,5 @@ def _share(x: np.ndarray, clusters: Sequence[Hashable] | None, seed: int) -> Est
 def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's 95 % interval of a share p of n."""
     centre, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
-    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+    # p lies in it, but for the rounding where p is 0 or 1 and ends it.
+    return min(p, (centre - half) / (1 + z * z / n)), max(p, (centre + half) / (1 + z * z / n))

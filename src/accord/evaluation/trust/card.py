@@ -37,6 +37,8 @@ def _section(found: Trust, data: str) -> str:
         lines.append(("verdicts that stay when answers change places", written(found.order.kept, "%")))
     lines += [(f"gain by being {e.ploy}, mean leads", f"{written(e.gain)} [{between(e.gain)}]") for e in found.effects]
     wrong = "\n".join(f"- {f}" for f in found.faults) or found.without_faults
+    if found.undecided:
+        wrong += f"\n\nCan't be told: {'; '.join(found.undecided)}."
     if found.untested:
         wrong += f"\n\nNot tested, or on too little: {', '.join(found.untested)}."
     table = "\n".join(f"| {name} | {value} |" for name, value in lines)

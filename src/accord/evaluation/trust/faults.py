@@ -14,6 +14,8 @@ GAIN = 0.1
 """Mean leads that a ploy or a place may win."""
 RATE = 0.05
 """Noise that any labels have."""
+MUCH = 0.15
+"""Noise that would matter, if it is there."""
 KEPT = 0.95
 """Verdicts that have to stay where the meaning does."""
 READS = 0.6
@@ -47,6 +49,16 @@ def faults(t: "Trust") -> list[Fault]:
     if t.accuracy.high <= 0.5:
         found.insert(0, Fault("accuracy", t.accuracy, "%", "it ranks no better than a coin"))
     return [f for f in found if f.size.clusters >= LEAST]
+
+
+def undecided(t: "Trust") -> list[str]:
+    """Faults that may be there or not, with how large they may be: their intervals hold what is let pass, and what would matter."""
+    a, e, found = t.accuracy, t.noise.rate, []
+    if a.clusters >= LEAST and a.low <= 0.5 < a.high:
+        found.append(f"accuracy, {100 * a.low:.0f} to {100 * a.high:.0f} %: it may rank no better than a coin")
+    if e.clusters >= LEAST and e.low <= RATE and e.high > MUCH:
+        found.append(f"noise, {100 * e.low:.0f} to {100 * e.high:.0f} %")
+    return found
 
 
 def untested(t: "Trust") -> list[str]:

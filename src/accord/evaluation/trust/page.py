@@ -23,12 +23,12 @@ def write_page(found: Trust, folder: str | Path, **more: Any) -> Path:
     Args:
         more: goes to the JSON as well.
     """
+    write_json(Path(folder) / "trust.json", {**found.row(), **more})
     pictures = [_reliability(found.calibration)]
     if found.optimisation is not None:
         pictures.append(_best_of_n(found.optimisation))
     page = rendered("trust.html", {"of": written, "between": between}, t=found, pictures=pictures, agreements=_disputes(found),
                     tables=[(column, list(table.items())) for column, table in found.by.items()])  # fmt: skip
-    write_json(Path(folder) / "trust.json", {**found.row(), **more})
     path = Path(folder) / "trust.html"
     write_text(path, page)
     return path

@@ -15,7 +15,7 @@ from accord.evaluation.trust.agreement import Agreement, agreements
 from accord.evaluation.trust.bias import Effect, by_length, effects
 from accord.evaluation.trust.calibration import Calibration, calibration
 from accord.evaluation.trust.consistency import Contrast, Order, contrast, order, paraphrased
-from accord.evaluation.trust.faults import Fault, faults, untested
+from accord.evaluation.trust.faults import Fault, faults, undecided, untested
 from accord.evaluation.trust.intervals import Array, Bootstrap, right
 from accord.evaluation.trust.noise import Noise, noise
 from accord.evaluation.trust.optimisation import Optimisation, optimisation, pools
@@ -61,8 +61,12 @@ class Trust:
     @property
     def without_faults(self) -> str:
         """What is to be said where no fault is named."""
-        coin = "; it may rank no better than a coin" if self.accuracy.low <= 0.5 < self.accuracy.high else ""
-        return f"none found{coin}"
+        return "none for sure" if self.undecided else "none found"
+
+    @cached_property
+    def undecided(self) -> list[str]:
+        """Faults of which these pairs can't tell whether they are there, with how large they may be."""
+        return undecided(self)
 
     @cached_property
     def untested(self) -> list[str]:
@@ -74,7 +78,7 @@ class Trust:
         maybe = {"order": self.order, "contrast": self.contrast, "optimisation": self.optimisation}
         return {
             "reward": self.reward, "data": self.data, "left": self.left, "accuracy": self.accuracy.row(), "mean_lead": self.mean_lead,
-            "faults": [f.row() for f in self.faults], "untested": self.untested,
+            "faults": [f.row() for f in self.faults], "undecided": self.undecided, "untested": self.untested,
             "by": {c: {v: e.row() for v, e in t.items()} for c, t in self.by.items()},
             "lengths": {n: e.row() for n, e in self.lengths.items()},
             "calibration": self.calibration.row(), "noise": self.noise.row(),
