@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from accord.cli.columns import with_context
 from accord.cli.data import at_least_one, say
 from accord.cli.heldout import cluster, rated_pairs
 from accord.cli.intake import Intake, no_preference, of_kind
@@ -73,6 +74,7 @@ def evaluate(
     if reward in (against or ()):
         raise ConfigError(f"--against {reward!r} is the reward itself: compare it with others")
     intake = Intake.read(benchmark_rows(data, persons=people), columns, skip_bad, limit, chat, name=data)
+    intake.change(with_context)
     unrated = intake.narrow(aspect)
     comparing = of_kind((Comparison, Ranking, Rating), "the measure compares")
     usable = intake.sift(intake.records, comparing, unrated, no_preference, tied, purpose="measure on")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from accord.catalogue import find, methods
+from accord.cli.columns import with_context
 from accord.cli.data import first_process, say, split
 from accord.cli.embedded import rows_of
 from accord.cli.evaluate import tied
@@ -163,8 +164,7 @@ def _asked(held: Sequence[Any], most: int | None) -> list[Comparison]:
         raise FeedbackError(
             "no two held-out answers to one prompt are compared or rated differently: give another test or split_by"
         )
-    some = spread_out(pairs, most)
-    return [p.model_copy(update={"columns": p.columns | {"context": p.context}}) if p.context else p for p in some]
+    return [with_context(p) for p in spread_out(pairs, most)]
 
 
 def _said_of(training: Training, named: frozenset[str]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """accord reward: train, evaluate, score."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accord.cli.clips import with_frames
+from accord.cli.columns import with_context
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.heads import refuse_foreign, train_head
 from accord.cli.heldout import HeldOut, of_some_prompts
@@ -181,7 +181,7 @@ def score_file(
         print(f"scores in {out}, {found.mean}")
         return
     intake = Intake.read(data, columns, skip_bad, None, chat)
-    intake.change(partial(with_frames, data=data))
+    intake.change(lambda r: with_context(with_frames(r, data=data)))
     usable = intake.sift(intake.records, SCORED, purpose="score")
     opened = open_reward(reward, device, dtype)
     usable = intake.sift(usable, fits(intake, opened), purpose="score")

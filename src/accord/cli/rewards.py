@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from accord import rewards
+from accord.cli.columns import heeding
 from accord.cli.makers import MAKERS, Base, Maker
 from accord.errors import ConfigError, ModelError
 from accord.rewards import References, Reward
@@ -74,9 +75,9 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
     if _served(spec):
         return rewards.Served(spec)
     if ".py:" in spec:
-        return open_function(spec)
+        return heeding(open_function(spec), spec)
     if _in_package(spec):
-        return open_named(spec)
+        return heeding(open_named(spec), spec)
     if _kind(Path(spec), spec) == "saved":
         return rewards.load(spec, device=device, dtype=dtype)
     model = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from accord.cli.clips import with_frames
+from accord.cli.columns import with_context
 from accord.cli.intake import Intake, Verdict, answers_of, count, curated_away, kind_of, of_kind
 from accord.cli.lengths import fits
 from accord.cli.rewards import RewardSpec, open_reward
@@ -71,7 +72,7 @@ class Scoring:
     def __call__(self, part: Sequence[Record]) -> Scored:
         reward = _opened(self.reward, self.device, self.dtype)
         shown = [with_frames(r, self.data) for r in part]
-        rows: list[Any] = [as_conversation(r) if self.chat else r for r in shown]
+        rows = [with_context(as_conversation(r) if self.chat else r) for r in shown]
         whole: Verdict = fits(Intake(self.data, Feedback(tuple(rows)), self.skip_bad), reward)
         why = [next((w for v in (curated_away, SCORED, whole) if (w := v(r)) is not None), None) for r in rows]
         kept = [r for r, w in zip(rows, why, strict=True) if w is None]
