@@ -28,7 +28,7 @@ from accord.reproduce.claim import Claim, Primary
 from accord.worlds.letters.tasks import tasks
 
 RAN = []
-CLAIM = Claim("barfi", "letters", "new beats old", (Primary("new", "old", delta=0.05),), ("old", "new", "more"), ("old", "new"))
+CLAIM = Claim("magicid", "letters", "new beats old", (Primary("new", "old", delta=0.05),), ("old", "new", "more"), ("old", "new"))
 
 
 def arm(gold):
@@ -44,15 +44,15 @@ ARMS = {"old": arm(0.3), "new": arm(0.5), "more": arm(0.4)}
 
 
 @pytest.fixture
-def barfi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def magicid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes the reproduction of a system that has none, and reads it anew."""
     monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
-    name = f"{systems.__name__}.barfi"
+    name = f"{systems.__name__}.magicid"
 
     def write(text: str) -> Any:
-        (tmp_path / "barfi.py").write_text(text)
+        (tmp_path / "magicid.py").write_text(text)
         sys.modules.pop(name, None)
         importlib.invalidate_caches()
         return importlib.import_module(name)
@@ -71,15 +71,15 @@ def test_every_systems_table_has_the_arms_of_its_claim() -> None:
             system.claim.check({k: v for k, v in table.items() if k != lost})
 
 
-def test_arms_are_kept_until_their_code_changes(barfi: Any, tmp_path: Path) -> None:
+def test_arms_are_kept_until_their_code_changes(magicid: Any, tmp_path: Path) -> None:
     def ran(text: str) -> tuple[int, dict[str, Any]]:
-        module = barfi(text)
-        reproduce_one(System.of("barfi"), processes=1, to=tmp_path / "barfi.json")
-        return len(module.RAN), json.loads((tmp_path / "barfi.json").read_text())
+        module = magicid(text)
+        reproduce_one(System.of("magicid"), processes=1, to=tmp_path / "magicid.json")
+        return len(module.RAN), json.loads((tmp_path / "magicid.json").read_text())
 
     count, first = ran(SYSTEM)
     assert count == 3 * 6
-    assert first["source_hash"] == source_hash(f"{systems.__name__}.barfi")
+    assert first["source_hash"] == source_hash(f"{systems.__name__}.magicid")
     assert first["measures"]["new"]["gold"] == pytest.approx([0.9 + i / 1000 for i in range(6)])
     count, again = ran(SYSTEM.replace("A system.", "The same system, told otherwise.") + "\n# and so on\n")
     assert count == 0

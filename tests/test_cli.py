@@ -149,7 +149,7 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "an unknown command": (["aling"], "did you mean align"),
         "no run": (["report", str(tmp_path)], "not a run"),
         "no system": (["reproduce", "rafft"], "did you mean raft"),
-        "an unwritten system": (["reproduce", "barfi"], "no reproduction yet"),
+        "an unwritten system": (["reproduce", "magicid"], "no reproduction yet"),
         "a file for tuning": (["reproduce", "raft", "--tune=true", "--json", "f.json"], "--json names the file"),
         "twins for tuning": (["reproduce", "raft", "--tune=true", "--twins", "3"], "--twins is for --plan"),
         "no recipe": (["recipes", "copy", "none"], "no recipe"),
@@ -213,7 +213,8 @@ def test_a_methods_help_shows_its_options_and_no_others(name: str, capsys: pytes
     ("alignprop --policy letters", "alignprop wants a policy that makes pictures by denoising"),
     ("lambda-harmonic-rpo --policy letters", "lambda-harmonic-rpo wants a policy that makes pictures"),
     ("reno --policy portraits", "reno trains no policy"),
-    ("barfi --policy portraits", "planned"),
+    ("magicid --policy portraits", "planned"),
+    ("barfi --policy letters", "barfi wants a policy that acts in an environment"),
     ("--policy letters", "wants a method"),
 ])  # fmt: skip
 def test_what_a_method_needs_is_asked_before_anything_is_loaded(

@@ -29,10 +29,11 @@ from accord.policies import LanguagePolicy, Sampling
 from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy, EncodedOnce, invert, renoise
 from accord.rewards import BradleyTerry, References, score
+from accord.rewards.episodes import by_step
 from accord.rewards.fitting import RewardFitting
 from accord.rewards.helpsteer2_preference import farthest
 from accord.search import best_of_n, noise_optimise
-from accord.worlds import letters
+from accord.worlds import letters, room
 from accord.worlds.portraits import proxies
 from conftest import tiny_policy
 from tiny_families import TINY
@@ -600,6 +601,22 @@ def test_rewards_of_portraits_follow_the_pictures(far: torch.device) -> None:
     assert score(made["looks"], prompts=prompts, completions=larger).values.shape == (2,)
 
 
+ACTS: dict[str, Callable[[Any], Any]] = {
+    "barfi": lambda p: a.BARFI(p, room.toward, warmup=0, sampling={"steps": 6}),
+    "acting grpo": lambda p: a.GRPO(p, by_step(lambda before, action, after: after[:, 0]), group_size=3, kl=0.1, sampling={"steps": 6}),
+}  # fmt: skip
+"""Methods in an environment."""
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_a_first_step_in_an_environment_is_the_cpus_and_in_half_precision_nearly(name: str, far: torch.device) -> None:
+    both(far, lambda device: first_step(ACTS[name](room.policy().to(device)), room.starts(2)))
+    single, half = (
+        first_step(ACTS[name](room.policy().to(CPU, kind)), room.starts(2)) for kind in (torch.float32, torch.bfloat16)
+    )
+    assert half["loss"] == pytest.approx(single["loss"], rel=0.03, abs=0.01)
+
+
 def test_every_entry_of_the_catalogue_has_such_a_test() -> None:
     elsewhere = {*ON_WORDS, *FITTINGS, *HEADS, *CURATED, *SEARCHES}
     # Of policies that read words and pictures alike there is none yet.
@@ -607,7 +624,7 @@ def test_every_entry_of_the_catalogue_has_such_a_test() -> None:
         "text": {*TEXT, *elsewhere},
         "multimodal": {*TEXT, *elsewhere},
         "image": {*PICTURES, *elsewhere},
-        "control": elsewhere,
+        "control": {*ACTS, *elsewhere},
     }
     missing = [f"{m.name} on {kind}" for m in methods() if m.entry for kind in m.modality if m.name not in tried[kind]]
-    assert not missing, "add it to TEXT, PICTURES, ON_WORDS, FITTINGS, HEADS, CURATED or SEARCHES above"
+    assert not missing, "add it to TEXT, PICTURES, ACTS, ON_WORDS, FITTINGS, HEADS, CURATED or SEARCHES above"

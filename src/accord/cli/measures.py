@@ -8,7 +8,9 @@ from accord.algorithms import Preference
 from accord.cli.methods import Trainer
 from accord.evaluation import Probe, accuracy
 from accord.evaluation import held_out as loss_on
+from accord.evaluation.played import Played
 from accord.feedback import Comparison, prompt_key
+from accord.policies import ControlPolicy
 from accord.rewards import Reward
 
 Measure = Callable[[int], dict[str, float]]
@@ -23,6 +25,8 @@ def measure(trainer: Trainer, algorithm: Any, held: Sequence[Any], rewards: Mapp
         rewards: by name. folder: where samples go. by: what makes pairs dependent: "prompt", or a column.
     """
     if trainer.samples:
+        if isinstance(algorithm.policy, ControlPolicy):
+            return Played(algorithm.policy, held, rewards, sampling, folder=folder)
         reference = getattr(algorithm, "reference", None)
         return Probe(algorithm.policy, held, rewards, sampling, folder=folder, reference=reference)
     if trainer.paired:

@@ -20,7 +20,8 @@ from accord.cli.options import check_options, writable
 from accord.engine import Learner
 from accord.errors import ConfigError, ModelError
 from accord.feedback import Comparison, Example, Ranking, Record
-from accord.policies import LanguagePolicy, Policy, capabilities
+from accord.policies import ControlPolicy, LanguagePolicy, Policy, capabilities
+from accord.policies.control import Acts
 from accord.rewards import Reward
 
 
@@ -226,9 +227,10 @@ def _trains(made: Any) -> bool:
 
 
 def kind_for(method: Trainer) -> type:
-    """A class of policies that a method is for, where none is named yet: by the catalogue, of words or of pictures."""
-    if "text" in find(method.name).modality:
-        return LanguagePolicy
+    """A class of policies that a method is for, where none is named yet: by the catalogue, of words, of pictures or of acts."""
+    modality = find(method.name).modality
+    if "text" in modality or modality == ("control",):
+        return LanguagePolicy if "text" in modality else ControlPolicy
     from accord.policies.diffusion import DiffusionPolicy
 
     return DiffusionPolicy
@@ -244,7 +246,7 @@ def _absent(kind: type) -> Any:
     def reached(self: Any, *arguments: Any, **named: Any) -> Any:
         raise _Reached
 
-    wanted = {n for c in vars(capabilities).values() if is_protocol(c) for n in get_protocol_members(c)}
+    wanted = {n for c in (*vars(capabilities).values(), Acts) if is_protocol(c) for n in get_protocol_members(c)}
     here = {n for n in wanted if hasattr(kind, n)} - {"sampling_kind"}
     unmade: Any = type(kind.__name__, (kind,), dict.fromkeys([*here, "__deepcopy__"], reached))
     made = unmade.__new__(unmade)

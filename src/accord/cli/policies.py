@@ -1,4 +1,4 @@
-"""Policies as the command line names them: an embedded one, a hub name, a folder, a GGUF file, a pipeline, an adapter."""
+"""Policies as the command line names them: an embedded one, a hub name, a folder, a GGUF file, a pipeline, an adapter, an environment."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,17 +7,25 @@ from typing import Any
 from accord.cli.data import quiet_diffusers
 from accord.errors import ConfigError, one_of, wanted
 from accord.policies import VLLM, Engine, LanguagePolicy, SGLang
+from accord.policies.acting import environment
+from accord.policies.control import ControlPolicy
 from accord.policies.hub import PICTURE_LORA, PIPELINE, folder_of, kind_of
 from accord.policies.loading import resolve
+from accord.policies.placement import device_of
 
 Size = int | list[int] | None
 ENGINES = {"vllm": VLLM, "sglang": SGLang}
-EMBEDDED = ("letters", "letters/untrained", "portraits", "portraits/flow", "portraits/consistency")
+EMBEDDED = ("letters", "letters/untrained", "portraits", "portraits/flow", "portraits/consistency", "room")
 """Policies that come with the package; smollm2 comes with one beside it."""
+
+GYMNASIUM = "gymnasium:"
+"""Stands before the id of an environment in which a fresh policy is to act."""
 
 
 def kind_of_policy(spec: str) -> type:
     """The class of a policy, told from its name and from what lies in its folder; nothing is loaded, nor need it be there."""
+    if _acts(spec):
+        return ControlPolicy
     if not _of_pictures(spec):
         return LanguagePolicy
     quiet_diffusers()
@@ -35,6 +43,8 @@ def check_policy(spec: str) -> type:
     kind = kind_of_policy(spec)
     if kind is LanguagePolicy and not _embedded(spec):
         resolve(spec)
+    if spec.startswith(GYMNASIUM):
+        environment(spec.removeprefix(GYMNASIUM))
     return kind
 
 
@@ -48,6 +58,11 @@ def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = F
     Raises:
         ConfigError: one of these is given for words.
     """
+    if _acts(spec):
+        wanted(lora is None and size is None and not (encode_once or gradient_checkpointing),
+               f"{spec} acts in an environment, and has no adapters, pictures or layers to speak of: leave lora, size, encode_once and gradient_checkpointing out",
+               (lora, size, encode_once, gradient_checkpointing))  # fmt: skip
+        return _actor(spec, device, seed)
     source: Any = spec
     kind: Any = kind_of_policy(spec)
     more: dict[str, Any] = {}
@@ -83,6 +98,14 @@ def engine_of(spec: str, policy: str, kind: type, *, draws: bool, lora: Any) -> 
     return ENGINES[name](url, policy)
 
 
+def _actor(spec: str, device: str, seed: int) -> ControlPolicy:
+    if _embedded(spec):
+        from accord.worlds.room import policy
+
+        return policy(seed).to(device_of(device))
+    return ControlPolicy.load(spec.removeprefix(GYMNASIUM), device=device, seed=seed)
+
+
 def _once() -> type:
     from accord.policies.diffusion import EncodedOnce
 
@@ -103,8 +126,12 @@ def _embedded(spec: str) -> bool:
     return spec in EMBEDDED and not Path(spec).exists()
 
 
+def _acts(spec: str) -> bool:
+    return (_embedded(spec) and spec == "room") or spec.startswith(GYMNASIUM) or (Path(spec) / "control.json").is_file()
+
+
 def _of_pictures(spec: str) -> bool:
-    return not spec.startswith("letters") if _embedded(spec) else kind_of(spec) in (PIPELINE, PICTURE_LORA)
+    return spec.startswith("portraits") if _embedded(spec) else kind_of(spec) in (PIPELINE, PICTURE_LORA)
 
 
 def _pipeline(spec: str) -> Any:

@@ -81,11 +81,15 @@ def recipe(name: str) -> str:
 def _embedded(trainer: Any, kind: type) -> dict[str, Any]:
     """A policy of the package that the method can train, with data and a reward for it."""
     from accord.catalogue import find
-    from accord.policies import LanguagePolicy
+    from accord.policies import ControlPolicy, LanguagePolicy
 
-    world = "letters" if kind is LanguagePolicy else "portraits"
+    world = "letters" if kind is LanguagePolicy else "room" if kind is ControlPolicy else "portraits"
     start: dict[str, Any] = {"policy": world, "data": world, "out": f"runs/{trainer.name}", "lora": 4}
-    rewards: dict[str, Any] = {"letters": SHORT, "portraits": "accord.worlds.portraits:Looks"}
+    rewards: dict[str, Any] = {
+        "letters": SHORT,
+        "portraits": "accord.worlds.portraits:Looks",
+        "room": "accord.worlds.room:toward",
+    }
     for i, name in enumerate(n for n, o in trainer.rewards.items() if o.needed and trainer.takes_reward):
         somebody = i == 0 and find(trainer.name).kind == "identity"
         start["reward" if i == 0 else name] = "accord.cli.embedded:Somebody" if somebody else rewards[world]
@@ -115,6 +119,7 @@ OWN: dict[str, dict[str, Any]] = {
     "dr-irl": {"reward": {"BesideDemonstrations": {"reward": SHORT}}},
     "fine-grained-rlhf": {"data": "letters/explain", "reward": {"PrefixDifferences": {"reward": SHORT}}},
     "harmo": {"scale": False},
+    "barfi": {"lora": None, "warmup": 0},
     "toolrl": {"data": "letters/lookup", "column": "calls", "call": "call", "arguments": "arguments", "between": " "},
 }
 """What the recipe of a method has in place of what others have: another generator, data that its rewards can read, a judge for a policy

@@ -35,7 +35,7 @@ def reproduce(name: str | None = None, all: bool = False, tune: bool = False, pl
         processes: runs at a time, one thread each.
         json: file for the result; reproductions/NAME.json without.
         list: show how far each system is, and which results are stale.
-        ruler: measure base and oracle of a world (letters, portraits) and write down its delta.
+        ruler: measure base and oracle of a world (letters, portraits, room) and write down its delta.
         null: measure how often the harness errs in a world.
     """
     asked = {"--list": list, "--ruler": ruler, "--null": null, "--all": all, "a name": name}

@@ -23,7 +23,7 @@ from accord.engine.run import write_text
 from accord.errors import ConfigError
 from accord.evaluation.pictures import save_picture
 from accord.feedback import Record, text_of
-from accord.policies import LanguagePolicy, capabilities
+from accord.policies import ControlPolicy, LanguagePolicy, capabilities
 from accord.policies.placement import device_of, dtype_of
 from accord.search import best_of_n, noise_optimise
 
@@ -139,6 +139,10 @@ def shape(given: dict[str, Any]) -> Shape:
     kind: Any = LanguagePolicy
     if isinstance(policy, str):
         kind = kind_of_policy(policy)
+        if kind is ControlPolicy:
+            raise ConfigError(
+                "accord sample writes answers and pictures; a control policy acts: use its sample(…) in Python"
+            )
     elif search == "reno":
         kind = kind_of_policy("portraits")
     sampling, options, about = kind.sampling_kind(), {}, (sample.__doc__ or "").partition("\n")[0]

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from accord.lazy import lazy
 
 if TYPE_CHECKING:
+    from accord.policies.acting import Acting, Episode
     from accord.policies.base import Policy, Prompt, Rollouts, Sampling
+    from accord.policies.control import ControlPolicy
     from accord.policies.diffusion import Denoising, DiffusionPolicy
     from accord.policies.engines import VLLM, Engine, SGLang
     from accord.policies.frozen import FrozenPolicy
@@ -16,10 +18,13 @@ else:
 
 __all__ = [
     "VLLM",
+    "Acting",
     "Branch",
+    "ControlPolicy",
     "Denoising",
     "DiffusionPolicy",
     "Engine",
+    "Episode",
     "FrozenPolicy",
     "LanguagePolicy",
     "Policy",

@@ -22,7 +22,7 @@ def bench(world: str) -> str:
     """
     name = f"accord.reproduce.{world}"
     if find_spec(name) is None:
-        raise ConfigError(f"no world called {world!r}; the worlds of reproductions are letters and portraits")
+        raise ConfigError(f"no world called {world!r}; the worlds of reproductions are letters, portraits and room")
     return name
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from accord.lazy import lazy
 
 if TYPE_CHECKING:
-    from accord.worlds import letters, portraits
+    from accord.worlds import letters, portraits, room
 else:
     lazy(__name__)
 
-__all__ = ["letters", "portraits"]
+__all__ = ["letters", "portraits", "room"]
