@@ -19,7 +19,7 @@ from accord.rewards.fitting import FitOptions
 from accord.worlds.letters import population
 
 REQUESTS, NOISE, WARM, WINDOW = 1500, 0.4, 2.0, 12
-PASSES = {"plain": 10, "ensemble": 10, "smoothed": 10, "self": 10, "no-curriculum": 10, "crm": 10}
+PASSES = {"plain": 10, "ensemble": 10, "smoothed": 5, "self": 20, "no-curriculum": 20, "crm": 40}
 GRID = (5, 10, 20, 40)
 
 CLAIM = Claim(
