@@ -25,6 +25,7 @@ with install_import_hook("accord.losses", "beartype.beartype"):
 from accord.policies import LanguagePolicy
 from accord.policies.attention import NAME
 from accord.policies.tokenise import Tokeniser
+from accord.rewards import BradleyTerry
 from accord.worlds import letters
 from serving import Answer, Serving
 
@@ -89,6 +90,14 @@ def tiny_policy(architecture: str = "llama", *, packed: bool = True, seed: int =
             if p.ndim > 1:
                 p.mul_(5)
     return LanguagePolicy(model, Tokeniser(letters.build_tokenizer(), "tiny"), architecture).eval()
+
+
+def tiny_reward(seed: int = 0, width: int = 32) -> BradleyTerry:
+    """Untrained as well, with a head that has opinions."""
+    policy = letters.build_model(seed, width=width, layers=1)
+    reward = BradleyTerry.load(policy.model, tokenizer=policy.tokeniser.inner, device="cpu")
+    torch.nn.init.normal_(reward.core.score.weight, generator=torch.Generator().manual_seed(seed))
+    return reward
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers as t
 from PIL import Image
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from accord.losses import bradley_terry
 from accord.reproduce.systems import basereward as reproduction
 from accord.rewards import BaseReward, RewardRecipe, VisionLanguageFeatures, mixed, recipe_search, score
 from accord.rewards.heads import ACTIVATIONS, mlp
-from accord.worlds.letters import build_tokenizer
+from tiny_seeing import tiny
 
 
 class Letters:
@@ -147,36 +146,6 @@ def test_the_reproductions_search_tries_only_recipes_that_can_be_trained() -> No
 
 
 # A real architecture, tiny.
-
-
-def tiny() -> VisionLanguageFeatures:
-    tokenizer = build_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    sight = t.CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
-    )
-    words = t.LlamaConfig(vocab_size=len(tokenizer), hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-                          num_key_value_heads=2, pad_token_id=0)  # fmt: skip
-    config = t.LlavaConfig(
-        vision_config=sight,
-        text_config=words,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-1,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = t.LlavaForConditionalGeneration(config)
-    looks = t.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    template = "{% for m in messages %}{% for p in m['content'] %}{% if p['type'] == 'image' %}<image> {% else %}{{ p['text'] }} {% endif %}{% endfor %}{% endfor %}"
-    processor = t.LlavaProcessor(
-        looks,
-        tokenizer,
-        patch_size=16,
-        vision_feature_select_strategy="default",
-        chat_template=template,
-        num_additional_image_tokens=1,
-    )
-    return VisionLanguageFeatures(model, processor)
 
 
 PICTURES = torch.rand(2, 3, 40, 32, generator=torch.Generator().manual_seed(1))

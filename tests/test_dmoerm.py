@@ -15,7 +15,7 @@ from accord.feedback import Comparison, Task
 from accord.losses import pairwise
 from accord.policies.experts import Experts
 from accord.rewards import BradleyTerry, CapabilityMixture, DMoERM, Router, agreed, score
-from accord.worlds.letters import build_model
+from conftest import tiny_reward as base
 
 PROMPTS = ["what is 2 plus 3 ?", "what is 4 plus 4 ?", "what is 2 plus 3 ?"]
 ANSWERS = ["the answer is 5 .", "the answer is 8 .", "the answer is 6 . thank you for asking ."]
@@ -24,14 +24,6 @@ PAIRS = [
     for a in range(3)
     for b in range(4)
 ]
-
-
-def base(seed: int = 0) -> BradleyTerry:
-    """With a head that has opinions."""
-    policy = build_model(seed, width=32, layers=1)
-    reward = BradleyTerry.load(policy.model, tokenizer=policy.tokeniser.inner)
-    torch.nn.init.normal_(reward.core.score.weight, generator=torch.Generator().manual_seed(seed))
-    return reward
 
 
 def values(reward: Any) -> Tensor:

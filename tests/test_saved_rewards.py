@@ -1,6 +1,7 @@
 """Rewards made of others on disk: opened again they say the same to the last bit, and what is damaged or missing is told in one line."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -9,15 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from accord.cli import main
 from accord.engine.run import load_tensors, save_tensors
 from accord.errors import AccordError, ModelError, RunError
 from accord.feedback import Comparison, Task, with_picture
 from accord.policies.experts import Experts
 from accord.rewards import (
     BaseReward,
-    BradleyTerry,
     CapabilityMixture,
     Committee,
     DMoERM,
@@ -32,8 +34,10 @@ from accord.rewards import (
     load,
     score,
 )
-from accord.worlds.letters import build_model
-from test_basereward import tiny as tiny_that_sees
+from accord.worlds import letters
+from conftest import tiny_reward as base
+from tiny_seeing import tiny as tiny_that_sees
+from tiny_seeing import tiny_folder
 
 PAIRS = [
     Comparison(prompt=f"what is {a} plus {b} ?", chosen=f"the answer is {a + b} .", rejected="you are so clever .",
@@ -54,14 +58,6 @@ class Letters:
 
     def __call__(self, prompts: Any, completions: Any) -> Tensor:
         return torch.tensor([[float((p + c).count(x)) for x in "abet"] for p, c in zip(prompts, completions, strict=True)])  # fmt: skip
-
-
-def base(seed: int = 0) -> BradleyTerry:
-    """With a head that has opinions."""
-    policy = build_model(seed, width=32, layers=1)
-    reward = BradleyTerry.load(policy.model, tokenizer=policy.tokeniser.inner)
-    torch.nn.init.normal_(reward.core.score.weight, generator=torch.Generator().manual_seed(seed))
-    return reward
 
 
 def head() -> HeadReward:
@@ -123,10 +119,7 @@ def test_a_router_sends_prompts_where_it_did(tmp_path: Path) -> None:
 
 
 def test_features_that_see_are_opened_again_by_their_name(tmp_path: Path) -> None:
-    seeing = tiny_that_sees()
-    for part in (seeing.model, seeing.processor):
-        part.save_pretrained(tmp_path / "vlm")
-    features = VisionLanguageFeatures.load(str(tmp_path / "vlm"), device="cpu", dtype="bfloat16")
+    features = VisionLanguageFeatures.load(tiny_folder(tmp_path / "vlm"), device="cpu", dtype="bfloat16")
     shown = [with_picture(p.prompt, torch.rand(3, 40, 32)) for p in PAIRS]
     reward = BaseReward(features).fitted([p.model_copy(update={"prompt": s}) for p, s in zip(PAIRS, shown, strict=True)], **STEPS)  # fmt: skip
     reward.save(tmp_path / "rm")
@@ -134,7 +127,7 @@ def test_features_that_see_are_opened_again_by_their_name(tmp_path: Path) -> Non
     asked = {"prompts": [with_picture("rain ?", torch.rand(3, 40, 32))], "completions": ["rain"]}
     assert torch.equal(score(again, **asked).values, score(reward, **asked).values)  # type: ignore[arg-type]
     assert again.fingerprint == reward.fingerprint
-    BaseReward(seeing).save(tmp_path / "nameless")
+    BaseReward(tiny_that_sees()).save(tmp_path / "nameless")
     with pytest.raises(ModelError, match=r"features of VisionLanguageFeatures: give them \(features="):
         load(tmp_path / "nameless")
 
@@ -151,9 +144,8 @@ def test_experts_stand_again_on_their_trunk_alone(tmp_path: Path) -> None:
     mixture().experts.save(tmp_path / "experts")
     with pytest.raises(RunError, match=r"can't read .*humour.adapter_config.json.*save the experts again"):
         Experts.load(base(), tmp_path / "experts", ["humour"])
-    wide = build_model(0, width=48, layers=1)
     with pytest.raises(ModelError, match="doesn't fit"):
-        Experts.load(BradleyTerry.load(wide.model, tokenizer=wide.tokeniser.inner), tmp_path / "experts", ["tone"])
+        Experts.load(base(width=48), tmp_path / "experts", ["tone"])
     file = tmp_path / "experts" / "tone" / "adapter_model.safetensors"
     save_tensors(file, dict(list(load_tensors(file).items())[1:]))
     with pytest.raises(ModelError, match="is no weight of both"):
@@ -187,10 +179,17 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "rm"
+    made("dmoerm").save(folder)
+    return folder
+
+
 @pytest.mark.parametrize("name", DAMAGE)
-def test_what_is_damaged_or_missing_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+def test_what_is_damaged_or_missing_is_told_in_one_line(name: str, saved: Path, tmp_path: Path) -> None:
     file, change, line = DAMAGE[name]
-    made("dmoerm").save(tmp_path / "rm")
+    shutil.copytree(saved, tmp_path / "rm")
     change(tmp_path / "rm" / file)
     with pytest.raises(AccordError, match=line) as error:
         load(tmp_path / "rm", Letters())
@@ -206,3 +205,75 @@ def test_what_has_no_save_is_named_and_nothing_is_written(tmp_path: Path) -> Non
             reward.save(tmp_path / "rm")
         assert not hasattr(reward, "fingerprint"), "its values can't be kept by name"
     assert not list(tmp_path.iterdir())
+
+
+# On the command line.
+
+
+def lines(file: Path, rows: list[dict[str, Any]]) -> str:
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[DMoERM, Path]:
+    """Of every kind one, on features that are opened by their name."""
+    letters_seen, folder = TrunkFeatures(letters.policy()), tmp_path_factory.mktemp("whole") / "rm"
+    polar = PolicyDiscriminator(base(), between=" ", answer_tokens=40)
+    inner = {"a": fused(mixture(), letters_seen), "b": polar, "c": Committee(letters_seen, 2)}
+    made = DMoERM(Router(letters_seen, list(inner), seed=1), inner)
+    made.save(folder)
+    return made, folder
+
+
+def test_a_saved_whole_scores_and_is_measured_by_commands(
+    whole: tuple[DMoERM, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, folder = whole
+    asked = [{"prompt": p, "completion": c, "reference": r} for p, c, r in zip(*ASKED.values(), strict=True)]
+    call = ["reward", "score", "--data", lines(tmp_path / "a.jsonl", asked), "--out", str(tmp_path / "s.jsonl"), "--device", "cpu"]  # fmt: skip
+    assert main([*call, "--reward", str(folder)]) == 0
+    said = [json.loads(line)["reward"] for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert said == pytest.approx(score(made, **ASKED).values.tolist(), abs=1e-5)  # type: ignore[arg-type]
+    assert main([*call, "--reward", json.dumps({"Ensemble": {"members": [str(folder), str(folder / "2")]}})]) == 0, "in recipes"  # fmt: skip
+    pairs = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected, "reference": "it is 5 ."} for p in PAIRS]
+    data = lines(tmp_path / "pairs.jsonl", pairs)
+    assert main(["reward", "evaluate", "--reward", str(folder), "--data", data, "--probes=2", "--card", "--device", "cpu"]) == 0  # fmt: skip
+    assert "pairs ranked rightly" in (folder / "README.md").read_text()
+    (folder / "router" / "reward.json").write_text("{")
+    capsys.readouterr()
+    assert main([*call, "--reward", str(folder)]) == 1
+    assert re.fullmatch(r".*can't read .*router.reward.json.*\n", capsys.readouterr().err)
+
+
+def test_a_method_learns_on_pictures_by_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (32, 40), colour).save(f"{i}.png")
+
+    def shown(i: int) -> list[dict[str, Any]]:
+        picture = {"type": "image", "image": f"{i % 2}.png"}
+        return [{"role": "user", "content": [picture, {"type": "text", "text": f"what is {i} plus 2 ?"}]}]
+
+    rows = [{"prompt": shown(i), "chosen": "the answer is 5 .", "rejected": "rain"} for i in range(12)]
+    model, data = f"vision:{tiny_folder(Path('vlm'))}", lines(Path("pairs.jsonl"), rows)
+    call = ["reward", "train", f"--model={model}", f"--data={data}", "--out=run", "--test=0.25", "--probes=0", "--device=cpu"]  # fmt: skip
+    assert main([*call, "--method=basereward", "--training.epochs=1"]) == 0
+    asked = lines(Path("a.jsonl"), [{"prompt": shown(i), "completion": "rain"} for i in range(2)])
+    scoring = ["reward", "score", "--reward=run/model", f"--data={asked}", "--out=s.jsonl", "--device=cpu"]
+    assert main(scoring) == 0
+    red, blue = (json.loads(line)["reward"] for line in Path("s.jsonl").read_text().splitlines())
+    assert red != blue
+    capsys.readouterr()
+    for wrong, line in (
+        (call, "give --method"),
+        ([*call, "--method=basereward", "--model=vision:run"], "can't load a vision-language model"),
+        ([*call, "--method=basereward", f"--model=vision:{letters.WEIGHTS}"], "can't load a vision-language model"),
+    ):
+        assert main(wrong) == 2
+        assert line in capsys.readouterr().err.splitlines()[-1]
+    Path("0.png").unlink()
+    assert main(scoring) == 2
+    assert "can't read the picture" in capsys.readouterr().err

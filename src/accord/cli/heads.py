@@ -25,7 +25,7 @@ from accord.evaluation.trust import Referee, write_card
 from accord.evaluation.trust import evaluate as tested
 from accord.feedback import Comparison, Feedback, Ranking, Rating, split_people
 from accord.policies import LanguagePolicy
-from accord.rewards import Features, SentenceEncoder, SentenceFeatures, TrunkFeatures
+from accord.rewards import Features, SentenceEncoder, SentenceFeatures, TrunkFeatures, VisionLanguageFeatures
 
 NOT_OF_HEADS = {"lora", "fitting", "curated", "max_tokens", "gradient_checkpointing", "resume"}
 """Options of `accord reward train` that belong to no head on frozen features."""
@@ -80,9 +80,11 @@ def _rates(made: Any) -> bool:
 
 
 def open_features(spec: str, device: str = "auto", dtype: str = "auto") -> Features:
-    """Features of a sentence encoder (encoder:NAME), or of a language model's last hidden state."""
+    """Features of a sentence encoder (encoder:NAME), or of the last hidden state of a vision-language model (vision:NAME) or language model."""
     if spec.startswith("encoder:"):
         return SentenceFeatures(SentenceEncoder(spec.partition(":")[2], device=device))
+    if spec.startswith("vision:"):
+        return VisionLanguageFeatures.load(spec.partition(":")[2], device=device, dtype=dtype)
     return TrunkFeatures(open_policy(spec, device=device, dtype=dtype))
 
 
@@ -112,8 +114,8 @@ def train_head(
     """See `accord.cli.reward.train`."""
     made = head_method(method)
     own = check_options([_trains(made)], options or {}, method, hidden={"records", "features"})
-    if not model.startswith("encoder:") and check_policy(model) is not LanguagePolicy:
-        raise ConfigError(f"{model} has no features of texts: give a language model, or encoder:NAME")
+    if not model.startswith(("encoder:", "vision:")) and check_policy(model) is not LanguagePolicy:
+        raise ConfigError(f"{model} has no features of texts: give a language model, encoder:NAME or vision:NAME")
     source = benchmark_rows(rows_of(data, [Comparison], training.seed, limit), persons=people)
     intake = Intake.read(source, columns, skip_bad, limit, chat, name=data)
     records, personal = _usable(made, method, intake, aspect), _personal(made)

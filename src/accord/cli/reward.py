@@ -57,7 +57,7 @@ def train(
     """Train a reward model on comparisons, rankings or ratings, and measure it on held-out prompts.
 
     Args:
-        model: language or reward model (hub name, folder, .gguf), or encoder:NAME for a head on a frozen encoder (encoder:minilm).
+        model: language or reward model (hub name, folder, .gguf), or encoder:NAME for a head on a frozen encoder (encoder:minilm); with a method also vision:NAME, a vision-language model.
         data: feedback: a file, or a hub dataset as name or name:split.
         out: folder of the run; the model goes to OUT/model.
         method: a published one of the catalogue that puts a head on the model's frozen features (pal …); without, Bradley-Terry and the like.
@@ -96,6 +96,8 @@ def train(
         return
     if people or method_options or "known_by" in named:
         raise ConfigError("people, known_by and method_options belong to a method: give --method")
+    if model.startswith("vision:"):
+        raise ConfigError(f"{model} gives features to a head: give --method (basereward …)")
     encodes = model.startswith("encoder:")
     if not encodes:
         resolve(model)

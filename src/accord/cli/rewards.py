@@ -14,6 +14,7 @@ from accord.errors import ConfigError, ModelError
 from accord.rewards import References, Reward
 from accord.rewards.combine import reward_of
 from accord.rewards.reward import reward_columns
+from accord.rewards.saved import INFO, Kept
 
 RewardSpec = str | list[Any] | dict[str, Any]
 
@@ -78,7 +79,7 @@ def open_reward(spec: Any, device: str = "auto", dtype: str = "auto", base: Base
         return heeding(open_function(spec), spec)
     if _in_package(spec):
         return heeding(open_named(spec), spec)
-    if _kind(Path(spec), spec) == "saved":
+    if _kind(Path(spec), spec) is not rewards.BradleyTerry:
         return rewards.load(spec, device=device, dtype=dtype)
     model = rewards.BradleyTerry.load(spec, device=device, dtype=dtype)
     if not model.has_opinions:
@@ -112,13 +113,14 @@ def _makers(spec: dict[str, Any]) -> list[tuple[Maker, dict[str, Any]]]:
     return [(Maker.find(name), options or {}) for name, options in spec.items()]
 
 
-def _kind(path: Path, spec: str) -> str:
-    if (path / "reward.json").is_file():
-        return "saved"
+def _kind(path: Path, spec: str) -> type:
+    """The class of what was saved there, or of a model of transformers that it must be."""
+    if (path / INFO).is_file():
+        return Kept(path).kind
     from accord.policies.loading import resolve
 
     resolve(spec)
-    return "classifier"
+    return rewards.BradleyTerry
 
 
 def _served(spec: str) -> bool:

@@ -11,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from accord.engine.store import Store
-from accord.errors import FeedbackError
+from accord.errors import FeedbackError, ModelError
 from accord.feedback import Prompt, picture_key, pictures_of, prompt_key, text_of_completion
 from accord.policies.configured import configuration
 from accord.policies.placement import Device, Dtype, device_of, dtype_of
 from accord.rewards.features import Weights, precision_of
+from accord.rewards.pictures.files import opened
 
 
 class VisionLanguageFeatures:
@@ -48,12 +49,22 @@ class VisionLanguageFeatures:
     def load(
         cls, source: str, folder: Any = None, *, device: Device = "auto", dtype: Dtype = "auto"
     ) -> "VisionLanguageFeatures":
-        """From the hub or a folder."""
+        """From the hub or a folder.
+
+        Raises:
+            ModelError: it is no vision-language model, or nothing says how it is shown pictures in a chat.
+        """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         place = device_of(device)
-        model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype_of(dtype, place))
-        return cls(model.to(place), AutoProcessor.from_pretrained(source), folder)
+        model: Any = opened("a vision-language model", source, lambda: AutoModelForImageTextToText.from_pretrained(
+            source, dtype=dtype_of(dtype, place)))  # fmt: skip
+        processor: Any = opened("a processor", source, lambda: AutoProcessor.from_pretrained(source))
+        if not hasattr(processor, "image_processor") or not processor.chat_template:
+            raise ModelError(
+                f"{source} has no processor with a chat template that shows pictures: take a model with one"
+            )
+        return cls(model.to(place), processor, folder)
 
     def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Any]) -> Float[Tensor, "n d"]:
         samples = list(zip(prompts, completions, strict=True))
@@ -95,7 +106,14 @@ class VisionLanguageFeatures:
 
 def _files(prompt: Prompt) -> list[str]:
     """What the files of its pictures hold, of which a key would know the names alone."""
-    return [hashlib.blake2b(Path(p).read_bytes()).hexdigest() for p in pictures_of(prompt) if isinstance(p, str)]
+    return [hashlib.blake2b(_read(p)).hexdigest() for p in pictures_of(prompt) if isinstance(p, str)]
+
+
+def _read(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise FeedbackError(f"can't read the picture {file} of a prompt: {error.strerror}; its path counts from where the command runs") from error  # fmt: skip
 
 
 def _shown(prompt: Prompt) -> list[dict[str, Any]]:
@@ -118,4 +136,7 @@ def _picture(value: Any) -> Any:
         return Image.fromarray((value.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
     if isinstance(value, Mapping) or value is None:
         raise FeedbackError(f"a picture in a prompt is a path, a PIL picture or a tensor, not {value!r:.40}")
-    return Image.open(value).convert("RGB") if isinstance(value, str) else value
+    try:
+        return Image.open(value).convert("RGB") if isinstance(value, str) else value
+    except OSError as error:
+        raise FeedbackError(f"can't read the picture {value} of a prompt: it is damaged, or no picture") from error
