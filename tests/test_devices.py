@@ -421,7 +421,7 @@ CURATED: dict[str, Callable[[torch.device], list[str]]] = {
     "skywork-reward-v2": lambda device: [
         b[0].provenance.status for b in rewards.DualAgreement(learned(device), learned(device, 1))(PAIRS)
     ],
-    "voting": lambda device: [b[0].provenance.status for b in rewards.Voting([learned(device)])(PAIRS)],
+    "voting": lambda device: [f"{b[0].columns['voted']:.4f}" for b in rewards.Voting([learned(device)])(PAIRS)],
     "tree-structured-reward": lambda device: [
         leaf.text
         for leaf in rewards.grown(tiny_policy().to(device), ["what is 2 plus 3 ?"], length=6, sampling=SHORT)[0]

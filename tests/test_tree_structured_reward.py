@@ -54,7 +54,7 @@ def test_any_one_answer_is_distributed_as_if_sampled_alone() -> None:
     """Of each tree the first leaf, by its last token, against as many plain answers: chi squared over the commonest."""
     policy = tiny_policy()
     n, three = 500, Sampling(max_new_tokens=3)
-    trees = grown(policy, ["p"] * n, depth=3, branch=1, length=3, sampling=three, seed=3)
+    trees = grown(policy, ["p"] * n, depth=3, branch=2, length=3, sampling=three, seed=3)
     plain = policy.sample(["p"], n, three, seed=11).actions.completion_ids
     ours, theirs = (Counter(r[-1] for r in rows) for rows in ([t[0].ids for t in trees], plain))
     tokens = [k for k, _ in (ours + theirs).most_common(12)]

@@ -1,8 +1,8 @@
 """accord curate: clean, weigh, flip, relabel and synthesise comparisons, from file to file."""
 
-from collections.abc import Sequence
 from functools import partial
 from json import dumps
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,31 +10,22 @@ from rich.progress import Progress
 
 from accord.cli.data import at_least_one, say
 from accord.cli.embedded import rows_of
+from accord.cli.intake import count
 from accord.cli.policies import check_policy, open_policy
-from accord.cli.rewards import RewardSpec, check_reward, open_reward
-from accord.errors import ConfigError
+from accord.cli.rewards import RewardSpec, open_reward
+from accord.cli.voters import ALONE, Electorate, check_voters, mark, taught
+from accord.engine.workers import check_workers
+from accord.errors import ConfigError, wanted
 from accord.feedback import Comparison, read
 from accord.feedback.cleaning import Cleaning
 from accord.policies import LanguagePolicy
-from accord.rewards import (
-    Committee,
-    DualAgreement,
-    Features,
-    HeadReward,
-    Reward,
-    SentenceEncoder,
-    SentenceFeatures,
-    WordFeatures,
-    collaborate,
-)
+from accord.policies.placement import device_of, dtype_of
+from accord.rewards import DualAgreement
 from accord.rewards.curating import PART, SAMPLE, Source
 from accord.rewards.curating import curate as curated
 from accord.rewards.curators import Curator, Relabelling, Synthesis, Voting
-from accord.rewards.features import Remembered
+from accord.rewards.ledger import Ledger
 from accord.rewards.skywork_reward_v2 import by_leading
-
-TAUGHT = ("encoder:", "peers:")
-"""Before voters that are trained on the data themselves, on a frozen encoder or on words: heads that learn from all labels, or two that review each other's."""
 
 
 def curate(
@@ -67,6 +58,7 @@ def curate(
     device: str = "auto",
     dtype: str = "auto",
     resume: bool = False,
+    named: frozenset[str] = frozenset(),
 ) -> None:
     """Curate comparisons from file to file: clean them, vote on their labels, set labels anew, make new pairs; every record says what was done to it.
 
@@ -90,16 +82,17 @@ def curate(
         gap: by how much the best has to lead.
         sampling: how the policy answers.
         columns: for each field the column that holds it.
-        skip_bad: leave malformed records out, and those that compare nothing.
+        skip_bad: leave malformed records out, and those that compare nothing; the account says how many.
         chat: treat text prompts as a user's message.
         limit: read at most so many records.
         sample: comparisons by which voters are trained and shares become thresholds.
         part: comparisons at once.
-        workers: of Ray; 0 works in this process.
+        workers: of Ray, on CPUs; 0 works in this process.
         seed: of what is drawn or trained.
         device: cpu, cuda …; auto takes the accelerator, where there is one.
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
-        resume: go on from what was written.
+        resume: go on from what was written, with the same data, options and weights.
+        named: options that the call names.
     """
     at_least_one(heads=heads, sample=sample, part=part, limit=limit)
     if not voters and (flip or drop or soften):
@@ -108,73 +101,63 @@ def curate(
         raise ConfigError("new pairs want both a policy that answers and a reward that ranks its answers")
     if agree is not None and len(agree) != 2:
         raise ConfigError(f"agree wants two rewards, that of checked labels first, but got {len(agree)}")
-    for spec in [
-        *(v for v in voters or () if not _taught(v)),
-        *(agree or ()),
-        *(x for x in (judge, reward) if x is not None),
-    ]:
-        check_reward(spec)
+    encoders = any(taught(v, ALONE) for v in voters or ())
+    refuse_idle(named, {
+        "--voters": (voters, "margin"), "--judge": (judge, "sure"), "--policy": (policy, "answers", "gap", "sampling"), "--clean": (clean, "tests"),
+        "a voter encoder:…": (encoders, "heads"),
+    })  # fmt: skip
+    if workers:
+        wanted(device in ("auto", "cpu"), "workers compute on CPUs: leave device out", device)
+        device = "cpu"
+    precision = dtype_of(dtype, device_of(device))
+    check_workers(workers)
+    check_voters([*(voters or ()), *(agree or ()), *(x for x in (judge, reward) if x is not None)])
     if policy is not None and check_policy(policy) is not LanguagePolicy:
         raise ConfigError(f"{policy} makes pictures, which can't be written into a line of text: give a language model")
+    Ledger.open(Path(out), resume=resume)
+    prompts = [r.prompt for file in tests or () for r in read(file)]
+    source = Source(rows_of(data, (Comparison,), seed, limit), columns, skip_bad, limit, chat)
+    next(iter(source), None)  # refused before models are opened, if there is nothing to read
+
     opened = partial(open_reward, device=device, dtype=dtype)
     curators: list[Curator] = []
+    marks: list[str] = []
     if voters:
-        who = partial(electorate, voters, heads=heads, noise=flip + drop, seed=seed, device=device, opened=opened)
+        who = Electorate(voters, opened, heads=heads, noise=flip + drop, seed=seed, device=device)
         curators.append(Voting(who, flip=flip, drop=drop, soften=soften, margin=margin))
+        marks += who.marks
     verdict = None if judge is None else opened(judge)
     if agree is not None:
         gold, best = map(opened, agree)
         curators.append(DualAgreement(gold, best, None if verdict is None else by_leading(verdict, sure)))
+        marks += map(mark, (gold, best))
     elif verdict is not None:
         curators.append(Relabelling(verdict, sure=sure))
     if policy is not None:
-        made = open_policy(
-            policy, lora=None, gradient_checkpointing=False, device=device, dtype=dtype, seed=seed, size=None
-        )
-        curators.append(Synthesis(made, opened(reward), answers=answers, gap=gap, sampling=sampling, seed=seed))
-    prompts = [r.prompt for file in tests or () for r in read(file)]
-    source = Source(rows_of(data, (Comparison,), seed, limit), columns, skip_bad, limit, chat)
+        made, ranks = open_policy(policy, device=device, dtype=dtype, seed=seed), opened(reward)
+        curators.append(Synthesis(made, ranks, answers=answers, gap=gap, sampling=sampling, seed=seed))
+        marks += map(mark, (made, ranks))
     began = {"clean": clean, "tests": tests, "voters": voters, "heads": heads, "flip": flip, "drop": drop, "soften": soften, "margin": margin, "agree": agree,
-             "judge": judge, "sure": sure, "policy": policy, "reward": reward, "answers": answers, "gap": gap, "sampling": sampling}  # fmt: skip
+             "judge": judge, "sure": sure, "policy": policy, "reward": reward, "answers": answers, "gap": gap, "sampling": sampling,
+             "dtype": str(precision), "weights": [*marks, mark(verdict)]}  # fmt: skip
     screen = Console(stderr=True)
     with Progress(console=screen, disable=not screen.is_terminal, transient=True) as bar:
         task = bar.add_task("comparisons", total=None)
         found = curated(source, out, curators, cleaning=Cleaning(prompts) if clean else None, sample=sample, part=part, workers=workers,
                         seed=seed, resume=resume, began=began, tick=lambda n: bar.advance(task, n))  # fmt: skip
+    if source.left:
+        say("left out " + ", ".join(f"{count(n, 'record')} ({why})" for why, n in source.left.items()))
     say(f"curated comparisons in {out}, the account beside it")
     print(dumps(found))
 
 
-def electorate(
-    voters: Sequence[RewardSpec],
-    some: Sequence[Comparison],
-    *,
-    heads: int,
-    noise: float,
-    seed: int,
-    device: str,
-    opened: Any,
-) -> list[Reward]:
-    """The voters; those that are taught are taught on these comparisons, for a pass or three: longer they would learn wrong labels by heart."""
-    found: list[Reward] = []
-    for voter in voters:
-        kind, _, name = voter.partition(":") if isinstance(voter, str) else ("", "", "")
-        if not _taught(voter):
-            found.append(opened(voter))
-        elif kind == "encoder":
-            found.append(Committee(_features(name, device), heads, seed=seed).fitted(some, epochs=1, lr=1e-2))
-        else:
-            table = Remembered(_features(name, device))
-            one, other = (HeadReward(table, hidden=0, seed=seed + i) for i in range(2))
-            collaborate(one, other, some, noise=noise, epochs=3, lr=1e-2, seed=seed)
-            one.features = other.features = table.features  # what is remembered of the sample is of no more use
-            found += [one, other]
-    return found
+def refuse_idle(named: frozenset[str], owners: dict[str, tuple[Any, ...]]) -> None:
+    """Refuse options that a call names and nothing would read; raises ConfigError for them.
 
-
-def _taught(spec: RewardSpec) -> bool:
-    return isinstance(spec, str) and spec.startswith(TAUGHT)
-
-
-def _features(name: str, device: str) -> Features:
-    return WordFeatures() if name == "words" else SentenceFeatures(SentenceEncoder(name, device=device, keep=False))
+    Args:
+        owners: whether there is somebody to read them, and their names, by what it takes.
+    """
+    said = {name.partition(".")[0] for name in named}
+    for owner, (there, *options) in owners.items():
+        if idle := [o for o in options if o in said and not there]:
+            raise ConfigError(f"nobody reads {', '.join(idle)}: that takes {owner}")

@@ -16,10 +16,12 @@ from accord.feedback import (
     Record,
     as_conversation,
     comparisons_of,
+    notes_of,
     picture_key,
     read,
     text_of_completion,
 )
+from accord.rewards.curators import Synthesis
 
 Verdict = Callable[[Any], str | None]
 """Of a record: why it is left out, or None."""
@@ -188,6 +190,12 @@ def curated_away(record: Any) -> str | None:
     """Leaves out what curation dropped."""
     gone = isinstance(record, Record) and record.provenance.status == "dropped"
     return "dropped by curation" if gone else None
+
+
+def made_up(record: Any) -> str | None:
+    """Leaves out what curation made: nobody gave it a label."""
+    made = isinstance(record, Record) and any(note["by"] == Synthesis.BY for note in notes_of(record))
+    return "made by curation, judged by nobody" if made else None
 
 
 def no_preference(record: Any) -> str | None:

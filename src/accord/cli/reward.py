@@ -8,7 +8,7 @@ from accord.cli.columns import with_context
 from accord.cli.data import at_least_one, first_process, say, split
 from accord.cli.heads import refuse_foreign, train_head
 from accord.cli.heldout import HeldOut, of_some_prompts
-from accord.cli.intake import Intake, no_preference, of_kind, says_something
+from accord.cli.intake import Intake, Verdict, made_up, no_preference, of_kind, says_something
 from accord.cli.lengths import fits
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.cli.scoring import SCORED, by_parts, scored
@@ -19,7 +19,7 @@ from accord.errors import ConfigError, wanted
 from accord.evaluation import write_report
 from accord.evaluation.trust import evaluate as tested
 from accord.evaluation.trust import write_card
-from accord.feedback import Comparison, Ranking, Rating
+from accord.feedback import Comparison, Feedback, Ranking, Rating, original
 from accord.policies.loading import resolve
 from accord.policies.placement import device_of, dtype_of
 from accord.rewards import BradleyTerry, EncoderReward, SentenceEncoder, StrengthFitting
@@ -65,7 +65,7 @@ def train(
         lora: rank of adapters; none trains every weight.
         fitting: how feedback becomes a loss.
         training: how to train.
-        curated: learn each pair by the target and margin that accord curate gave it.
+        curated: learn each pair by the target and margin that accord curate gave it; held-out ones are judged by the labels that people gave them.
         aspect: what of ratings is learned; without, overall or the first one's first.
         columns: for each field the column that holds it.
         skip_bad: leave malformed records out.
@@ -113,7 +113,10 @@ def train(
         reward = BradleyTerry.load(model, lora=lora, gradient_checkpointing=gradient_checkpointing, device=device, dtype=dtype,
                                    seed=training.seed)  # fmt: skip
     short = fits(intake, reward, max_tokens)
-    kept, held = intake.sift(kept, short, purpose="train on"), intake.sift(held, short, purpose="test on")
+    people_said: list[Verdict] = [made_up] if curated else []
+    kept, held = intake.sift(kept, short, purpose="train on"), intake.sift(held, short, *people_said, purpose="test on")
+    if curated:
+        held = Feedback(tuple(original(r) if isinstance(r, Comparison) else r for r in held))
     measures = HeldOut(intake.pairs(held), held.of(Rating), split_by, test_limit)
     intake.tell(to_train_on=len(kept), held_out=len(held))
 

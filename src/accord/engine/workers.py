@@ -81,7 +81,7 @@ def _ray() -> Any:
         raise ConfigError('workers want Ray: pip install "accord[ray]", or leave --workers out') from error
     if not ray.is_initialized():
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except Exception as error:  # it has no class of its own for this
             raise RunError(f"Ray can't start: {str(error).strip().splitlines()[0]}") from error
     return ray
