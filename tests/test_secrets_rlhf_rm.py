@@ -173,3 +173,9 @@ def test_answers_that_are_all_the_same_carry_no_signal() -> None:
     assert [(g.prompt, len(g.completions)) for g in many] == [("p", 3), ("q", 3)]
     with pytest.raises(FeedbackError, match="equally many answers"):
         MetaFitting(linear(), [*SHIFTED, Group("q", ("a", "b"))])
+
+
+def test_answers_of_the_policy_that_are_too_long_are_refused_before_training() -> None:
+    long = [Group("p", ("yes " * 3000, "no"))]
+    with pytest.raises(FeedbackError, match="token"):
+        fit(MetaFitting(BradleyTerry.load(letters.WEIGHTS), long), PAIRS, steps=1, batch_size=2, progress=False)
