@@ -133,10 +133,13 @@ MAKERS: dict[str, Callable[[float], Arm]] = {
     "both-scaled": partial(both, "weight"),
 }
 ARMS = {
-    **{name: make(LR[name]) for name, make in MAKERS.items()},
+    "ratings": MAKERS["ratings"](LR["ratings"]),
+    "plain": MAKERS["plain"](LR["plain"]),
     "margin": alone("margin", LR["scaled"]),
+    "scaled": MAKERS["scaled"](LR["scaled"]),
     "both-plain": both("ignore", LR["both-scaled"]),
     "both-margin": both("margin", LR["both-scaled"]),
+    "both-scaled": MAKERS["both-scaled"](LR["both-scaled"]),
     "beyond": both("weight", LR["both-scaled"], beyond=True),
 }
 TUNING = {f"{name} rate {rate}": make(rate) for name, make in MAKERS.items() for rate in RATES}
