@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from accord.cli import main
+from test_head_training import ANSWERS, trained
 
 REWARDS = """
 def plain(prompts, completions):
@@ -74,3 +75,47 @@ def test_a_context_reaches_the_reward(mine: str, tmp_path: Path, capsys: pytest.
     assert call("score", f"{mine}:heeds", rows, tmp_path, f"--out={tmp_path / 'scored.jsonl'}") == 0
     scored = [json.loads(line)["reward"] for line in (tmp_path / "scored.jsonl").read_text().splitlines()]
     assert all((reward < 0) == (row["context"] == "be short") for reward, row in zip(scored, rows, strict=True))
+
+
+def test_without_a_page_the_figures_are_said_and_where_the_page_is_to_be_had(
+    mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", f"{mine}:plain", SAID, tmp_path, "--probes=0") == 0
+    said = capsys.readouterr()
+    assert all(f"\n{name}: " in said.out for name in ("calibration error", "temperature", "verdicts that contradict it however sure it is"))  # fmt: skip
+    assert "--out FOLDER" in said.err
+
+
+def test_people_of_whom_nothing_is_known_are_told_from_newcomers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = [{"prompt": f"what is {k} plus 2 ?", "chosen": ANSWERS[(k + i) % 2], "rejected": ANSWERS[1 - (k + i) % 2], "annotator": f"who-{i}"}
+              for i in range(12) for k in range(6)]  # fmt: skip
+    assert trained(tmp_path, people, "pal", "--known_by=3", "--training.epochs=1") == 0
+    card = (tmp_path / "run/model/README.md").read_text()
+    after = json.loads((tmp_path / "run/result.json").read_text())["after"]
+    assert card.startswith("# PAL\n")
+    assert "as new people, each known by 3 others of their verdicts" in card
+    assert "as somebody of whom nothing is known |" in card
+    assert f"| pairs ranked rightly | {100 * after['value']:.1f} % [" in card, "the card says what the call has said"
+    model = str(tmp_path / "run/model")
+    call("evaluate", model, people, tmp_path, "--probes=0", "--card")
+    assert ", as somebody of whom nothing is known.\n" in (tmp_path / "run/model/README.md").read_text()
+    capsys.readouterr()
+    found = evaluated(model, people, tmp_path, capsys, "--known_by=3")
+    assert found["accuracy"]["clusters"] == 12
+
+
+def test_a_reward_that_knows_nobody_has_no_newcomers(
+    mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", f"{mine}:plain", SAID, tmp_path, "--known_by=3") == 2
+    assert "tell people apart" in capsys.readouterr().err
+
+
+def test_the_people_of_an_embedded_world_are_data(
+    mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data=letters/people", "--limit=24", "--probes=0", "--json"]
+    assert main(["reward", "evaluate", f"--reward={mine}:plain", *data]) == 0
+    assert json.loads(capsys.readouterr().out)["by"]["annotator"]

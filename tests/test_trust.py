@@ -455,6 +455,9 @@ def test_a_page_a_file_and_a_card_say_what_was_measured(tmp_path: Any) -> None:
     told = json.loads((tmp_path / "page" / "trust.json").read_text())
     assert told["accuracy"]["value"] == found.accuracy.value
     assert [f["name"] for f in told["faults"]] == names(found)
+    worst, told_of = found.pairs[found.agreements[0].disputed[0]], told["agreements"][0]["disputed"][0]
+    assert (told_of["prompt"], told_of["chosen"], told_of["rejected"]) == (worst.prompt, worst.chosen, worst.rejected)
+    assert told_of["first"] * told_of["second"] < 0
     (tmp_path / "README.md").write_text("# Mine\n\nwords\n")
     once = write_card(found, tmp_path, "pairs.jsonl").read_text()
     again = write_card(evaluate(clean, PAIRS[:60], probes=24), tmp_path, "pairs.jsonl").read_text()

@@ -9,14 +9,17 @@ from rich.progress import Progress
 
 from accord.cli.columns import with_context
 from accord.cli.data import at_least_one, say
+from accord.cli.embedded import rows_of
 from accord.cli.heldout import cluster, rated_pairs
 from accord.cli.intake import Intake, no_preference, of_kind
 from accord.cli.lengths import fits
 from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.errors import ConfigError, wanted
 from accord.evaluation.benchmarks import benchmark_rows, rewardbench, rm_bench
+from accord.evaluation.newcomers import Personal, known, of_nobody
 from accord.evaluation.trust import Trust, write_card, write_page
 from accord.evaluation.trust import evaluate as tested
+from accord.evaluation.trust.card import figures
 from accord.feedback import Comparison, Ranking, Rating
 
 TOTALS = ("Score", "mean")
@@ -32,6 +35,7 @@ def evaluate(
     probes: int = 200,
     by: list[str] | None = None,
     people: bool = False,
+    known_by: int | None = None,
     aspect: str | None = None,
     columns: dict[str, str] | None = None,
     skip_bad: bool = False,
@@ -54,6 +58,8 @@ def evaluate(
         probes: so many pairs are asked about again in the other order, rewritten and with ploys; 0 for none.
         by: columns whose values are told apart; without, subset and annotator.
         people: where a pair lists votes, measure on each person's own.
+        known_by: verdicts by which each person is known to a reward that tells people apart, which is measured on their others; without, as
+            somebody of whom nothing is known.
         aspect: what of ratings makes pairs; without, overall or the first one's first.
         columns: for each field the column that holds it.
         skip_bad: leave malformed records out.
@@ -65,7 +71,7 @@ def evaluate(
         dtype: float32, bfloat16 …; auto is bfloat16 on an accelerator.
         json: print JSON.
     """
-    at_least_one(batch_size=batch_size)
+    at_least_one(batch_size=batch_size, known_by=known_by)
     wanted(probes >= 0, "probes must be at least 0", probes)
     for spec in (reward, *(against or ())):
         check_reward(spec)
@@ -73,7 +79,14 @@ def evaluate(
         raise ConfigError(f"--card writes beside a saved reward, but {reward!r} is no folder")
     if reward in (against or ()):
         raise ConfigError(f"--against {reward!r} is the reward itself: compare it with others")
-    intake = Intake.read(benchmark_rows(data, persons=people), columns, skip_bad, limit, chat, name=data)
+    intake = Intake.read(
+        benchmark_rows(rows_of(data, [Comparison], limit=limit), persons=people),
+        columns,
+        skip_bad,
+        limit,
+        chat,
+        name=data,
+    )
     intake.change(with_context)
     unrated = intake.narrow(aspect)
     comparing = of_kind((Comparison, Ranking, Rating), "the measure compares")
@@ -86,6 +99,14 @@ def evaluate(
     pairs = [*intake.pairs(usable), *rated_pairs(usable.of(Rating))]
     if not pairs:
         raise ConfigError(f"{data}: no two answers of one prompt are rated differently, so there is nothing to compare")
+    who, judge = as_whom(known_by) if known_by or of_nobody(opened) else "", opened
+    if known_by is not None:
+        if not isinstance(opened, Personal):
+            raise ConfigError(
+                f"known_by={known_by}: {reward} doesn't tell people apart by what they said; leave it out"
+            )
+        judge, pairs = known(opened, pairs, known_by)
+        cluster_by = "newcomer"
     for column in by or ():
         if all((p.annotator if column == "annotator" else p.columns.get(column)) is None for p in pairs):
             raise ConfigError(
@@ -95,7 +116,7 @@ def evaluate(
     screen = Console(stderr=True)
     with Progress(console=screen, disable=not screen.is_terminal, transient=True) as bar:
         task = bar.add_task("pairs", total=None)
-        found = tested(opened, pairs, usable, others=others, by=by or ("subset", "annotator"), probes=probes, name=reward if isinstance(reward, str) else dumps(reward),
+        found = tested(judge, pairs, usable, others=others, by=by or ("subset", "annotator"), probes=probes, name=reward if isinstance(reward, str) else dumps(reward),
                        clusters=[cluster(p, cluster_by) for p in pairs], batch_size=batch_size, tick=lambda n: bar.advance(task, n))  # fmt: skip
     published = {"rewardbench": rewardbench(found.pairs, found.leads[found.reward]),
                  "rm_bench": rm_bench(found.pairs, found.leads[found.reward])}  # fmt: skip
@@ -106,8 +127,15 @@ def evaluate(
     if out is not None:
         say(f"page: {write_page(found, out, measured_on=data, **more)}")
     if card:
-        say(f"card: {write_card(found, str(reward), data)}")
-    print(dumps({**found.row(), **more}) if json else _words(found, cluster_by, published))
+        say(f"card: {write_card(found, str(reward), data, who=who)}")
+    print(dumps({**found.row(), **more}) if json else _words(found, f"{cluster_by}s{who and ', '}{who}", published))
+    if out is None and not json:
+        say("--out FOLDER writes all of it as a page and as JSON")
+
+
+def as_whom(known_by: int | None) -> str:
+    """For whom a reward spoke that tells people apart."""
+    return "as somebody of whom nothing is known" if known_by is None else f"as new people, each known by {known_by} others of their verdicts"  # fmt: skip
 
 
 def tied(record: Any) -> str | None:
@@ -115,8 +143,11 @@ def tied(record: Any) -> str | None:
     return "a tie" if isinstance(record, Comparison) and record.strength == 0 else None
 
 
-def _words(found: Trust, cluster_by: str, published: dict[str, dict[str, float]]) -> str:
-    lines = [f"accuracy {found.accuracy} over {found.accuracy.clusters} {cluster_by}s"]
+def _words(found: Trust, clusters: str, published: dict[str, dict[str, float]]) -> str:
+    lines = [
+        f"accuracy {found.accuracy} over {found.accuracy.clusters} {clusters}",
+        *(f"{name}: {value}" for name, value in figures(found)),
+    ]
     if found.left:
         lines.append(f"does not apply to {found.left} pairs more")
     for name, table in published.items():

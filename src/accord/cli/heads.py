@@ -10,7 +10,7 @@ from accord.catalogue import find, methods
 from accord.cli.columns import with_context
 from accord.cli.data import first_process, say, split
 from accord.cli.embedded import rows_of
-from accord.cli.evaluate import tied
+from accord.cli.evaluate import as_whom, tied
 from accord.cli.heldout import cluster, of_some_prompts, rated_pairs, spread_out
 from accord.cli.intake import Intake, Verdict, no_preference, of_kind
 from accord.cli.options import check_options
@@ -18,9 +18,9 @@ from accord.cli.policies import check_policy, open_policy
 from accord.engine import Training
 from accord.engine.run import write_json
 from accord.errors import ConfigError, FeedbackError, wanted
-from accord.evaluation import accuracy, newcomers
+from accord.evaluation import accuracy
 from accord.evaluation.benchmarks.layouts import benchmark_rows
-from accord.evaluation.newcomers import told_and_asked
+from accord.evaluation.newcomers import known, of_nobody, told_and_asked
 from accord.evaluation.trust import Referee, write_card
 from accord.evaluation.trust import evaluate as tested
 from accord.feedback import Comparison, Feedback, Ranking, Rating, split_people
@@ -29,6 +29,7 @@ from accord.rewards import Features, SentenceEncoder, SentenceFeatures, TrunkFea
 
 NOT_OF_HEADS = {"lora", "fitting", "curated", "max_tokens", "gradient_checkpointing", "resume"}
 """Options of `accord reward train` that belong to no head on frozen features."""
+UNKNOWN = "pairs ranked rightly as somebody of whom nothing is known"
 
 
 def head_method(name: str) -> Any:
@@ -58,16 +59,11 @@ def _trains(made: Any) -> Any:
 def refuse_foreign(method: str, named: frozenset[str]) -> None:
     """Refuse options that a call names and the method has no use for; raises ConfigError for them."""
     made = head_method(method)
-    foreign = NOT_OF_HEADS | ({"split_by", "test_limit"} if _personal(made) else {"known_by"})
+    foreign = NOT_OF_HEADS | ({"split_by", "test_limit"} if of_nobody(made) else {"known_by"})
     if not _rates(made):
         foreign |= {"aspect"}
     if said := sorted(foreign & {name.partition(".")[0] for name in named}):
         raise ConfigError(f"{method} trains a head on frozen features: leave {', '.join(said)} out")
-
-
-def _personal(made: Any) -> bool:
-    """Whether people are told apart by what they said, and nothing else."""
-    return hasattr(made, "for_newcomer") and not _reads_context(made)
 
 
 def _reads_context(made: Any) -> bool:
@@ -118,31 +114,33 @@ def train_head(
         raise ConfigError(f"{model} has no features of texts: give a language model, encoder:NAME or vision:NAME")
     source = benchmark_rows(rows_of(data, [Comparison], training.seed, limit), persons=people)
     intake = Intake.read(source, columns, skip_bad, limit, chat, name=data)
-    records, personal = _usable(made, method, intake, aspect), _personal(made)
+    records, personal = _usable(made, method, intake, aspect), of_nobody(made)
     sides: Any = (
         split_people(records, test, seed=training.seed) if personal else split(records, test, training.seed, split_by)
     )
     kept, held = (list(side) for side in sides)
     wanted(bool(kept and held), "test leaves nobody on one side: give another share", test)
-    by, asked = ("annotator", held) if personal else (split_by, _asked(held, test_limit))
-    if personal:
-        told_and_asked(held, known_by)  # or it would turn out after training that nobody can be asked
-    clusters = [p.annotator if personal else cluster(p, by) for p in asked]
+    # Before training, or it would turn out after it that nobody can be asked.
+    asked = [p for _, some in told_and_asked(held, known_by).values() for p in some] if personal else _asked(held, test_limit)  # fmt: skip
+    clusters = [p.annotator if personal else cluster(p, split_by) for p in asked]
     intake.tell(to_train_on=len(kept), held_out=len(held))
     reward = _trains(made)(kept, open_features(model, device, dtype), **own, **_said_of(training, named))
     folder = Path(out) / "model"
     with first_process() as first:
         if first:
             reward.save(folder)
-    found = newcomers(reward, held, known_by) if personal else accuracy(Referee(reward)(asked), clusters)
+    unknown = {UNKNOWN: accuracy(Referee(reward)(asked), clusters)} if personal else {}
+    judge, asked = known(reward, held, known_by) if personal else (reward, asked)
+    found = accuracy(Referee(judge)(asked), clusters)
     with first_process() as first:
         if first:
             result = {"method": method, "after": found.row(), "train_records": len(kept), "held_out": len(held)}
             write_json(Path(out) / "result.json", {**result, "intake": intake.row()})
             ranked = of_some_prompts(held, test_limit) if probes else ()
-            card = tested(reward, asked, ranked, probes=probes, clusters=clusters, name=f"{Path(out).name}/model")
-            say(f"card: {write_card(card, folder, f'the held-out part of {data}')}")
-            of = f"new people, each known by {known_by} others" if personal else f"{by}s"
+            card = tested(judge, asked, ranked, probes=probes, clusters=clusters, name=f"{Path(out).name}/model")
+            who = as_whom(known_by) if personal else ""
+            say(f"card: {write_card(card, folder, f'the held-out part of {data}', who=who, more=unknown)}")
+            of = f"new people, each known by {known_by} others" if personal else f"{split_by}s"
             print(f"held-out accuracy {found} on verdicts of {found.clusters} {of}; model in {folder}")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from accord.cli.clips import with_frames
 from accord.cli.columns import with_context
 from accord.cli.data import at_least_one, first_process, say, split
+from accord.cli.embedded import rows_of
 from accord.cli.heads import refuse_foreign, train_head
 from accord.cli.heldout import HeldOut, of_some_prompts
 from accord.cli.intake import Intake, Verdict, made_up, no_preference, of_kind, says_something
@@ -101,7 +102,7 @@ def train(
     encodes = model.startswith("encoder:")
     if not encodes:
         resolve(model)
-    intake = Intake.read(data, columns, skip_bad, limit, chat)
+    intake = Intake.read(rows_of(data, [Comparison], training.seed, limit), columns, skip_bad, limit, chat, name=data)
     learned = of_kind((Comparison, Ranking, Rating), "a reward learns from")
     unrated = intake.narrow(aspect)
     usable = intake.sift(intake.records, learned, unrated, says_something(), no_preference, purpose="train on")

@@ -1,16 +1,16 @@
 """How well people are known who are new: by a few verdicts of theirs, on the rest of them."""
 
+import inspect
 from collections.abc import Sequence
 from random import Random
-from typing import Protocol, runtime_checkable
-
-import torch
+from typing import Any, Protocol, runtime_checkable
 
 from accord.errors import FeedbackError, wanted
 from accord.evaluation.accuracy import Estimate, accuracy
 from accord.evaluation.trust.referee import Referee
 from accord.feedback import Comparison, by_person, prompt_key
 from accord.rewards.reward import Reward
+from accord.rewards.routing import routed
 
 
 @runtime_checkable
@@ -27,9 +27,23 @@ def newcomers(model: Personal, pairs: Sequence[Comparison], k: int, *, seed: int
     Raises:
         FeedbackError: nobody gave more than k verdicts on several prompts.
     """
-    known = told_and_asked(pairs, k, seed=seed)
-    leads = [Referee(model.for_newcomer(told))(asked) for told, asked in known.values()]
-    return accuracy(torch.cat(leads), [name for name, (_, asked) in known.items() for _ in asked])
+    reward, asked = known(model, pairs, k, seed=seed)
+    return accuracy(Referee(reward)(asked), [p.annotator for p in asked])
+
+
+def known(model: Personal, pairs: Sequence[Comparison], k: int, *, seed: int = 0) -> tuple[Reward, list[Comparison]]:
+    """One reward for all new people, each known by k verdicts, and what they are asked, with their name in the column
+    `newcomer`, by which it goes; see `told_and_asked`."""
+    people = told_and_asked(pairs, k, seed=seed)
+    asked = [p.model_copy(update={"columns": p.columns | {"newcomer": name}}) for name, (_, some) in people.items() for p in some]  # fmt: skip
+    return routed("newcomer", {name: model.for_newcomer(told) for name, (told, _) in people.items()}), asked
+
+
+def of_nobody(reward: Any) -> bool:
+    """Whether a reward, or its class, knows people by what they said and by nothing else: called itself, it speaks for somebody of whom
+    nothing is known."""
+    kind = reward if inspect.isclass(reward) or inspect.isfunction(reward) else type(reward)
+    return hasattr(kind, "for_newcomer") and "context" not in inspect.signature(kind.__call__).parameters
 
 
 def told_and_asked(

@@ -29,7 +29,9 @@ def benchmark_rows(source: Any, *, persons: bool = False) -> Any:
     """
     found = _benchmark(source, persons)
     if persons and not (isinstance(found, Benchmark) and found.layout is VOTES):
-        raise FeedbackError(f"{source}: its pairs list no votes of people: leave people out")
+        raise FeedbackError(
+            f"{source if isinstance(source, str | Path) else 'these records'}: its pairs list no votes of people: leave people out"
+        )
     return found
 
 

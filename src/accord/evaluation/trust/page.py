@@ -11,7 +11,6 @@ from accord.evaluation.drawing import ACCENT, FAINT, INK, TRUTH, Picture, axes, 
 from accord.evaluation.trust.calibration import Calibration
 from accord.evaluation.trust.optimisation import Optimisation
 from accord.evaluation.trust.trust import Trust
-from accord.feedback import prompt_key, text_of_completion
 
 SHOWN = 1500
 """Characters of a text that a page shows."""
@@ -79,13 +78,8 @@ def _best_of_n(found: Optimisation) -> Picture:
 
 
 def _disputes(found: Trust) -> list[tuple[Any, list[dict[str, Any]]]]:
-    return [
-        (a, [{"prompt": prompt_key(p.prompt).replace("\x1f", ": ").replace("\x1e", "\n")[:SHOWN], "first": found.leads[a.first][i],
-              "chosen": _shown(p.chosen), "rejected": _shown(p.rejected)} for i in a.disputed for p in [found.pairs[i]]])
-        for a in found.agreements
-    ]  # fmt: skip
+    return [(a, [{k: _shown(v) if isinstance(v, str) else v for k, v in d.items()} for d in found.disputes(a)]) for a in found.agreements]  # fmt: skip
 
 
-def _shown(completion: Any) -> str:
-    text = text_of_completion(completion) or f"({type(completion).__name__})"
+def _shown(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

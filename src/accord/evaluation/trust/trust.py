@@ -20,7 +20,7 @@ from accord.evaluation.trust.intervals import Array, Bootstrap, right
 from accord.evaluation.trust.noise import Noise, noise
 from accord.evaluation.trust.optimisation import Optimisation, optimisation, pools
 from accord.evaluation.trust.referee import Compares, Referee, Tick, chosen_first, fingerprint_of
-from accord.feedback import Comparison, prompt_key
+from accord.feedback import Comparison, prompt_key, text_of_completion
 from accord.rewards import Reward
 
 
@@ -68,6 +68,12 @@ class Trust:
         """Faults of which these pairs can't tell whether they are there, with how large they may be."""
         return undecided(self)
 
+    def disputes(self, between: Agreement) -> list[dict[str, Any]]:
+        """The pairs on which two rewards contradict each other most, to read, with the lead of the chosen answer by each."""
+        return [{"prompt": prompt_key(p.prompt).replace("\x1f", ": ").replace("\x1e", "\n"), "chosen": _text(p.chosen), "rejected": _text(p.rejected),
+                 "first": float(self.leads[between.first][i]), "second": float(self.leads[between.second][i])}
+                for i in between.disputed for p in [self.pairs[i]]]  # fmt: skip
+
     @cached_property
     def untested(self) -> list[str]:
         """Faults of which nothing can be said: they were not looked for, or on too few clusters."""
@@ -83,7 +89,7 @@ class Trust:
             "lengths": {n: e.row() for n, e in self.lengths.items()},
             "calibration": self.calibration.row(), "noise": self.noise.row(),
             "paraphrased": {n: e.row() for n, e in self.paraphrased.items()}, "effects": [e.row() for e in self.effects],
-            **{k: None if v is None else v.row() for k, v in maybe.items()}, "agreements": [a.row() for a in self.agreements],
+            **{k: None if v is None else v.row() for k, v in maybe.items()}, "agreements": [a.row() | {"disputed": self.disputes(a)} for a in self.agreements],
         }  # fmt: skip
 
 
@@ -128,6 +134,10 @@ def evaluate(reward: Reward | Compares, pairs: Sequence[Comparison], records: Se
         optimisation(reward, pools(records, pairs), clusters={prompt_key(p.prompt): k for p, k in zip(pairs, keys, strict=True)}),
         agreements(all_leads, keys), all_leads, pairs,
     )  # fmt: skip
+
+
+def _text(completion: Any) -> str:
+    return text_of_completion(completion) or f"({type(completion).__name__})"
 
 
 def _spread(n: int, most: int) -> list[int]:
