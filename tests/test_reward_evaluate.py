@@ -119,3 +119,26 @@ def test_the_people_of_an_embedded_world_are_data(
     data = ["--data=letters/people", "--limit=24", "--probes=0", "--json"]
     assert main(["reward", "evaluate", f"--reward={mine}:plain", *data]) == 0
     assert json.loads(capsys.readouterr().out)["by"]["annotator"]
+
+
+def test_contrast_sets_of_a_file_are_asked_about(mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sums, topics = [("3 plus 4", "7"), ("3 plus 5", "8")], 160
+    sets = [{"prompt": f"{i}: what is {asked[0]} ?", "chosen": f"{i}: {asked[1]}", "rejected": f"{i}: {other[1]}"}
+            for i in range(topics) for asked, other in (sums, sums[::-1])]  # fmt: skip
+    (tmp_path / "sets.jsonl").write_text("".join(json.dumps(r) + "\n" for r in sets))
+    found = evaluated(f"{mine}:plain", SAID, tmp_path, capsys, f"--contrast={tmp_path / 'sets.jsonl'}")
+    assert (found["contrast"]["request"]["value"], found["contrast"]["request"]["clusters"]) == (0.5, topics)
+    assert [f["name"] for f in found["faults"]] == ["request"], "it doesn't read what was asked"
+    (tmp_path / "sets.jsonl").write_text("".join(json.dumps(r) + "\n" for r in sets[:3]))
+    assert call("evaluate", f"{mine}:plain", SAID, tmp_path, f"--contrast={tmp_path / 'sets.jsonl'}") == 2
+    assert "no counterpart beside it" in capsys.readouterr().err
+
+
+def test_ratings_as_helpsteer_publishes_them_are_pairs_of_what_is_asked_for(
+    mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rated = [{"prompt": f"what is {i} ?", "response": "so " * n, "helpfulness": n, "correctness": 4, "coherence": 4, "complexity": 1, "verbosity": 4 - n}
+             for i in range(8) for n in (1, 3)]  # fmt: skip
+    for aspect, share in (("helpfulness", 1), ("verbosity", 0)):
+        found = evaluated(f"{mine}:plain", rated, tmp_path, capsys, f"--aspect={aspect}")["accuracy"]
+        assert (found["value"], found["n"]) == (share, 8)

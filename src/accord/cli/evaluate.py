@@ -1,5 +1,6 @@
 """accord reward evaluate: can this reward be trusted?"""
 
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from accord.cli.rewards import RewardSpec, check_reward, open_reward
 from accord.errors import ConfigError, wanted
 from accord.evaluation.benchmarks import benchmark_rows, rewardbench, rm_bench
 from accord.evaluation.newcomers import Personal, known, of_nobody
-from accord.evaluation.trust import Trust, write_card, write_page
+from accord.evaluation.trust import Trust, consistency, write_card, write_page
 from accord.evaluation.trust import evaluate as tested
 from accord.evaluation.trust.card import figures
-from accord.feedback import Comparison, Ranking, Rating
+from accord.feedback import Comparison, Ranking, Rating, read
 
 TOTALS = ("Score", "mean")
 """What a benchmark publishes of all its pairs together."""
@@ -32,6 +33,7 @@ def evaluate(
     against: list[str] | None = None,
     out: str | None = None,
     card: bool = False,
+    contrast: str | None = None,
     probes: int = 200,
     by: list[str] | None = None,
     people: bool = False,
@@ -55,6 +57,7 @@ def evaluate(
         against: further rewards to compare it with; the page shows where they contradict each other most.
         out: folder for trust.html and trust.json.
         card: write what was measured into the card beside a saved reward.
+        contrast: a file of contrast sets, whose records come by twos (Contrast-Instructions); without, requests of the data that are alike.
         probes: so many pairs are asked about again in the other order, rewritten and with ploys; 0 for none.
         by: columns whose values are told apart; without, subset and annotator.
         people: where a pair lists votes, measure on each person's own.
@@ -107,6 +110,7 @@ def evaluate(
             )
         judge, pairs = known(opened, pairs, known_by)
         cluster_by = "newcomer"
+    told_apart = None if contrast is None else consistency(opened, _contrasts(contrast), batch_size=batch_size)
     for column in by or ():
         if all((p.annotator if column == "annotator" else p.columns.get(column)) is None for p in pairs):
             raise ConfigError(
@@ -118,6 +122,8 @@ def evaluate(
         task = bar.add_task("pairs", total=None)
         found = tested(judge, pairs, usable, others=others, by=by or ("subset", "annotator"), probes=probes, name=reward if isinstance(reward, str) else dumps(reward),
                        clusters=[cluster(p, cluster_by) for p in pairs], batch_size=batch_size, tick=lambda n: bar.advance(task, n))  # fmt: skip
+    if told_apart is not None:
+        found = replace(found, contrast=told_apart)
     published = {"rewardbench": rewardbench(found.pairs, found.leads[found.reward]),
                  "rm_bench": rm_bench(found.pairs, found.leads[found.reward])}  # fmt: skip
     if found.left or intake.left or limit is not None:
@@ -136,6 +142,10 @@ def evaluate(
 def as_whom(known_by: int | None) -> str:
     """For whom a reward spoke that tells people apart."""
     return "as somebody of whom nothing is known" if known_by is None else f"as new people, each known by {known_by} others of their verdicts"  # fmt: skip
+
+
+def _contrasts(file: str) -> list[Comparison]:
+    return [with_context(p) for p in read(benchmark_rows(file)).of(Comparison)]
 
 
 def tied(record: Any) -> str | None:
