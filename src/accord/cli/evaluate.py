@@ -120,7 +120,7 @@ def evaluate(
     screen = Console(stderr=True)
     with Progress(console=screen, disable=not screen.is_terminal, transient=True) as bar:
         task = bar.add_task("pairs", total=None)
-        found = tested(judge, pairs, usable, others=others, by=by or ("subset", "annotator"), probes=probes, name=reward if isinstance(reward, str) else dumps(reward),
+        found = tested(judge, pairs, usable if known_by is None else (), others=others, by=by or ("subset", "annotator"), probes=probes, name=reward if isinstance(reward, str) else dumps(reward),
                        clusters=[cluster(p, cluster_by) for p in pairs], batch_size=batch_size, tick=lambda n: bar.advance(task, n))  # fmt: skip
     if told_apart is not None:
         found = replace(found, contrast=told_apart)
