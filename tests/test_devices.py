@@ -346,7 +346,7 @@ def test_a_head_on_frozen_features_is_the_cpus(name: str, far: torch.device) -> 
     both(far, said)
 
 
-@pytest.mark.parametrize("name", [n for n in HEADS if n != "dmoerm"])  # whose router stays in single precision
+@pytest.mark.parametrize("name", HEADS)
 def test_a_head_in_half_precision_says_nearly_the_same(name: str) -> None:
     made = HEADS[name](rewards.TrunkFeatures(tiny_policy()), CPU)
     samples = {

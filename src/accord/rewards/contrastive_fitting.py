@@ -92,7 +92,7 @@ def pooled(reward: Any, groups: Sequence[Group]) -> Float[Tensor, "n d"]:
             [g.prompt for g in groups for _ in g.completions], [c for g in groups for c in g.completions]
         )
         count(reward.head, len(rows), backward=torch.is_grad_enabled())
-        return reward.head[:-1](rows.to(next(reward.head.parameters()).device))  # type: ignore[index]
+        return reward.head[:-1](rows.to(next(reward.head.parameters())))  # type: ignore[index]
     tree = reward.tree(groups)
     return reward.hidden(tree)[tree.last.to(reward.device)]
 

@@ -86,7 +86,7 @@ class Router(Saved):
 
     def of(self, prompts: Sequence[Prompt]) -> Float[Tensor, "n t"]:
         """Logits."""
-        return self.logits(self.features(prompts, [""] * len(prompts)).to(self.logits.weight.device))
+        return self.logits(self.features(prompts, [""] * len(prompts)).to(self.logits.weight)).float()
 
 
 class RouterFitting(Learner):
