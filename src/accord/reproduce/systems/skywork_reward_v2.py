@@ -27,15 +27,15 @@ SIFTING, ROUNDS = 60, 4
 SOURCES: tuple[dict[str, Any], ...] = ({}, {"noise": 0.8}, {"bias": {"length": 0.4}}, {"bias": {"flattery": 8.0}})
 DOUBTFUL, LIKES = 0.5, {"length": 0.1}
 STEPS = {
-    "checked": 100,
-    "raw": 200,
-    "raw+checked": 200,
-    "raw-part": 200,
-    "judge": 200,
-    "gold-only": 200,
-    "best-only": 200,
-    "kept": 200,
-    "full": 200,
+    "checked": 400,
+    "raw": 1600,
+    "raw+checked": 1600,
+    "raw-part": 400,
+    "judge": 1600,
+    "gold-only": 800,
+    "best-only": 1600,
+    "kept": 800,
+    "full": 800,
 }
 GRID = (100, 200, 400, 800, 1600)
 
