@@ -32,6 +32,8 @@ CLAIM = Claim(
         Primary("crm", "plain", measure="accuracy", delta=0.02),
         Primary("crm", "self", measure="accuracy", delta=0.02),
     ),
+    seeds=24,
+    first_seed=430,
     arms=("clean", "plain", "ensemble", "smoothed", "self", "no-curriculum", "crm"),
     settings=(("pairs", str(REQUESTS)), ("labels turned round", str(NOISE)), ("passes", f"{PASSES}, each of {GRID}"), ("learning", str(LEARNING)),
               ("share left out", f"{NOISE} after {WARM} passes, by batch"), ("curriculum", f"shuffled over {WINDOW} batches")),
