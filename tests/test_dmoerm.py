@@ -1,6 +1,5 @@
 """DMoERM: experts on one base that begin as the base, a combination that trains alone, hard routing, verdicts without a liking for places."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -154,23 +153,6 @@ def test_a_router_learns_tasks_from_prompts_and_each_task_has_its_own_reward() -
     assert torch.equal(values(whole), before), "who was not asked has no say"
     scale["sums"] = 2.0
     assert torch.equal(values(whole), 2 * before)
-
-
-def test_in_the_script_on_real_data_no_question_is_both_learned_from_and_held_out() -> None:
-    path = Path(__file__).parents[1] / "docs" / "reward_systems.py"
-    spec = importlib.util.spec_from_file_location("reward_systems", path)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    kinds = [{"error type": kind} for kind in script.MISTAKES.values()]
-    rows = [{"question": f"q{i}", "preference": [1, 2, 1, 0, 1, 2], "feedback": {"errors": kinds, "corrected-prediction": "better"},
-             **{f"prediction {j}": f"answer {j}" for j in range(1, 5)}} for i in range(20)]  # fmt: skip
-    first, rest, held, judged = script.experts_data(rows)
-    asked = [{str(p.prompt) for p in part} for part in (first, rest, held)]
-    assert [len(a) for a in asked] == [8, 8, 4], "each lends to one part, and together they are all"
-    assert len(set.union(*asked)) == 20
-    assert all(not asked[2] & {str(p.prompt) for p in pairs} and len(pairs) == 16 for pairs in judged.values())
 
 
 def test_verdicts_of_who_likes_a_place_drop_out_and_sure_ones_stay() -> None:
