@@ -232,7 +232,7 @@ def steer(model: str, limit: int) -> None:
     def judge(pairs: Sequence[Comparison], examples: Any) -> list[bool | None]:
         return [None if p.columns["others"] == 0 else p.columns["others"] > 0 for p in pairs]
 
-    found = steered(checked, silver, pool, train=train, judge=judge, embed=embed, rounds=4)
+    found = steered(checked, silver, pool, train=train, judge=judge, embed=embed, rounds=3, most=2)
     gold = train(checked)
     sifted = [p for some in DualAgreement(gold, found.reward, judge)(found.left) for p in some]
     left = [p for p in (*found.labelled, *sifted) if p.provenance.status != "dropped"]
@@ -254,7 +254,7 @@ def steer_data(rows: Sequence[dict[str, Any]], limit: int) -> list[list[Comparis
             checked.append(said_by(row, first, others))
         elif first != "equal":
             rest.append(said_by(row, first, others))
-    checked, rest, tests = (spread(some, n) for some, n in ((checked, limit // 5), (rest, limit), (tests, limit)))
+    checked, rest, tests = (spread(some, n) for some, n in ((checked, limit // 10), (rest, limit), (tests, limit)))
     return [checked, rest[0::5], [p for i, p in enumerate(rest) if i % 5], tests]
 
 

@@ -93,6 +93,6 @@ def test_what_steers_is_clear_and_what_is_curated_is_one_workers_word_with_the_o
     assert all(p.rejected.startswith("wrong") and p.columns["others"] == -3 for p in (*silver, *pool)), (
         "as the first said"
     )
-    assert (len(checked), len(silver), len(pool), len(tests)) == (10, 10, 40, 50)
+    assert (len(checked), len(silver), len(pool), len(tests)) == (5, 10, 40, 50)
     assert Counter(p.columns["debate"] for p in tests).keys() == {0, 4}
     assert not {0, 4} & {p.columns["debate"] for p in (*checked, *silver, *pool)}
