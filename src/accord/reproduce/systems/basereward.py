@@ -27,7 +27,7 @@ from accord.worlds.portraits.questions import Choice, choices, judged
 
 PAIRS, NOISE, TESTS, VALID = 800, 0.1, 600, 300
 STEPS, BATCH = 200, 64
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 LR = {
     **dict.fromkeys(("plain", "centred a little", "two", "twice"), 1e-3),
     "linear": 3e-3,

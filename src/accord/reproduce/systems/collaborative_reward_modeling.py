@@ -26,7 +26,7 @@ CLAIM = Claim(
     name="collaborative-reward-modeling",
     world="letters",
     statement=f"With {NOISE:.0%} of labels turned round, the mean of two rewards that review each other's data ranks held-out answers better than the mean of two "
-    "that learn from everything, than one such (of half the size and cost), and than two that choose for themselves.",
+    "that learn from everything, than one such (of half the size), and than two that choose for themselves.",
     primaries=(
         Primary("crm", "ensemble", measure="accuracy", delta=0.02),
         Primary("crm", "plain", measure="accuracy", delta=0.02),
@@ -35,7 +35,7 @@ CLAIM = Claim(
     seeds=24,
     first_seed=430,
     arms=("clean", "plain", "ensemble", "smoothed", "self", "no-curriculum", "crm"),
-    settings=(("pairs", str(REQUESTS)), ("labels turned round", str(NOISE)), ("passes", f"{PASSES}, each of {GRID}"), ("learning", str(LEARNING)),
+    settings=(("pairs", str(REQUESTS)), ("labels turned round", str(NOISE)), ("passes", f"{PASSES}, each of {GRID}"), ("compute", "of the mean that reviews four times that of the mean that doesn't, by their passes"), ("learning", str(LEARNING)),
               ("share left out", f"{NOISE} after {WARM} passes, by batch"), ("curriculum", f"shuffled over {WINDOW} batches")),
 )  # fmt: skip
 
