@@ -31,7 +31,11 @@ def hint(*worth: float) -> Any:
 
 def made(*worth: float, pays: tuple[float, ...] = PAYS, **options: Any) -> BARFI:
     """On a policy that is a table of one row."""
-    return BARFI(ControlPolicy(lambda: Arms(pays), hidden=()), hint(*worth), **{"entropy": ENTROPY, **options})
+    return BARFI(
+        ControlPolicy(lambda: Arms(pays), hidden=()),
+        hint(*worth),
+        **{"entropy": ENTROPY, "sampling": {"steps": 2}, **options},
+    )
 
 
 def all_arms(pays: tuple[float, ...], worth: tuple[float, ...]) -> Seen:
@@ -97,8 +101,8 @@ def test_one_term_is_a_step_along_what_both_levels_want() -> None:
 def test_in_its_warm_up_without_a_hint_it_is_reinforce_as_the_core_has_it() -> None:
     """Leave-one-out, on episodes of one step, where a return is a return to go."""
     first, second = (ControlPolicy(lambda: Arms(PAYS), hidden=()) for _ in "ab")
-    ours = BARFI(first, hint(0, 0, 0, 0), warmup=99, group_size=12, buffer=12, entropy=0.0)
-    theirs = RLOO(second, own_reward, kl=0.0, group_size=12)
+    ours = BARFI(first, hint(0, 0, 0, 0), warmup=99, group_size=12, buffer=12, entropy=0.0, sampling={"steps": 2})
+    theirs = RLOO(second, own_reward, kl=0.0, group_size=12, sampling={"steps": 2})
     for algorithm in (ours, theirs):
         loss = algorithm(algorithm.experience(Rows(["a"]), Step(0, 7)))
         (loss.sum / loss.weight).backward()
@@ -190,5 +194,7 @@ def test_what_it_cannot_use_is_refused_in_one_line() -> None:
     for wrong in ({"gamma": 1.0}, {"every": 0}, {"rate": 0.0}, {"sampling": {"greedy": True}}):
         with pytest.raises(ConfigError):
             BARFI(policy, room.toward, **wrong)
+    with pytest.raises(ConfigError, match="buffer must hold the 128 episodes"):
+        fit(BARFI(policy, room.toward, group_size=8), ["a"] * 16, steps=1, batch_size=16, progress=False)
     with pytest.raises(ConfigError, match="one process"):
         BARFI(policy, room.toward).experience(Rows(["a"]), Step(0, 0, 0, 2))

@@ -60,17 +60,24 @@ def test_draws_follow_the_distribution_and_greedy_takes_its_top() -> None:
     policy = ControlPolicy(lambda: Arms(first=3), hidden=())
     with torch.no_grad():
         policy.body.last.bias.copy_(torch.tensor([0.5, 0.1, 0.3, 0.1]).log())
-    pulled = torch.cat([e.actions for e in policy.sample(["a"], 2000, seed=0).completions])
+    pulled = torch.cat([e.actions for e in policy.sample(["a"], 2000, Acting(1), seed=0).completions])
     shares = torch.bincount(pulled, minlength=4) / 2000
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.1, 0.3, 0.1]), atol=0.04, rtol=0)
-    assert policy.sample(["a"], 9, Acting(greedy=True)).actions.actions.tolist() == [[0]] * 9
+    assert policy.sample(["a"], 9, Acting(1, greedy=True)).actions.actions.tolist() == [[0]] * 9
     with pytest.raises(ConfigError, match="leave greedy out"):
         GRPO(policy, own_reward, sampling={"greedy": True})
 
 
 def test_a_policy_gradient_of_the_core_learns_in_an_environment_that_a_user_brings() -> None:
     policy = ControlPolicy(lambda: Arms((0.0, 1.0, 0.0)), hidden=())
-    fit(GRPO(policy, own_reward, group_size=16), ["a"], steps=30, batch_size=1, lr=0.1, progress=False)
+    fit(
+        GRPO(policy, own_reward, group_size=16, sampling={"steps": 1}),
+        ["a"],
+        steps=30,
+        batch_size=1,
+        lr=0.1,
+        progress=False,
+    )
     assert policy.distribution(torch.ones(1)).probs[1] > 0.9  # type: ignore[attr-defined]
 
 
@@ -160,3 +167,24 @@ def test_its_gold_is_what_it_pays_and_hints_read_places_alone() -> None:
     found = score(nearer, prompts=["a"] * 40, completions=drawn.completions)
     assert torch.equal(found.values, said.aspects["reached"])
     assert COST < SUCCESS / 500, "walking to the goal is worth its while"
+
+
+def test_a_frozen_twin_is_a_copy_or_what_was_saved(tmp_path: Path) -> None:
+    policy = ControlPolicy("CartPole-v1", device="cpu")
+    policy.save(tmp_path / "saved")
+    with torch.no_grad():
+        policy.body.last.weight.add_(
+            torch.randn(policy.body.last.weight.shape, generator=torch.Generator().manual_seed(1))
+        )
+    drawn = policy.sample(["a"], 2, {"steps": 5}, seed=1)
+    now, then = (policy.freeze(w).logprobs(drawn) for w in ("now", str(tmp_path / "saved")))
+    assert torch.equal(now, policy.logprobs(drawn))
+    assert torch.allclose(then[drawn.mask], torch.tensor(0.5).log(), atol=1e-6), "it had learned nothing yet"
+
+
+def test_an_episode_is_as_long_as_its_environment_says() -> None:
+    policy = ControlPolicy("MountainCar-v0", device="cpu")
+    assert int(policy.sample(["a"], 1, seed=0).length) == 200
+    assert int(policy.sample(["a"], 1, {"steps": 7}, seed=0).length) == 7
+    with pytest.raises(ConfigError, match="say the longest episode"):
+        ControlPolicy(Push).sample(["a"], 1)

@@ -1,5 +1,6 @@
 """Can a reward be trusted? Faults that are planted are named with their size, and a clean reward has none."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from random import Random
@@ -469,3 +470,14 @@ def test_a_page_a_file_and_a_card_say_what_was_measured(tmp_path: Any) -> None:
     )
     assert again.count("## Measured") == 1
     assert found.data == evaluate(clean, PAIRS[:60], probes=0).data != evaluate(clean, PAIRS[1:61], probes=0).data
+
+
+def test_what_new_people_said_of_the_same_prompt_stays_apart() -> None:
+    """One's preference isn't averaged with the opposite one of another, as whom the reward then doesn't speak."""
+    said = [Comparison(prompt="p", chosen=a, rejected=b, columns={"newcomer": who})
+            for who, order in (("ann", "abc"), ("bob", "cba")) for a, b in itertools.combinations(order, 2)]  # fmt: skip
+    found = pools([], said)
+    assert [p.columns["newcomer"] for p in found] == ["ann", "bob"]
+    ann, bob = (dict(zip(p.completions, p.worth, strict=True)) for p in found)
+    assert ann == {"a": 1.0, "b": 0.5, "c": 0.0}
+    assert bob == {"a": 0.0, "b": 0.5, "c": 1.0}

@@ -94,6 +94,7 @@ def evaluate(
     unrated = intake.narrow(aspect)
     comparing = of_kind((Comparison, Ranking, Rating), "the measure compares")
     usable = intake.sift(intake.records, comparing, unrated, no_preference, tied, purpose="measure on")
+    sets = None if contrast is None else _contrasts(contrast)
     opened, others = (
         open_reward(reward, device, dtype),
         {name: open_reward(name, device, dtype) for name in against or ()},
@@ -110,7 +111,7 @@ def evaluate(
             )
         judge, pairs = known(opened, pairs, known_by)
         cluster_by = "newcomer"
-    told_apart = None if contrast is None else consistency(opened, _contrasts(contrast), batch_size=batch_size)
+    told_apart = None if sets is None else consistency(opened, sets, batch_size=batch_size)
     for column in by or ():
         if all((p.annotator if column == "annotator" else p.columns.get(column)) is None for p in pairs):
             raise ConfigError(

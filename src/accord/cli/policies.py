@@ -59,9 +59,9 @@ def open_policy(spec: str, *, lora: Any = None, gradient_checkpointing: bool = F
         ConfigError: one of these is given for words.
     """
     if _acts(spec):
-        wanted(lora is None and size is None and not (encode_once or gradient_checkpointing),
-               f"{spec} acts in an environment, and has no adapters, pictures or layers to speak of: leave lora, size, encode_once and gradient_checkpointing out",
-               (lora, size, encode_once, gradient_checkpointing))  # fmt: skip
+        wanted(lora is None and size is None and not (encode_once or gradient_checkpointing) and dtype in ("auto", "float32"),
+               f"{spec} acts in an environment, and has no adapters, pictures or layers to speak of: leave lora, size, encode_once, gradient_checkpointing and dtype out",
+               (lora, size, encode_once, gradient_checkpointing, dtype))  # fmt: skip
         return _actor(spec, device, seed)
     source: Any = spec
     kind: Any = kind_of_policy(spec)
@@ -92,7 +92,7 @@ def engine_of(spec: str, policy: str, kind: type, *, draws: bool, lora: Any) -> 
     one_of("engine", name, *ENGINES)
     wanted(url.startswith(("http://", "https://")), f"an engine is {name}:http://host:port", spec)
     if kind is not LanguagePolicy or not draws:
-        raise ConfigError(f"an engine draws completions, but {'this method draws none' if kind is LanguagePolicy else f'{policy} draws pictures'}: leave --engine out")  # fmt: skip
+        raise ConfigError(f"an engine draws completions, but {'this method draws none' if kind is LanguagePolicy else f'{policy} draws none'}: leave --engine out")  # fmt: skip
     if lora is None:
         raise ConfigError("an engine takes adapters, not whole weights: give --lora RANK")
     return ENGINES[name](url, policy)

@@ -132,7 +132,7 @@ def _sections(sampling: Any) -> dict[str, dict[str, Any]]:
     if sampling is None:
         return {"training": training}
     drawn = {k: v for k, v in vars(sampling).items() if isinstance(v, bool | int | float) or v is None}
-    small = {"max_new_tokens": 24} if "max_new_tokens" in drawn else {"steps": min(sampling.steps, 10)}
+    small = {"max_new_tokens": 24} if "max_new_tokens" in drawn else {"steps": min(sampling.steps or 10, 10)}
     return {"sampling": {**drawn, **small}, "training": training}
 
 

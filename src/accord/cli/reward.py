@@ -66,7 +66,7 @@ def train(
         lora: rank of adapters; none trains every weight.
         fitting: how feedback becomes a loss.
         training: how to train.
-        curated: learn each pair by the target and margin that accord curate gave it; held-out ones are judged by the labels that people gave them.
+        curated: learn each pair by the target and margin that accord curate gave it; held-out ones, of those that curation kept, are judged by the labels that people gave them.
         aspect: what of ratings is learned; without, overall or the first one's first.
         columns: for each field the column that holds it.
         skip_bad: leave malformed records out.

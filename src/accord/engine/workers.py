@@ -33,7 +33,8 @@ def check_workers(workers: int) -> None:
     """As `mapped` does, before there are parts."""
     wanted(workers >= 0, "workers must be at least 0", workers)
     if workers:
-        _ray()
+        cpus = int(_ray().cluster_resources().get("CPU", 0))
+        wanted(workers <= cpus, f"each worker takes a CPU, of which Ray has {cpus} here: take fewer workers", workers)
 
 
 class _Worker(Generic[P, R]):

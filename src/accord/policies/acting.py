@@ -23,14 +23,14 @@ class Acting:
     """How a policy acts.
 
     Attributes:
-        steps: longest episode, where the environment doesn't end it before (> 0). greedy: the likeliest action (not for training).
+        steps: longest episode, where the environment doesn't end it before (> 0); None is what it says itself (`max_episode_steps`). greedy: the likeliest action (not for training).
     """
 
-    steps: int = 50
+    steps: int | None = None
     greedy: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
+        if self.steps is not None and self.steps < 1:
             raise ConfigError(f"acting wants steps >= 1, but got {self.steps}")
 
     def check_trainable(self) -> None:

@@ -95,7 +95,7 @@ class ControlPolicy(nn.Module):
         group = [i for i in range(len(prompts)) for _ in range(n)]
         seeds = times(seed, n)
         base, numbers = numbered(seeds, len(group))
-        noise = of_rows(self._noise(sampling.steps), seeds, len(group), "actions")
+        noise = of_rows(self._noise(self._longest(sampling)), seeds, len(group), "actions")
         starts = [derive(0, purpose=f"start {prompts[i]}") % 2**31 for i in group]
         luck = [derive(base, k, purpose="environment") % 2**31 for k in numbers]
         parts = [slice(i, i + AT_ONCE) for i in range(0, len(group), AT_ONCE)]
@@ -120,8 +120,14 @@ class ControlPolicy(nn.Module):
         return out.masked_fill(~rollouts.mask.to(out.device), 0.0)
 
     def freeze(self, which: str = "base") -> FrozenPolicy:
-        """A frozen twin with the weights as they are now; freeze before you train."""
-        return FrozenPolicy(self, weights={n: p.detach().clone() for n, p in self.named_parameters()})
+        """A frozen twin.
+
+        Args:
+            which: "base" or "now", a copy with the weights as they are (freeze before you train); or the folder of a saved policy.
+        """
+        if which in ("base", "now"):
+            return FrozenPolicy(self, weights={n: p.detach().clone() for n, p in self.named_parameters()})
+        return type(self).load(which, device=self.device).freeze("now")
 
     def weights(self, *, adapter: bool = True) -> nn.Module:
         """The module whose weights make this policy what it is."""
@@ -149,6 +155,13 @@ class ControlPolicy(nn.Module):
         made = cls(**json.loads((Path(source) / "control.json").read_text()), device=device)
         made.load_state_dict(load_tensors(Path(source) / "control.safetensors"))
         return made
+
+    def _longest(self, sampling: Acting) -> int:
+        spec = getattr(self._envs[0], "spec", None)
+        steps = sampling.steps or (spec.max_episode_steps if spec is not None else None)
+        if steps is None:
+            raise ConfigError(f"{self.env} has no end of its own: say the longest episode (sampling.steps)")
+        return int(steps)
 
     def _noise(self, steps: int) -> Callable[[int, torch.Generator], Tensor]:
         """Uniform numbers, one for each choice."""

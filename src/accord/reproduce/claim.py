@@ -56,7 +56,7 @@ class Claim:
     where a primary compares with it and it is another than the world's.
 
     Attributes:
-        name: the system's, in the catalogue. world: whose ruler it is measured by, "letters" or "portraits".
+        name: the system's, in the catalogue. world: whose ruler it is measured by, "letters", "portraits" or "room".
         statement: the claim in one sentence.
         primaries: the first is the main one.
         arms: all arms that run.

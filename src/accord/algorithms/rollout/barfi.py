@@ -104,6 +104,8 @@ class BARFI(PolicyAlgorithm):
         """Some of the last episodes; at a cycle's begin with fresh ones among them, and the reward's gradient by those."""
         if step.ranks > 1:
             raise ConfigError("BARFI trains in one process: its episodes cost more than its gradients")
+        fresh_ones = len(batch) * self.group_size
+        wanted(self.buffer >= fresh_ones, f"BARFI's buffer must hold the {fresh_ones} episodes of a batch", self.buffer)
         self._slope, before = [], self.acted(batch, step, "first") if self._seen is None else self._seen
         if step.number % self.every == 0:
             fresh = self.acted(batch, step, "rollout")

@@ -68,10 +68,10 @@ def pools(records: Sequence[Any], pairs: Sequence[Comparison] = ()) -> list[Pool
     made += [Pool(g[0].prompt, tuple(r.completion for r in g), tuple(next(iter(r.aspects.values())) for r in g), g[0].columns)
              for g in rated.values()]  # fmt: skip
     judged = {prompt_key(p.prompt) for p in made}
-    compared: dict[str, list[Comparison]] = defaultdict(list)
+    compared: dict[tuple[str, Any], list[Comparison]] = defaultdict(list)
     for p in pairs:
         if (key := prompt_key(p.prompt)) not in judged:
-            compared[key].append(p)
+            compared[key, p.columns.get("newcomer")].append(p)  # what one of them prefers says nothing of another
     return made + [_won(group) for group in compared.values()]
 
 

@@ -21,13 +21,13 @@ HINTS = {"good": toward, "bad": camp, "none": nothing}
 CLAIM = Claim(
     name="barfi",
     world="room",
-    statement="BARFI crosses the room where following a wrong hint does not, no less often than without it; with a right hint no less often than by following "
+    statement="At equal episodes and updates BARFI crosses the room more often than following a wrong hint does, no less often than without it; with a right hint no less often than by following "
     "that, and sooner than without; and without a hint no less often than REINFORCE.",
     primaries=(Primary("barfi bad", "naive bad"), Primary("barfi bad", "primary", says="not worse", delta=NEAR), Primary("barfi good", "naive good", says="not worse", delta=NEAR),
                Primary("barfi none", "primary", says="not worse", delta=NEAR), Primary("barfi good", "primary", measure="earned", delta=0.05)),
     arms=("primary", "naive good", "naive bad", "shaped good", "shaped bad", "barfi good", "barfi bad", "barfi none"),
-    settings=(("episodes", f"{STEPS // EVERY} x {BATCH}"), ("updates", f"{STEPS} of the policy at {LR}, cosine, one of the reward in {EVERY} at {REWARD_LR}"),
-              ("warm-up", f"{WARMUP} updates"), ("grids", f"rates {RATES} x entropies {ENTROPIES}; of BARFI x reward rates {REWARD_RATES}"),
+    settings=(("episodes", f"{STEPS // EVERY + 1} x {BATCH}"), ("updates", f"{STEPS} of the policy at {LR}, cosine, one of the reward in {EVERY} at {REWARD_LR}"),
+              ("warm-up", f"{WARMUP} updates"), ("grids", f"rates {RATES} x entropies {ENTROPIES}; of BARFI rates x reward rates {REWARD_RATES}"),
               ("chosen", "one setting of a method for all hints"),
               ("compute", "equal episodes and updates; looking at the optimum makes a run of BARFI about 2.5 times as dear in passes of its small networks")),
 )  # fmt: skip

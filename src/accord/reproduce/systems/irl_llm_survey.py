@@ -66,5 +66,11 @@ ARMS = {
     "airl": inverse("airl"),
 }
 TUNING = at_rates(
-    {"imitation": imitating, "max-entropy": partial(inverse, "max-entropy"), "airl": partial(inverse, "airl")}, 4e-4
+    {
+        "imitation": imitating,
+        "one round": partial(inverse, "max-entropy", rounds=1),
+        "max-entropy": partial(inverse, "max-entropy"),
+        "airl": partial(inverse, "airl"),
+    },
+    4e-4,
 )
