@@ -54,7 +54,7 @@ AFTER = """
 Each row's tiny pipelines (`tests/tiny_families.py`) are of the real classes, made from a config, with random weights. For each of them a test says that
 
 - a sample is the picture (or clip) that the pipeline's own `__call__` makes of the same noise, steps and guidance, to 1e-4 (of schedulers of first order;
-  SD-Turbo and SDXL-Turbo, which draw in one step from noise of another size, were not tried);
+  of SD-Turbo and SDXL-Turbo in the one step that they take);
 - Diffusion-DPO, GRPO on sampled steps (Flow-GRPO), AlignProp, supervised training and ReNO each change what they measure as their gradient says;
 - a LoRA that was saved is opened by `pipe.load_lora_weights`, every layer of it, and draws the same (not of PixArt, for which diffusers has none; nor
   was it tried again of twins that have the same layers: `sd-lcm`, `flux-schnell`, `flux2-klein-distilled`);

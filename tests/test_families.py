@@ -1,6 +1,7 @@
 """Every family of pipelines, tiny and of the real classes: it draws what its pipeline draws, learns by every kind of method, and saves
 what diffusers opens."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from diffusers import (
     DDPMPipeline,
     DDPMScheduler,
+    EulerAncestralDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     UNet2DModel,
@@ -44,6 +46,19 @@ def test_a_sample_is_what_the_pipeline_itself_makes_of_the_noise(family: str) ->
         theirs = TINY[family].own(p, PROMPTS, guidance, start)
         assert torch.allclose(torch.stack(ours.completions), theirs, atol=1e-4)
         assert not torch.allclose(*ours.completions, atol=1e-2)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_turbo_draws_in_one_step_from_noise_without_a_bit_of_picture(family: str) -> None:
+    pipe = pipeline(family)
+    pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
+    p = DiffusionPolicy(pipe, family, size=TINY[family].size)
+    ours = p.sample(PROMPTS, 1, Denoising(1, 1.0, eta=0.0), seed=5)
+    noise = ours.actions.latents[:, 0] / p.schedule(1).start
+    theirs = replace(TINY[family], steps=1).own(p, PROMPTS, 1.0, noise)
+    assert torch.allclose(torch.stack(ours.completions), theirs, atol=1e-5)
+    assert 0.99 < p.schedule(1).start < 1
+    assert policy(family).schedule(1).start == 1
 
 
 @families

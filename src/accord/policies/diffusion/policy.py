@@ -71,7 +71,7 @@ class DiffusionPolicy(LatentDiffusion):
         group = torch.arange(len(prompts)).repeat_interleave(n)
         condition = self.condition([prompts[g] for g in group.tolist()])
         schedule = self.schedule(sampling.timesteps or sampling.steps)
-        x = self._start(len(prompts), n, sampling, seed) if start is None else start.to(self.device)
+        x = self._start(len(prompts), n, sampling, seed) * schedule.start if start is None else start.to(self.device)
         path, counted = [x] * (first + 1), [False] * first
         logprobs = [x.new_zeros(len(x))] * first
         for at in denoise(self, x, condition, schedule, guidance=sampling.guidance, eta=sampling.eta, seed=times(seed, n), first=first, hooks=hooks):  # fmt: skip
@@ -183,7 +183,7 @@ class DiffusionPolicy(LatentDiffusion):
         counted = set(range(last + 1 - grad, last + 1)) if isinstance(grad, int) else set(grad)
         if not counted or not counted <= set(range(first, last + 1)):
             raise ConfigError(f"grad={grad} names no steps within {first} to {last}")
-        x, size = self.noise(len(prompts), seed) if start is None else start.to(self.device), self.part
+        x, size = self.noise(len(prompts), seed) * schedule.start if start is None else start.to(self.device), self.part
         for at in denoise(self, x, condition, schedule, guidance=sampling.guidance, eta=sampling.eta, seed=seed, first=first, stop=last,
                           hooks=hooks, grad=counted, cut=cut, part=size if recompute else None):  # fmt: skip
             if at.number == last:  # where it ends no noise is added: nothing would take it away again

@@ -9,6 +9,7 @@ Gaussian with its own spread:
 DDIM has std 0, DDPM and Euler-ancestral the posterior's, a consistency sampler sigma_s, and eta scales between.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -42,6 +43,8 @@ class Schedule:
         consistency: whether the model maps any level straight to the picture (LCM).
         timestep_scale: factor on timesteps in the consistency boundary condition.
         scheduler, shift: what it was made of, see `of`.
+        start: how much noise a path begins with, of the noise that level 0 has besides its bit of picture: 1, but for Euler's schedulers that
+            leave the bit out (Turbo's).
     """
 
     timesteps: Float[Tensor, "t"]
@@ -52,6 +55,7 @@ class Schedule:
     timestep_scale: float = 10.0
     scheduler: Any = None
     shift: float | None = None
+    start: float = 1.0
 
     def __len__(self) -> int:
         return len(self.timesteps)
@@ -76,6 +80,7 @@ class Schedule:
             )
         name = type(scheduler).__name__.removesuffix("Scheduler")
         scheduler = type(scheduler).from_config(scheduler.config)
+        start = 1.0
         scheduler.set_timesteps(**(spacing or {"num_inference_steps": steps}))
         t = torch.as_tensor(scheduler.timesteps).double()
         if is_flow(scheduler):
@@ -90,12 +95,16 @@ class Schedule:
             bar = torch.cat([table[t.long()], last[None]])
         elif name in ("EulerDiscrete", "EulerAncestralDiscrete", "DPMSolverMultistep", "PNDM"):
             bar = _levels(scheduler, t)
+            if name.startswith("Euler") and not math.isclose(
+                found := float(scheduler.init_noise_sigma * bar[0].sqrt()), 1, rel_tol=1e-5
+            ):
+                start = found
         else:
             raise ModelError(
                 f"no training path for the scheduler {name}: set a DDIM, DDPM, Euler, LCM or FlowMatchEuler scheduler"
             )
         return cls(t.float(), bar.sqrt().float(), (1 - bar).clamp(min=0).sqrt().float(), scheduler.config.prediction_type,
-                   name == "LCM", float(getattr(scheduler.config, "timestep_scaling", 10.0)), scheduler, shift)  # fmt: skip
+                   name == "LCM", float(getattr(scheduler.config, "timestep_scaling", 10.0)), scheduler, shift, start)  # fmt: skip
 
     def training(self, u: Float[Tensor, "n"]) -> tuple[Tensor, Tensor, Tensor]:
         """Timestep, alpha and sigma at uniform draws u in [0, 1); see `training_levels`."""

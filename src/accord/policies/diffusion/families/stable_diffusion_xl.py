@@ -1,4 +1,4 @@
-"""Stable Diffusion XL (arXiv 2307.01952)."""
+"""Stable Diffusion XL (arXiv 2307.01952), Turbo among it."""
 
 from collections.abc import Sequence
 from typing import Any
