@@ -111,13 +111,13 @@ def curate(
         device = "cpu"
     precision = dtype_of(dtype, device_of(device))
     check_workers(workers)
-    check_voters([*(voters or ()), *(agree or ()), *(x for x in (judge, reward) if x is not None)])
-    if policy is not None and check_policy(policy) is not LanguagePolicy:
-        raise ConfigError(f"{policy} makes pictures, which can't be written into a line of text: give a language model")
     Ledger.open(Path(out), resume=resume)
     prompts = [r.prompt for file in tests or () for r in read(file)]
     source = Source(rows_of(data, (Comparison,), seed, limit), columns, skip_bad, limit, chat)
     next(iter(source), None)  # refused before models are opened, if there is nothing to read
+    check_voters([*(voters or ()), *(agree or ()), *(x for x in (judge, reward) if x is not None)])
+    if policy is not None and check_policy(policy) is not LanguagePolicy:
+        raise ConfigError(f"{policy} makes pictures, which can't be written into a line of text: give a language model")
 
     opened = partial(open_reward, device=device, dtype=dtype)
     curators: list[Curator] = []
