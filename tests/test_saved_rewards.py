@@ -277,3 +277,37 @@ def test_a_method_learns_on_pictures_by_a_command(
     Path("0.png").unlink()
     assert main(scoring) == 2
     assert "can't read the picture" in capsys.readouterr().err
+
+
+def test_a_reward_of_ones_own_opens_where_its_module_is_imported(tmp_path: Path) -> None:
+    class Tilted(HeadReward):
+        """A user's kind: one class, nothing to sign up."""
+
+        def _table(self, *said: Any) -> Tensor:
+            return super()._table(*said) + 1
+
+    made = Tilted(Letters(), hidden=3)
+    made.save(tmp_path / "rm")
+    again = load(tmp_path / "rm", Letters())
+    assert type(again) is Tilted
+    assert torch.equal(score(again, **ASKED).values, score(made, **ASKED).values)
+    rename(tmp_path / "rm", "Unheard")
+    with pytest.raises(ModelError, match="holds a Unheard, .* import the module that has it first"):
+        load(tmp_path / "rm", Letters())
+
+
+def test_memory_that_ran_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = HeadReward(Letters(), hidden=3)
+    made.save(tmp_path / "rm")
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(HeadReward, "take", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        load(tmp_path / "rm", Letters())
+
+
+def rename(folder: Path, kind: str) -> None:
+    info = json.loads((folder / "reward.json").read_text())
+    (folder / "reward.json").write_text(json.dumps({**info, "kind": kind}))

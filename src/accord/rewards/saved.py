@@ -1,11 +1,13 @@
 """Rewards on disk: their own few weights, what they were made with, which features they stand on, and the rewards that they are made of."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from accord.engine.run import added_to, load_tensors, read_json, save_tensors, write_json
@@ -143,11 +145,15 @@ class Kept:
 
     @property
     def kind(self) -> type[Saved]:
-        """Its class."""
-        kind = getattr(_rewards(), str(self.info["kind"]), None)
-        if not (isinstance(kind, type) and issubclass(kind, Saved)):
-            raise ModelError(f"{self.folder} holds a {self.info['kind']}, which is no reward that is known here")
-        return kind
+        """Its class: one of accord's, or a user's own that is imported."""
+        name = str(self.info["kind"])
+        kinds = [getattr(_rewards(), name, None), *(kind for kind in _kinds(Saved) if kind.__name__ == name)]
+        found = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Saved)), None)
+        if found is None:
+            raise ModelError(
+                f"{self.folder} holds a {name}, which is no reward that is known here: import the module that has it first"
+            )
+        return found
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -180,6 +186,8 @@ class Kept:
                 if odd := sorted(own.keys() ^ weights.keys()):
                     raise KeyError(odd[0])
                 made.take(weights)
+        except torch.OutOfMemoryError:
+            raise
         except (KeyError, TypeError, RuntimeError) as error:
             raise ModelError(f"{self.folder} holds no whole {kind.__name__} ({str(error).splitlines()[0]}): save the reward again") from error  # fmt: skip
         return made.to(device_of(self.device)).eval()
@@ -191,6 +199,13 @@ class Kept:
         found = BradleyTerry.load(str(self.folder), device=self.device, dtype=dtype)
         self.known.append(TrunkFeatures(found))
         return found
+
+
+def _kinds(above: type[Saved]) -> Iterator[type[Saved]]:
+    """All classes under one, that are imported."""
+    for kind in above.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
 
 
 def _rewards() -> Any:

@@ -53,12 +53,8 @@ def grown(policy: LanguagePolicy, prompts: Sequence[Prompt], *, depth: int = 3, 
         seed: of the draws.
     """
     wanted(depth >= 1 and branch >= 1 and length >= depth, "a tree wants depth and branch of at least 1, and length of at least depth", (depth, branch, length))  # fmt: skip
-    fits = length <= sampling.max_new_tokens
-    wanted(
-        fits,
-        f"a tree's usual answer can't be longer than max_new_tokens, {sampling.max_new_tokens}, but length",
-        length,
-    )
+    most = sampling.max_new_tokens
+    wanted(length <= most, f"length is that of a tree's usual answer, at most max_new_tokens, {most}", length)
     asked = [policy.prompt_ids(p) for p in prompts]
     alive = [(i, Leaf("", (), (), ())) for i in range(len(prompts))]
     ended: list[list[Leaf]] = [[] for _ in prompts]

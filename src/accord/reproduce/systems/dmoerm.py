@@ -45,7 +45,7 @@ FIRST, EPOCHS, EXPERT_EPOCHS, RANK, STEPS = 0.6, 4, 2, 8, 60
 SINGLE_EPOCHS, LONGER = 12, 1.6
 """So long learn the single model, and the one of all labels, that they compute what DMoERM does."""
 LR = {"single": 3e-4, "ensemble": 1e-3, "labels": 3e-4, "dmoerm": 1e-3}
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 """What each arm's rate is chosen from; `outer` takes that of the single one, `inner` that of DMoERM."""
 
 CLAIM = Claim(
