@@ -292,7 +292,7 @@ def test_a_reward_of_ones_own_opens_where_its_module_is_imported(tmp_path: Path)
     assert type(again) is Tilted
     assert torch.equal(score(again, **ASKED).values, score(made, **ASKED).values)
     rename(tmp_path / "rm", "Unheard")
-    with pytest.raises(ModelError, match="holds a Unheard, .* import the module that has it first"):
+    with pytest.raises(ModelError, match=r"holds a Unheard, .* import the module that has it first"):
         load(tmp_path / "rm", Letters())
 
 

@@ -9,8 +9,11 @@ from accord.reproduce.claim import Arm, Measures
 from accord.reproduce.letters import answers, kl, train, watched
 from accord.worlds.letters import policy
 
-RATES = (5e-5, 1e-4, 2e-4)
-"""Learning rates among which those of treatment and control are chosen, each by gold on tuning seeds."""
+RATES, FASTER = (5e-5, 1e-4, 2e-4), (1e-4, 2e-4, 5e-4)
+"""Learning rates among which those of treatment and control are chosen, each by gold on tuning seeds; faster ones for policies that a reward teaches."""
+
+Maker = Callable[[float], Arm]
+"""Of an arm, by its learning rate."""
 
 Measure = Callable[[LanguagePolicy, int], Measures]
 """What is measured of a policy with a seed, outside the arm's compute."""
@@ -38,6 +41,11 @@ def learned(make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Se
     return arm
 
 
-def at_rates(arms: Mapping[str, Callable[[float], Arm]], *more: float) -> dict[str, Arm]:
-    """For tuning: each arm at each of the rates, and at more where the best of an arm lay at an end; "name rate"."""
-    return {f"{name} {lr:g}": make(lr) for name, make in arms.items() for lr in sorted({*RATES, *more})}
+def at_best(makers: Mapping[str, Maker], best: Mapping[str, float]) -> dict[str, Arm]:
+    """A claim's arms, each at the rate that tuning found for it."""
+    return {name: make(best[name]) for name, make in makers.items()}
+
+
+def at_rates(makers: Mapping[str, Maker], rates: Sequence[float] = RATES, only: Sequence[str] = ()) -> dict[str, Arm]:
+    """For tuning: each arm, or only these, at each of the rates; "name rate"."""
+    return {f"{name} {lr:g}": makers[name](lr) for name in only or makers for lr in sorted(rates)}

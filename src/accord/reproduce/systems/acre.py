@@ -19,12 +19,13 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM
-from accord.reproduce.letters_arms import at_rates, learned
+from accord.reproduce.letters_arms import FASTER, at_best, at_rates, learned
 from accord.rewards.consistency import content, listed, moved, reordered, split_sentence
 from accord.worlds.letters import policy
 from accord.worlds.letters.quizzes import led_to, quizzes, worked_examples
 
-SHOWN, FIRST, STEPS, LONGER, BATCH, GROUP, LR, KL, FORM, TESTS = 640, 0.6, 50, 1.1, 12, 6, 5e-4, 0.02, 0.5, 300
+SHOWN, FIRST, STEPS, LONGER, BATCH, GROUP, KL, FORM, TESTS = 640, 0.6, 50, 1.1, 12, 6, 0.02, 0.5, 300
+TAUGHT_LR, LR = 5e-4, {"grpo": 5e-4, "shuffled": 5e-4, "acre": 5e-4}
 ALPHAS = (1.0, 0.5, 0.2)
 SAMPLING, BEST = Sampling(max_new_tokens=40), Sampling(max_new_tokens=40, temperature=0.0)
 
@@ -48,7 +49,7 @@ def taught(trained: LanguagePolicy, seed: int) -> LanguagePolicy:
     def make() -> LanguagePolicy:
         made = policy()
         shown = worked_examples(quizzes(SHOWN, seed=seed + 31))
-        fit(Supervised(made), shown, epochs=1, batch_size=16, lr=LR, seed=seed, progress=False, **CALM)
+        fit(Supervised(made), shown, epochs=1, batch_size=16, lr=TAUGHT_LR, seed=seed, progress=False, **CALM)
         return made
 
     trained.load_state_dict(kept(f"letters quizzes {SHOWN}", seed, make, LanguagePolicy.save, _load).state_dict())
@@ -95,7 +96,7 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
 
 
 def learning(
-    make: Callable[[LanguagePolicy], Rollout], lr: float = LR, *, first: float = FIRST, longer: float = LONGER
+    make: Callable[[LanguagePolicy], Rollout], lr: float, *, first: float = FIRST, longer: float = LONGER
 ) -> Arm:
     return learned(lambda p, seed: make(taught(p, seed)), lambda seed: quizzes(1000, seed=seed + 1, first=first), measure=measured, watch=watched,
                    steps=round(longer * STEPS), batch_size=BATCH, lr=lr)  # fmt: skip
@@ -109,5 +110,10 @@ def acre(trained: LanguagePolicy) -> Rollout:
     return ACRE(trained, alphas=ALPHAS, form=FORM, layout="sentence", kl=KL, group_size=GROUP, sampling=SAMPLING)
 
 
-ARMS = {"grpo": learning(grpo), "shuffled": learning(grpo, first=0.25), "acre": learning(acre, longer=1.0)}
-TUNING = at_rates({"grpo": partial(learning, grpo), "acre": partial(learning, acre, longer=1.0)}, 5e-4)
+MAKERS = {
+    "grpo": partial(learning, grpo),
+    "shuffled": partial(learning, grpo, first=0.25),
+    "acre": partial(learning, acre, longer=1.0),
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, FASTER, only=("grpo", "acre"))

@@ -15,15 +15,16 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.letters import CALM, train
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import FASTER, Maker, at_best, at_rates
 from accord.reproduce.luck import luck
 from accord.rewards import numeric_answer, score
 from accord.worlds.letters import parse_request, policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.tasks import Kind, worked_out
 
-STEPS, LONGER, BATCH, GROUP, LR, WRONG, WARMUP, TESTS = 48, 1.15, 12, 4, 5e-4, 0.3, 6, 300
+STEPS, LONGER, BATCH, GROUP, WRONG, WARMUP, TESTS = 48, 1.15, 12, 4, 0.3, 6, 300
 SHARES = (0.2, 0.5, 0.8)
+LR = {"in turn": 5e-4, "share-0.2": 5e-4, "share-0.5": 5e-4, "share-0.8": 5e-4, "amft": 5e-4}
 KINDS: tuple[Kind, ...] = ("reason",)
 SAMPLING = Sampling(max_new_tokens=64)
 
@@ -76,7 +77,7 @@ def look(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return looked
 
 
-def steered(seed: int, lr: float = LR) -> Measures:
+def steered(seed: int, lr: float) -> Measures:
     trained = policy()
     algorithm = AMFT(
         trained,
@@ -92,7 +93,7 @@ def steered(seed: int, lr: float = LR) -> Measures:
     return _learned(trained, algorithm, STEPS, seed, lr)
 
 
-def fixed(share: float, lr: float = LR) -> Arm:
+def fixed(share: float, lr: float) -> Arm:
     def arm(seed: int) -> Measures:
         trained = policy()
         algorithm = AMFT(
@@ -111,7 +112,7 @@ def fixed(share: float, lr: float = LR) -> Arm:
     return arm
 
 
-def in_turn(seed: int, lr: float = LR) -> Measures:
+def in_turn(seed: int, lr: float) -> Measures:
     """Imitation for a quarter of the steps, then exploration; imitation's items are as many as those of the others."""
     trained, steps = policy(), round(LONGER * STEPS)
     fit(
@@ -137,12 +138,10 @@ def _learned(trained: LanguagePolicy, algorithm: AMFT | GRPO, steps: int, seed: 
         }
 
 
-ARMS = {"in turn": in_turn, **{f"share-{s}": fixed(s) for s in SHARES}, "amft": steered}
-TUNING = at_rates(
-    {
-        "in turn": lambda lr: partial(in_turn, lr=lr),
-        **{f"share-{s}": partial(fixed, s) for s in SHARES[:2]},
-        "amft": lambda lr: partial(steered, lr=lr),
-    },
-    4e-4,
-)
+MAKERS: dict[str, Maker] = {
+    "in turn": lambda lr: partial(in_turn, lr=lr),
+    **{f"share-{s}": partial(fixed, s) for s in SHARES},
+    "amft": lambda lr: partial(steered, lr=lr),
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, FASTER, only=[name for name in MAKERS if name != "share-0.8"])

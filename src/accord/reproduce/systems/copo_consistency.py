@@ -14,12 +14,13 @@ from accord.policies import LanguagePolicy, Sampling
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters_arms import at_rates, learned
+from accord.reproduce.letters_arms import FASTER, at_best, at_rates, learned
 from accord.rewards import numeric_answer
 from accord.worlds.letters import tasks
 from accord.worlds.letters.tasks import Kind
 
-STEPS, BATCH, GROUP, LR, TESTS, TRIES = 60, 12, 6, 5e-4, 100, 8
+STEPS, BATCH, GROUP, TESTS, TRIES = 60, 12, 6, 100, 8
+LR = {"grpo": 5e-4, "copo": 5e-4, "global": 5e-4, "forced": 5e-4}
 KINDS: tuple[Kind, ...] = ("reason",)
 SAMPLING = Sampling(max_new_tokens=64)
 
@@ -58,7 +59,7 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return look
 
 
-def learning(make: Callable[[LanguagePolicy], Rollout], lr: float = LR) -> Arm:
+def learning(make: Callable[[LanguagePolicy], Rollout], lr: float) -> Arm:
     return learned(lambda p, seed: make(p), lambda seed: tasks(1000, seed=seed + 1, kinds=KINDS), measure=accuracy, watch=watched,
                    steps=STEPS, batch_size=BATCH, lr=lr)  # fmt: skip
 
@@ -71,10 +72,11 @@ def grpo(trained: LanguagePolicy) -> Rollout:
     return GRPO(trained, right, group_size=GROUP, sampling=SAMPLING)
 
 
-ARMS = {
-    "grpo": learning(grpo),
-    "copo": learning(copo("soft-zero")),
-    "global": learning(copo("global")),
-    "forced": learning(copo("soft-forced")),
+MAKERS = {
+    "grpo": partial(learning, grpo),
+    "copo": partial(learning, copo("soft-zero")),
+    "global": partial(learning, copo("global")),
+    "forced": partial(learning, copo("soft-forced")),
 }
-TUNING = at_rates({"grpo": partial(learning, grpo), "copo": partial(learning, copo("soft-zero"))}, 4e-4)
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, FASTER, only=("grpo", "copo"))

@@ -13,7 +13,7 @@ from accord.feedback import Comparison
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import RATES, at_rates
 from accord.reproduce.letters_rounds import SHOWN, in_rounds, taught
 from accord.worlds.letters import gold, policy
 from accord.worlds.letters.feedback import SAMPLING
@@ -61,4 +61,6 @@ def start(seed: int) -> Measures:
 
 
 ARMS = {"taught": start, "self-rewarding": trusting("full"), "cream": trusting("average"), "each": trusting("each")}
-TUNING = at_rates({"self-rewarding": partial(trusting, "full"), "cream": partial(trusting, "average")}, 2.5e-5)
+TUNING = at_rates(
+    {"self-rewarding": partial(trusting, "full"), "cream": partial(trusting, "average")}, (2.5e-5, *RATES)
+)

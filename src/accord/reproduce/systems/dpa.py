@@ -4,7 +4,7 @@ The two aspects pull apart: replies with details and politeness, and short ones.
 aspect, so the base heeds it a little from the start, in every arm. What counts is read off the text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from statistics import fmean
 
@@ -17,17 +17,18 @@ from accord.engine import fit
 from accord.feedback import Example, Prompt
 from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
-from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM, quality, requests
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import Maker, at_best, at_rates
 from accord.reproduce.letters_rounds import in_rounds
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Scores, score
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 
-PAIRS, PROMPTS, ROUNDS, SAMPLES, DIRECTIONS, STEPS, LR, TESTS = 800, 160, 2, 8, 2, 40, 2e-4, 200
+PAIRS, PROMPTS, ROUNDS, SAMPLES, DIRECTIONS, STEPS, TESTS = 800, 160, 2, 8, 2, 40, 200
+LR = {"ratings": 2e-4, "details": 2e-4, "dpa": 2e-4}
 ANGLES = (-45, -22, 0, 22, 45)
 ASPECTS = ("detailed", "brief")
 LENGTH, PER_WORD = 22.0, 8.0
@@ -82,11 +83,11 @@ def judged(seed: int) -> Both:
     )
 
 
-def dpa(seed: int, lr: float = LR) -> Measures:
+def dpa(seed: int, lr: float) -> Measures:
     return _sampled(seed, 45.0, lr)
 
 
-def details(seed: int, lr: float = LR) -> Measures:
+def details(seed: int, lr: float) -> Measures:
     """Rejection sampling for details alone: every direction is (nearly) the first axis."""
     return _sampled(seed, 0.5, lr)
 
@@ -108,7 +109,7 @@ def _sampled(seed: int, angle: float, lr: float) -> Measures:
     return front(trained, seed)
 
 
-def ratings(seed: int, lr: float = LR) -> Measures:
+def ratings(seed: int, lr: float) -> Measures:
     """A few more answers, as they are shorter, each imitated under the direction in which it lies itself; as many steps."""
     trained, asked = policy(), requests(seed)[:PROMPTS]
     drawn = trained.sample([t.prompt for t in asked], SAMPLES * (1 + DIRECTIONS) // 2 + 2, SAMPLING, seed=luck(seed))
@@ -146,12 +147,10 @@ def both(trained: LanguagePolicy, angle: float, seed: int) -> tuple[float, float
     return 0.6 * said["helpful"] + 0.4 * said["polite"], min(1.0, max(0.0, 1 - said["length"] / 40))
 
 
-MAKERS = {"ratings": ratings, "details": details, "dpa": dpa}
-
-
-def with_rate(make: Callable[..., Measures], lr: float) -> Arm:
-    return partial(make, lr=lr)
-
-
-ARMS = {name: with_rate(make, LR) for name, make in MAKERS.items()}
-TUNING = at_rates({name: partial(with_rate, make) for name, make in MAKERS.items()})
+MAKERS: dict[str, Maker] = {
+    "ratings": lambda lr: partial(ratings, lr=lr),
+    "details": lambda lr: partial(details, lr=lr),
+    "dpa": lambda lr: partial(dpa, lr=lr),
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS)

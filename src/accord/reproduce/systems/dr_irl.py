@@ -20,7 +20,8 @@ from accord.worlds.letters import KINDS, policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.feedback import SAMPLING, reward_model
 
-SHOWN, STEPS, BATCH, GROUP, LR, KL = 300, 50, 12, 4, 5e-4, 0.04
+SHOWN, STEPS, BATCH, GROUP, KL = 300, 50, 12, 4, 0.04
+LR = {"one reward": 5e-4, "by kind": 5e-4, "dr-irl": 5e-4}
 
 CLAIM = Claim(
     name="dr-irl",
@@ -76,9 +77,14 @@ def scaled(trained: LanguagePolicy, seed: int) -> Rollout:
     )
 
 
-def learning(make: Callable[[LanguagePolicy, int], Rollout], lr: float = LR) -> Arm:
+def learning(make: Callable[[LanguagePolicy, int], Rollout], lr: float) -> Arm:
     return letters_arms.learned(make, asked, steps=STEPS, batch_size=BATCH, lr=lr)
 
 
-ARMS = {"one reward": learning(grpo(learned)), "by kind": learning(grpo(by_kind)), "dr-irl": learning(scaled)}
-TUNING = letters_arms.at_rates({"by kind": partial(learning, grpo(by_kind)), "dr-irl": partial(learning, scaled)})
+MAKERS = {
+    "one reward": partial(learning, grpo(learned)),
+    "by kind": partial(learning, grpo(by_kind)),
+    "dr-irl": partial(learning, scaled),
+}
+ARMS = letters_arms.at_best(MAKERS, LR)
+TUNING = letters_arms.at_rates(MAKERS, letters_arms.FASTER)

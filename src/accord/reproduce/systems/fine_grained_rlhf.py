@@ -16,13 +16,14 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import quality, train
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import FASTER, at_best, at_rates
 from accord.rewards import BradleyTerry, Reward, Scores, SegmentClassifier, score
 from accord.worlds.letters import WEIGHTS, policy, population, tasks
 from accord.worlds.letters.feedback import LONG, reward_model
 from accord.worlds.letters.tasks import Kind
 
-MARKED, STEPS, BATCH, GROUP, LR, KL, TESTS = 500, 40, 8, 4, 3e-4, 0.05, 200
+MARKED, STEPS, BATCH, GROUP, KL, TESTS = 500, 40, 8, 4, 0.05, 200
+LR = {"preference": 2e-4, "summed": 2e-4, "fine-grained": 2e-4}
 FAULTS = ("wrong", "off topic", "repeated", "flattery", "filler")
 KINDS: tuple[Kind, ...] = ("explain",)
 
@@ -111,7 +112,7 @@ def preference(trained: LanguagePolicy, seed: int) -> Rollout:
     return PPO(trained, preferred(seed), kl=KL, group_size=GROUP, sampling=LONG)
 
 
-def learning(make: Any, lr: float = LR) -> Arm:
+def learning(make: Any, lr: float) -> Arm:
     def arm(seed: int) -> Measures:
         trained = policy()
 
@@ -141,12 +142,9 @@ def explained(trained: LanguagePolicy, seed: int, n: int) -> Measures:
     return quality(asked, trained.sample(asked, 1, LONG, seed=seed).completions)
 
 
-ARMS = {"preference": learning(preference), "summed": learning(summed), "fine-grained": learning(fine_grained)}
-TUNING = at_rates(
-    {
-        "preference": partial(learning, preference),
-        "summed": partial(learning, summed),
-        "fine-grained": partial(learning, fine_grained),
-    },
-    4e-4,
-)
+MAKERS = {
+    name: partial(learning, make)
+    for name, make in (("preference", preference), ("summed", summed), ("fine-grained", fine_grained))
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, FASTER)

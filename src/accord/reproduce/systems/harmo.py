@@ -25,7 +25,8 @@ from accord.worlds.letters.tasks import Kind
 
 VERIFIABLE: tuple[Kind, ...] = ("sum", "choice")
 OPEN: tuple[Kind, ...] = ("note", "unsafe")
-PAIRS, BREVITY, STEPS, BATCH, GROUP, LR, TESTS = 1000, -0.4, 50, 12, 4, 5e-4, 400
+PAIRS, BREVITY, STEPS, BATCH, GROUP, TESTS = 1000, -0.4, 50, 12, 4, 400
+LR = {"rules": 5e-4, "model": 5e-4, "hybrid": 5e-4, "harmo": 5e-4}
 
 CLAIM = Claim(
     name="harmo",
@@ -87,7 +88,7 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return look
 
 
-def learning(reward: Callable[[int], Any], lr: float = LR) -> Arm:
+def learning(reward: Callable[[int], Any], lr: float) -> Arm:
     return letters_arms.learned(lambda p, seed: GRPO(p, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING), asked,
                                 measure=measured, watch=watched, steps=STEPS, batch_size=BATCH, lr=lr)  # fmt: skip
 
@@ -104,7 +105,9 @@ def harmo(seed: int) -> Reward:
     return Hybrid(hybrid(seed))  # type: ignore[return-value]
 
 
-ARMS = {"rules": learning(rules), "model": learning(learned), "hybrid": learning(hybrid), "harmo": learning(harmo)}
-TUNING = letters_arms.at_rates(
-    {"rules": partial(learning, rules), "model": partial(learning, learned), "harmo": partial(learning, harmo)}, 4e-4
-)
+MAKERS = {
+    name: partial(learning, r)
+    for name, r in (("rules", rules), ("model", learned), ("hybrid", hybrid), ("harmo", harmo))
+}
+ARMS = letters_arms.at_best(MAKERS, LR)
+TUNING = letters_arms.at_rates(MAKERS, letters_arms.FASTER, only=("rules", "model", "harmo"))

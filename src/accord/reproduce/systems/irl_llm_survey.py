@@ -12,14 +12,15 @@ from accord.feedback import Example
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import CALM, watched
-from accord.reproduce.letters_arms import answers_and_kl, at_rates, learned
+from accord.reproduce.letters_arms import FASTER, Maker, answers_and_kl, at_best, at_rates, learned
 from accord.reproduce.luck import luck
 from accord.worlds.letters import policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.feedback import SAMPLING
 
-SHOWN, WRONG, EPOCHS, ROUNDS, STEPS, BATCH, GROUP, LR, KL = 300, 0.3, 4, 2, 25, 12, 4, 5e-4, 0.04
-IMITATION, ITEMS, IMITATION_LR = 60, 16, 2e-4
+SHOWN, WRONG, EPOCHS, ROUNDS, STEPS, BATCH, GROUP, KL = 300, 0.3, 4, 2, 25, 12, 4, 0.04
+IMITATION, ITEMS = 60, 16
+LR = {"imitation": 2e-4, "one round": 5e-4, "max-entropy": 5e-4, "airl": 5e-4}
 
 CLAIM = Claim(
     name="irl-llm-survey",
@@ -31,7 +32,7 @@ CLAIM = Claim(
     arms=("imitation", "one round", "max-entropy", "airl"),
     settings=(("demonstrations", f"{SHOWN}, {WRONG} wrong"), ("reward", f"{EPOCHS} epochs, on the policy as it is"), ("rounds x steps", f"{ROUNDS} x {STEPS}"),
               ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"), ("kl", str(KL)),
-              ("imitation", f"{IMITATION} steps of {ITEMS}, lr {IMITATION_LR}")),
+              ("imitation", f"{IMITATION} steps of {ITEMS}")),
 )  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def shown(seed: int) -> list[Example]:
     return demonstrations(tasks(SHOWN, seed=seed + 31), seed, wrong=WRONG)
 
 
-def inverse(form: Form, lr: float = LR, *, rounds: int = ROUNDS) -> Arm:
+def inverse(form: Form, lr: float, *, rounds: int = ROUNDS) -> Arm:
     """As many steps and demonstrations, however many rounds they are shared out to."""
 
     def arm(seed: int) -> Measures:
@@ -55,22 +56,15 @@ def inverse(form: Form, lr: float = LR, *, rounds: int = ROUNDS) -> Arm:
     return arm
 
 
-def imitating(lr: float = IMITATION_LR) -> Arm:
+def imitating(lr: float) -> Arm:
     return learned(lambda p, seed: Supervised(p), shown, steps=IMITATION, batch_size=ITEMS, lr=lr)
 
 
-ARMS = {
-    "imitation": imitating(),
-    "one round": inverse("max-entropy", rounds=1),
-    "max-entropy": inverse("max-entropy"),
-    "airl": inverse("airl"),
+MAKERS: dict[str, Maker] = {
+    "imitation": imitating,
+    "one round": partial(inverse, "max-entropy", rounds=1),
+    "max-entropy": partial(inverse, "max-entropy"),
+    "airl": partial(inverse, "airl"),
 }
-TUNING = at_rates(
-    {
-        "imitation": imitating,
-        "one round": partial(inverse, "max-entropy", rounds=1),
-        "max-entropy": partial(inverse, "max-entropy"),
-        "airl": partial(inverse, "airl"),
-    },
-    4e-4,
-)
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, FASTER)

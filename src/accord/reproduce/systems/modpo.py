@@ -18,14 +18,15 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import held_out, kl, quality, train, watched
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import at_best, at_rates
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Cached
 from accord.worlds.letters import policy, population
 from accord.worlds.letters.feedback import comparisons, reward_model
 
 SHARES = (0.2, 0.5, 0.8)
-PAIRS, STEPS, BATCH, LR, BETA = 400, 100, 16, 2e-4, 0.1
+PAIRS, STEPS, BATCH, BETA = 400, 100, 16, 0.1
+LR = {"weighted": 2e-4, "soups": 2e-4, "modpo": 2e-4}
 LIKES = {"detailed": (("helpful", "polite"), {}), "brief": ((), {"length": -0.3})}
 """What each kind of people looks at: aspects of the gold, and what else."""
 
@@ -112,7 +113,7 @@ def soups(w: float, seed: int, lr: float) -> LanguagePolicy:
     return made.eval()
 
 
-def over_shares(make: Callable[[float, int, float], LanguagePolicy], lr: float = LR) -> Arm:
+def over_shares(make: Callable[[float, int, float], LanguagePolicy], lr: float) -> Arm:
     """What both kinds of people get, in the mean over the shares; and the area that the policies together cover."""
 
     def arm(seed: int) -> Measures:
@@ -152,6 +153,8 @@ def area(points: list[tuple[float, float]]) -> float:
     return total
 
 
-MAKERS = {"weighted": weighted, "soups": soups, "modpo": modpo}
-ARMS = {name: over_shares(make) for name, make in MAKERS.items()}
-TUNING = at_rates({name: partial(over_shares, make) for name, make in MAKERS.items()})
+MAKERS = {
+    name: partial(over_shares, make) for name, make in (("weighted", weighted), ("soups", soups), ("modpo", modpo))
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS)

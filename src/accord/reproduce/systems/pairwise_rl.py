@@ -22,7 +22,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM, proxy, requests, verdicts
-from accord.reproduce.letters_arms import answers_and_kl, at_rates, learned
+from accord.reproduce.letters_arms import FASTER, answers_and_kl, at_best, at_rates, learned
 from accord.reproduce.letters_rounds import JUDGING, own_judge
 from accord.rewards import Anchored, BradleyTerry, PairJudge, Tournament
 from accord.rewards.reward import score_pairs
@@ -30,7 +30,8 @@ from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.feedback import SAMPLING
 
-PAIRS, EPOCHS, JUDGE_LR, STEPS, LONGER, BATCH, GROUP, LR, KL, TESTS = 800, 2, 5e-4, 40, 1.4, 8, 4, 3e-4, 0.02, 400
+PAIRS, EPOCHS, JUDGE_LR, STEPS, LONGER, BATCH, GROUP, KL, TESTS = 800, 2, 5e-4, 40, 1.4, 8, 4, 0.02, 400
+LR = {"scalar": 2e-4, "anchored": 2e-4, "own": 2e-4, "pairwise": 2e-4}
 
 CLAIM = Claim(
     name="pairwise-rl",
@@ -109,7 +110,7 @@ def measured(leads: Callable[[int], Float[Tensor, "n"]]) -> Callable[[LanguagePo
     return measure
 
 
-def learning(make: Callable[[LanguagePolicy, int], Rollout], leads: Any, lr: float = LR, *, data: Any = beside, longer: float = 1.0) -> Arm:  # fmt: skip
+def learning(make: Callable[[LanguagePolicy, int], Rollout], leads: Any, lr: float, *, data: Any = beside, longer: float = 1.0) -> Arm:  # fmt: skip
     return learned(make, data, measure=measured(leads), steps=round(longer * STEPS), batch_size=BATCH, lr=lr, lr_of={"critic": 1e-3})  # fmt: skip
 
 
@@ -125,13 +126,11 @@ def pairwise(trained: LanguagePolicy, seed: int) -> Rollout:
     return PairwiseRL(trained, judge(seed), kl=KL, group_size=GROUP, sampling=SAMPLING)
 
 
-ARMS = {
-    "scalar": learning(plain, by_scalar, longer=LONGER),
-    "anchored": learning(anchored, by_scalar, longer=LONGER),
-    "own": learning(pairwise, by_judge, data=beside_own),
-    "pairwise": learning(pairwise, by_judge),
+MAKERS = {
+    "scalar": partial(learning, plain, by_scalar, longer=LONGER),
+    "anchored": partial(learning, anchored, by_scalar, longer=LONGER),
+    "own": partial(learning, pairwise, by_judge, data=beside_own),
+    "pairwise": partial(learning, pairwise, by_judge),
 }
-TUNING = at_rates(
-    {"scalar": partial(learning, plain, by_scalar, longer=LONGER), "pairwise": partial(learning, pairwise, by_judge)},
-    4e-4,
-)
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, FASTER, only=("scalar", "pairwise"))

@@ -20,12 +20,13 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import CALM, TESTS, quality, watched
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import Maker, at_best, at_rates
 from accord.reproduce.luck import luck
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
 
-PAIRS, STEPS, ITEMS, LR, BETA, BEST, GOOD = 400, 100, 16, 2e-4, 0.1, 9, 6
+PAIRS, STEPS, ITEMS, BETA, BEST, GOOD = 400, 100, 16, 0.1, 9, 6
+LR = {"dpo": 2e-4, "dpo-half": 2e-4, "dpo-ra": 2e-4}
 
 CLAIM = Claim(
     name="reward-augmented-dpo",
@@ -70,7 +71,7 @@ def learn(algorithm: DPO, rows: Sequence[Comparison], batch: int, seed: int, lr:
         progress=False, **CALM)  # fmt: skip
 
 
-def dpo(share: float, seed: int, lr: float = LR) -> Measures:
+def dpo(share: float, seed: int, lr: float) -> Measures:
     trained = policy()
     learn(DPO(trained, beta=BETA), pairs(seed)[: int(share * len(pairs(seed)))], ITEMS, seed, lr)
     with metered():
@@ -78,7 +79,7 @@ def dpo(share: float, seed: int, lr: float = LR) -> Measures:
         return {**asked_for(trained, None, seed), "kept": unlearned(trained, seed, requested=False), "order": 0.0}
 
 
-def dpo_ra(seed: int, lr: float = LR) -> Measures:
+def dpo_ra(seed: int, lr: float) -> Measures:
     trained = policy()
     learn(RewardAugmentedDPO(trained, goal=wished, beta=BETA), pairs(seed)[: PAIRS // 2], ITEMS // 2, seed, lr)
     with metered():
@@ -107,5 +108,10 @@ def unlearned(trained: LanguagePolicy, seed: int, *, requested: bool) -> float:
     return fmean((now - then).tolist())
 
 
-ARMS = {"dpo": lambda seed: dpo(1.0, seed), "dpo-half": lambda seed: dpo(0.5, seed), "dpo-ra": dpo_ra}
-TUNING = at_rates({"dpo": lambda lr: lambda seed: dpo(1.0, seed, lr), "dpo-ra": lambda lr: partial(dpo_ra, lr=lr)})
+MAKERS: dict[str, Maker] = {
+    "dpo": lambda lr: partial(dpo, 1.0, lr=lr),
+    "dpo-half": lambda lr: partial(dpo, 0.5, lr=lr),
+    "dpo-ra": lambda lr: partial(dpo_ra, lr=lr),
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, only=("dpo", "dpo-ra"))

@@ -14,14 +14,15 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import Maker, at_best, at_rates
 from accord.reproduce.letters_rounds import JUDGING, SEED_NOISE, SEED_PAIRS, in_rounds, own_judge, warmed
 from accord.rewards import Tournament
 from accord.rewards.implicit import ImplicitReward
 from accord.worlds.letters import judge_tasks, policy, prefers
 from accord.worlds.letters.feedback import SAMPLING
 
-PROMPTS, ROUNDS, SAMPLES, LR, BETA, JUDGED = 160, 2, 4, 2e-4, 0.1, 200
+PROMPTS, ROUNDS, SAMPLES, BETA, JUDGED = 160, 2, 4, 0.1, 200
+LR = {"self-rewarding": 2e-4, "agreement": 2e-4, "scir": 2e-4}
 
 CLAIM = Claim(
     name="scir",
@@ -49,7 +50,7 @@ def plain(trained: LanguagePolicy) -> RoundMethod:
     return SelfRewarding(trained, judge=judge, rounds=ROUNDS, samples=SAMPLES, sampling=SAMPLING, beta=BETA)
 
 
-def rewarding(make: object, epochs: float = 1, lr: float = LR) -> Arm:
+def rewarding(make: object, lr: float, epochs: float = 1) -> Arm:
     def arm(seed: int) -> Measures:
         trained = warmed(seed)
         in_rounds(make(trained), seed, prompts=PROMPTS, epochs=epochs, lr=lr)  # type: ignore[operator]
@@ -82,13 +83,10 @@ def start(seed: int) -> Measures:
     return {**answers(begun, seed), "kl": kl(begun, seed), **judging(begun, seed)}
 
 
-ARMS = {
-    "warmed": start,
-    "self-rewarding": rewarding(plain, epochs=4),
-    "agreement": rewarding(partial(scir, weight=0.0)),
-    "scir": rewarding(partial(scir, weight=1.0)),
+MAKERS: dict[str, Maker] = {
+    "self-rewarding": partial(rewarding, plain, epochs=4),
+    "agreement": partial(rewarding, partial(scir, weight=0.0)),
+    "scir": partial(rewarding, partial(scir, weight=1.0)),
 }
-TUNING = at_rates({
-    "self-rewarding": lambda lr: rewarding(plain, epochs=4, lr=lr),
-    "scir": lambda lr: rewarding(partial(scir, weight=1.0), lr=lr),
-})  # fmt: skip
+ARMS = {"warmed": start, **at_best(MAKERS, LR)}
+TUNING = at_rates(MAKERS, only=("self-rewarding", "scir"))

@@ -17,7 +17,7 @@ from accord.engine import derive
 from accord.policies import LanguagePolicy
 from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.letters import verdicts
-from accord.reproduce.letters_arms import at_rates, learned
+from accord.reproduce.letters_arms import RATES, at_rates, learned
 from accord.rewards import Cached, ContrastivePrompt, Scores, score
 
 PAIRS, STEPS, BATCH, BETA, ALPHA = 400, 100, 16, 0.1, 0.5
@@ -76,4 +76,4 @@ def shuffled(policy: LanguagePolicy, seed: int) -> Preference:
 
 
 ARMS = {"dpo": learning(dpo, DPO_LR), "t-reg": learning(t_reg), "shuffled": learning(shuffled)}
-TUNING = at_rates({"dpo": partial(learning, dpo), "t-reg": partial(learning, t_reg)}, 4e-4)
+TUNING = at_rates({"dpo": partial(learning, dpo), "t-reg": partial(learning, t_reg)}, (*RATES, 4e-4))

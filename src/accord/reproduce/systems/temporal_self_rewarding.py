@@ -4,6 +4,7 @@ A reward model that learned from people with a mild flaw judges for all. Plain s
 those of each time), as many prompts over twice as many rounds, and as many steps.
 """
 
+from functools import partial
 from statistics import fmean
 
 from accord.algorithms import RoundMethod, SelfRewarding, TemporalSelfRewarding
@@ -11,13 +12,14 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl, proxy
-from accord.reproduce.letters_arms import at_rates
+from accord.reproduce.letters_arms import Maker, at_best, at_rates
 from accord.reproduce.letters_rounds import in_rounds
 from accord.rewards import Reward
 from accord.worlds.letters import policy
 from accord.worlds.letters.feedback import SAMPLING
 
-PROMPTS, ROUNDS, SAMPLES, LR, BETA = 240, 2, 3, 3e-4, 0.1
+PROMPTS, ROUNDS, SAMPLES, BETA = 240, 2, 3, 0.1
+LR = {"plain": 2e-4, "past": 2e-4, "temporal": 2e-4}
 SIZES = {"sampling": SAMPLING, "beta": BETA}
 
 CLAIM = Claim(
@@ -46,7 +48,7 @@ def plain(trained: LanguagePolicy, judge: Reward) -> RoundMethod:
     return SelfRewarding(trained, judge, rounds=2 * ROUNDS, samples=3 * SAMPLES, **SIZES)  # type: ignore[arg-type]
 
 
-def rewarding(make: object, epochs: float = 1, lr: float = LR) -> Arm:
+def rewarding(make: object, lr: float, epochs: float = 1) -> Arm:
     def arm(seed: int) -> Measures:
         trained = policy()
         pairs = in_rounds(make(trained, proxy(seed, flaw="mild")), seed, prompts=PROMPTS, epochs=epochs, lr=lr)  # type: ignore[operator]
@@ -62,7 +64,10 @@ def rewarding(make: object, epochs: float = 1, lr: float = LR) -> Arm:
     return arm
 
 
-ARMS = {"plain": rewarding(plain, epochs=2), "past": rewarding(past), "temporal": rewarding(temporal)}
-TUNING = at_rates(
-    {"plain": lambda lr: rewarding(plain, epochs=2, lr=lr), "temporal": lambda lr: rewarding(temporal, lr=lr)}
-)
+MAKERS: dict[str, Maker] = {
+    "plain": partial(rewarding, plain, epochs=2),
+    "past": partial(rewarding, past),
+    "temporal": partial(rewarding, temporal),
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, only=("plain", "temporal"))

@@ -14,7 +14,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters_arms import at_rates, learned
+from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates, learned
 from accord.rewards import ToolCalls, score
 from accord.rewards.tool_calls import Granularity
 from accord.worlds.letters import tasks
@@ -22,7 +22,8 @@ from accord.worlds.letters.demonstrations import called
 from accord.worlds.letters.feedback import SAMPLING
 from accord.worlds.letters.tasks import Kind
 
-STEPS, BATCH, GROUP, LR, TESTS = 40, 12, 4, 1e-4, 300
+STEPS, BATCH, GROUP, TESTS = 40, 12, 4, 300
+LR = {"sft": 1e-4, "coarse": 1e-4, "intermediate": 1e-4, "fine": 1e-4}
 KINDS: tuple[Kind, ...] = ("lookup",)
 FORM = {"column": "calls", "call": "call", "arguments": "arguments", "between": " "}
 
@@ -73,22 +74,25 @@ def watched(trained: LanguagePolicy, seed: int) -> Any:
 
 
 def learning(
-    make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Sequence[Any]] = asked, lr: float = LR
+    make: Callable[[LanguagePolicy, int], Any], lr: float, data: Callable[[int], Sequence[Any]] = asked
 ) -> Arm:
     return learned(make, data, measure=exact, watch=watched, steps=STEPS, batch_size=BATCH, lr=lr)
 
 
-def rewarded(granularity: Granularity, lr: float = LR) -> Arm:
+def rewarded(granularity: Granularity, lr: float) -> Arm:
     reward = ToolCalls(granularity=granularity, **FORM)  # type: ignore[arg-type]
-    return learning(lambda p, seed: GRPO(p, reward, group_size=GROUP, sampling=SAMPLING), lr=lr)
+    return learning(lambda p, seed: GRPO(p, reward, group_size=GROUP, sampling=SAMPLING), lr)
 
 
-def imitated(lr: float = LR) -> Arm:
-    return learning(lambda p, seed: Supervised(p), shown, lr)
+def imitated(lr: float) -> Arm:
+    return learning(lambda p, seed: Supervised(p), lr, shown)
 
 
-ARMS = {
-    "sft": imitated(),
-    **{g: rewarded(g) for g in ("coarse", "intermediate", "fine")},
+MAKERS: dict[str, Maker] = {
+    "sft": imitated,
+    "coarse": partial(rewarded, "coarse"),
+    "intermediate": partial(rewarded, "intermediate"),
+    "fine": partial(rewarded, "fine"),
 }
-TUNING = at_rates({"sft": imitated, "coarse": partial(rewarded, "coarse"), "fine": partial(rewarded, "fine")}, 4e-4)
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, (*RATES, 4e-4), only=("sft", "coarse", "fine"))
