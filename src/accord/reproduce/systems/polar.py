@@ -28,8 +28,8 @@ POLICIES, QUALITIES = 12, ("correct", "helpful", "polite", "concise", "sincere")
 TRIPLES, RANKINGS, NOISE, EPOCHS = 6000, 100, 0.1, 4
 FIRST_LR, BATCH = 1e-3, 32
 LR = {"reference": 2e-4, "short": 5e-4, "language": 5e-4, "bradley-terry": 1.5e-3, "polar": 1.5e-3}
-RATES = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3)
-"""What the rate on rankings of each arm is chosen from."""
+RATES, FURTHER = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3), {"reference": 1.5e-5, "polar": 1.5e-2}
+"""What the rate on rankings of each arm is chosen from; one more where an end of them was best."""
 
 CLAIM = Claim(
     name="polar",
@@ -48,7 +48,7 @@ CLAIM = Claim(
     settings=(
         ("triples", f"{TRIPLES} of {POLICIES} policies, lr {FIRST_LR}"),
         ("rankings", f"{RANKINGS} of three answers, {EPOCHS} epochs, noise {NOISE}"),
-        ("lr on them, each of", f"{LR} {RATES}"),
+        ("lr on them, each of", f"{LR} {RATES}, also {FURTHER}"),
         ("reference when used", "a flawless answer"),
     ),
 )
@@ -207,4 +207,8 @@ MAKERS: dict[str, Callable[..., Reward]] = {
     "polar": polar,
 }
 ARMS = {"first": arm(first), **{name: arm(partial(make, lr=LR[name])) for name, make in MAKERS.items()}}
-TUNING = {f"{name} rate {rate}": arm(partial(make, lr=rate)) for name, make in MAKERS.items() for rate in RATES}
+TUNING = {
+    f"{name} rate {rate}": arm(partial(make, lr=rate))
+    for name, make in MAKERS.items()
+    for rate in (*RATES, *(r for further, r in FURTHER.items() if further == name))
+}
