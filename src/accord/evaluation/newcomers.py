@@ -63,6 +63,6 @@ def told_and_asked(
             found[name] = told, asked
     if not found:
         raise FeedbackError(
-            f"nobody among the held-out people gave more than {k} verdicts, others on other prompts: give a smaller number of them"
+            f"nobody among the held-out people gave more than {k} verdicts, others on other prompts: give a smaller number of them, or more records"
         )
     return found
