@@ -200,8 +200,10 @@ def tried(name: str) -> list[str]:
     """The settings that a claim chose from, by what came of them on tuning seeds."""
     if (row := committed("tuning").get(name)) is None:
         return []
-    measures = [m for m in next(iter(row["arms"].values())) if m not in ("of peak", "seconds")]
-    came = [f"| {arm} | {' | '.join(_each(c[m]) for m in measures)} |" for arm, c in row["arms"].items()]
+    measures = [m for m in dict.fromkeys(m for c in row["arms"].values() for m in c) if m not in ("of peak", "seconds")]
+    came = [
+        f"| {arm} | {' | '.join(_each(c[m]) if m in c else '' for m in measures)} |" for arm, c in row["arms"].items()
+    ]
     seeds = f"seeds {row['seeds'][0]} to {row['seeds'][-1]}"
     return [f"Settings were chosen among these, mean (and each) of tuning {seeds}:", "",
             f"| arm | {' | '.join(measures)} |", "|---" * (len(measures) + 1) + "|", *came, ""]  # fmt: skip

@@ -15,7 +15,7 @@ from accord.engine import Rows, Step, fit
 from accord.engine.implicit import neumann
 from accord.errors import ConfigError
 from accord.policies import ControlPolicy
-from accord.rewards.episodes import by_step, own_reward
+from accord.rewards import by_step, own_reward
 from accord.worlds import room
 from tiny_envs import Arms
 

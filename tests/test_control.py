@@ -13,8 +13,7 @@ from accord.engine import fit
 from accord.errors import ConfigError, ModelError
 from accord.losses.returns import above_others, to_go
 from accord.policies import Acting, ControlPolicy
-from accord.rewards import score
-from accord.rewards.episodes import by_step, own_reward, potential
+from accord.rewards import by_step, own_reward, potential, score
 from accord.worlds import room
 from accord.worlds.room.places import COST, GOAL, SUCCESS, within
 from tiny_envs import Arms, Push

@@ -29,8 +29,7 @@ from accord.identity import CallableEncoder, IdentityConsistency
 from accord.policies import LanguagePolicy, Sampling
 from accord.policies.base import Group
 from accord.policies.diffusion import Denoising, DiffusionPolicy, EncodedOnce, invert, renoise
-from accord.rewards import BradleyTerry, References, score
-from accord.rewards.episodes import by_step
+from accord.rewards import BradleyTerry, References, by_step, score
 from accord.rewards.fitting import RewardFitting
 from accord.rewards.helpsteer2_preference import farthest
 from accord.search import best_of_n, noise_optimise

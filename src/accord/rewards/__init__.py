@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from accord.rewards.demonstrations import BesideDemonstrations
     from accord.rewards.dmoerm import CapabilityMixture, DMoERM, Router, agreed
     from accord.rewards.encoder import SentenceEncoder
+    from accord.rewards.episodes import by_step, own_reward, potential
     from accord.rewards.features import Features, SentenceFeatures, TrunkFeatures
     from accord.rewards.heads import Committee, EncoderReward, HeadReward
     from accord.rewards.helpsteer2_preference import rated_then_compared
@@ -140,6 +141,7 @@ __all__ = [
     "answers_of",
     "beside_best",
     "by_comparing",
+    "by_step",
     "ceil",
     "clauses",
     "clip",
@@ -162,8 +164,10 @@ __all__ = [
     "mixed",
     "network_of",
     "numeric_answer",
+    "own_reward",
     "par",
     "policy_triples",
+    "potential",
     "rated_by",
     "rated_then_compared",
     "recipe_search",

@@ -128,7 +128,7 @@ class BARFI(PolicyAlgorithm):
         said = [s.steps for s in paid if s.steps is not None]
         if len(said) < len(paid):
             raise ConfigError(
-                "BARFI wants rewards of each step (Scores.steps): make them with accord.rewards.episodes.by_step"
+                "BARFI wants rewards of each step (Scores.steps): make them with accord.rewards.by_step"
             )
         return Seen(drawn.actions.observations, drawn.actions.actions, drawn.mask, *said)
 
