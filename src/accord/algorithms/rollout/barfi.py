@@ -127,9 +127,7 @@ class BARFI(PolicyAlgorithm):
         step.log("length", drawn.length.float())
         said = [s.steps for s in paid if s.steps is not None]
         if len(said) < len(paid):
-            raise ConfigError(
-                "BARFI wants rewards of each step (Scores.steps): make them with accord.rewards.by_step"
-            )
+            raise ConfigError("BARFI wants rewards of each step (Scores.steps): make them with accord.rewards.by_step")
         return Seen(drawn.actions.observations, drawn.actions.actions, drawn.mask, *said)
 
     def steered(self, fresh: Seen, before: Seen, step: Step) -> list[Tensor]:
