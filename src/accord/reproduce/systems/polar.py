@@ -27,9 +27,9 @@ from accord.worlds.letters.feedback import SAMPLING, reward_model
 POLICIES, QUALITIES = 12, ("correct", "helpful", "polite", "concise", "sincere")
 TRIPLES, RANKINGS, NOISE, EPOCHS = 6000, 100, 0.1, 4
 FIRST_LR, BATCH = 1e-3, 32
-LR = {"reference": 2e-4, "short": 5e-4, "language": 5e-4, "bradley-terry": 1.5e-3, "polar": 1.5e-3}
-RATES, FURTHER = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3), {"reference": 1.5e-5, "polar": 1.5e-2}
-"""What the rate on rankings of each arm is chosen from; one more where an end of them was best."""
+LR = {"reference": 1.5e-5, "short": 5e-4, "language": 5e-4, "bradley-terry": 1.5e-3, "polar": 5e-3}
+RATES, FURTHER = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3), {"reference": (5e-6, 1.5e-5), "polar": (1.5e-2,)}
+"""What the rate on rankings of each arm is chosen from; more where an end of them was best."""
 
 CLAIM = Claim(
     name="polar",
@@ -210,5 +210,5 @@ ARMS = {"first": arm(first), **{name: arm(partial(make, lr=LR[name])) for name, 
 TUNING = {
     f"{name} rate {rate}": arm(partial(make, lr=rate))
     for name, make in MAKERS.items()
-    for rate in (*RATES, *(r for further, r in FURTHER.items() if further == name))
+    for rate in (*RATES, *FURTHER.get(name, ()))
 }
