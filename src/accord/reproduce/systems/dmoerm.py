@@ -45,7 +45,7 @@ PAIRS, NOISE, CARELESS, PLACE = 500, 0.3, 0.15, 1.0
 FIRST, EPOCHS, EXPERT_EPOCHS, RANK, STEPS = 0.6, 4, 2, 8, 60
 SINGLE_EPOCHS, LONGER = 12, 1.6
 """So long learn the single model, and the one of all labels, that they compute what DMoERM does."""
-LR = {"single": 1e-4, "short": 3e-4, "ensemble": 1e-3, "labels": 1e-3, "dmoerm": 3e-3}
+LR = {"single": 1e-4, "short": 1e-3, "ensemble": 1e-3, "labels": 1e-3, "dmoerm": 3e-3}
 RATES, FURTHER = (1e-4, 3e-4, 1e-3, 3e-3), {"single": (3e-5,), "dmoerm": (1e-2,)}
 """What each arm's rate is chosen from, by accuracy; one more where an end of them was best. `outer` takes that of `single`, `inner` that of DMoERM."""
 
