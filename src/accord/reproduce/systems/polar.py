@@ -29,8 +29,8 @@ TRIPLES, RANKINGS, NOISE, EPOCHS = 6000, 100, 0.1, 4
 FIRST_LR, BATCH = 1e-3, 32
 LONGER = 1.4
 """A step of the first stage, on three longer texts, computes as much as so many on rankings."""
-LR = {"reference": 1.5e-5, "short": 5e-4, "language": 5e-4, "bradley-terry": 1.5e-3, "polar": 5e-3}
-RATES, FURTHER = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3), {"reference": (5e-6, 1.5e-5), "polar": (1.5e-2,)}
+LR = {"reference": 5e-6, "short": 5e-4, "language": 5e-4, "bradley-terry": 1.5e-3, "polar": 5e-3}
+RATES, FURTHER = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3), {"reference": (1.5e-6, 5e-6, 1.5e-5), "polar": (1.5e-2,)}
 """What the rate on rankings of each arm is chosen from; more where an end of them was best."""
 
 CLAIM = Claim(
