@@ -15,7 +15,7 @@ from accord.worlds.room import camp, nothing, policy, toward
 from accord.worlds.room.hints import middling, nearness
 
 REWARD_LR, WARMUP, NEAR = 2e-2, 12, 0.1
-RATES, ENTROPIES, REWARD_RATES = (5e-3, 1e-2, 2e-2), (0.25, 1.0), (5e-3, 2e-2, 8e-2)
+RATES, ENTROPIES, REWARD_RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2), (0.25, 1.0), (5e-3, 2e-2, 8e-2)
 HINTS = {"good": toward, "bad": camp, "none": nothing}
 
 CLAIM = Claim(
