@@ -18,7 +18,7 @@ WARMUP, NEAR = 12, 0.1
 LR, REWARD_LR = 5e-3, 2e-2
 FIXED_LR = {"primary": (2e-2, 1.0), "naive": (4e-2, 1.0), "shaped": (4e-2, 0.25)}
 """Rate and weight of entropy of each way to be rewarded that doesn't learn: the best for all its hints, as BARFI's are."""
-RATES, ENTROPIES, REWARD_RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2), (0.25, 1.0), (5e-3, 2e-2, 8e-2)
+RATES, ENTROPIES, REWARD_RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2), (0.25, 1.0, 4.0), (5e-3, 2e-2, 8e-2)
 HINTS = {"good": toward, "bad": camp, "none": nothing}
 
 CLAIM = Claim(

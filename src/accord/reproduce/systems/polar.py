@@ -36,8 +36,8 @@ RATES, FURTHER = (5e-5, 2e-4, 5e-4, 1.5e-3, 5e-3), {"reference": (1.5e-6, 5e-6, 
 CLAIM = Claim(
     name="polar",
     world="letters",
-    statement=f"After {RANKINGS} rankings, a reward pre-trained to tell policies apart orders answers more as the gold does than the same model with the "
-    "same steps on rankings alone or with no more than the second stage, than one pre-trained on the language of the same texts, and than a Bradley-Terry model, which sees no demonstration; the best of 16 by it is no worse.",
+    statement=f"After {RANKINGS} rankings, a reward pre-trained to tell policies apart orders answers more as the gold does than the same model that "
+    "computes as much on rankings alone, or no more than the second stage does, than one pre-trained on the language of the same texts, and than a Bradley-Terry model, which sees no demonstration; the best of 16 by it is no worse.",
     primaries=(
         Primary("polar", "reference", measure="accuracy", delta=0.02),
         Primary("polar", "short", measure="accuracy", delta=0.02),
@@ -47,9 +47,11 @@ CLAIM = Claim(
     ),
     arms=("reference", "short", "language", "bradley-terry", "polar"),
     equal=("reference", "polar"),
+    first_seed=500,
     settings=(
         ("triples", f"{TRIPLES} of {POLICIES} policies, lr {FIRST_LR}"),
         ("rankings", f"{RANKINGS} of three answers, {EPOCHS} epochs, noise {NOISE}"),
+        ("reference alone", f"{LONGER} of its steps for each of the first stage"),
         ("lr on them, each of", f"{LR} {RATES}, also {FURTHER}"),
         ("reference when used", "a flawless answer"),
     ),
