@@ -106,7 +106,7 @@ def reward_systems() -> list[str]:
         "## Reward systems on people's verdicts", "",
         "Made by `make real-rewards`: each a head on the frozen features of MiniLM, by its recipe in `recipes/`. Held out are whole debates (context-aware-preference, "
         "more-diversified-preferences, basereward), people who are known by eight of their votes (variational-preference-learning, pal), prompts (the others); the intervals are "
-        "bootstraps over these. Data and what is held out differ from row to row: the rows don't compare. Where an interval holds 0.5, nothing was learned that carries over: "
+        "bootstraps over these. Data and what is held out differ from row to row: the rows don't compare. Where an interval holds 0.5, it isn't shown that anything was learned which carries over: "
         "the sample of UltraFeedback (helpsteer2-preference, reward-robust-rlhf) has some 700 pairs to learn from, too few for a head on features of MiniLM.", "",
         "| system | records learned from | held-out accuracy |", "|---|---|---|", *rows, "",
     ] if rows else []  # fmt: skip
