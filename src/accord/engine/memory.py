@@ -1,7 +1,9 @@
-"""Keep freed memory in the process."""
+"""Keep freed memory in the process; know when there was too little."""
 
 import ctypes
 import sys
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
@@ -15,3 +17,8 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether memory ran out, an accelerator's or the machine's: that says nothing of the file that was being read."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

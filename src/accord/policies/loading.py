@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from accord.engine.memory import ran_out
 from accord.engine.seeds import seeded
 from accord.engine.store import cache_folder
 from accord.errors import ModelError
@@ -130,6 +131,8 @@ def _adapted(model: Any, path: str, source: str | Path) -> Any:
             config.task_type = None  # a language model's adapter, on its weights with another head
         adapted = PeftModel.from_pretrained(model, path, config=config, is_trainable=True).eval()
     except (*UNREADABLE, RuntimeError, TypeError) as error:
+        if ran_out(error):
+            raise
         raise ModelError(f"the adapter {source} doesn't fit its model: {_first_line(error)}") from error
     lean(adapted)
     return adapted

@@ -10,7 +10,7 @@ from accord.reproduce.letters import answers, kl, train, watched
 from accord.worlds.letters import policy
 
 RATES, FASTER = (5e-5, 1e-4, 2e-4), (1e-4, 2e-4, 5e-4)
-"""Learning rates among which those of treatment and control are chosen, each by gold on tuning seeds; faster ones for policies that a reward teaches."""
+"""Learning rates among which those of treatment and control are chosen, each by gold on tuning seeds; faster ones where a reward teaches."""
 
 Maker = Callable[[float], Arm]
 """Of an arm, by its learning rate."""
@@ -42,7 +42,7 @@ def learned(make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Se
 
 
 def at_best(makers: Mapping[str, Maker], best: Mapping[str, float]) -> dict[str, Arm]:
-    """A claim's arms, each at the rate that tuning found for it."""
+    """A claim's arms, each at its own rate."""
     return {name: make(best[name]) for name, make in makers.items()}
 
 

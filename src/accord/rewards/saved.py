@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
+from accord.engine.memory import ran_out
 from accord.engine.run import added_to, load_tensors, read_json, save_tensors, write_json
 from accord.engine.store import fingerprint
 from accord.errors import ModelError
@@ -72,7 +72,7 @@ class Saved(nn.Module):
                 part.save(new / name)
             if weights := self.weights():
                 save_tensors(new / WEIGHTS, weights)
-            write_json(new / INFO, {"kind": type(self).__name__, "settings": self.settings,
+            write_json(new / INFO, {"kind": _named_as(type(self)), "settings": self.settings,
                                     "features": None if features is None else _source(features),
                                     "fingerprint": None if features is None else features.fingerprint})  # fmt: skip
 
@@ -88,11 +88,9 @@ class Saved(nn.Module):
             ModelError: it is a reward of another kind, a part of it is not there, or the features are not what they were.
         """
         kept = Kept(Path(folder), features, device, dtype)
-        if kept.kind is not cls:
-            raise ModelError(
-                f"{folder} holds a {kept.kind.__name__}, not a {cls.__name__}: open it by {kept.kind.__name__}.load"
-            )
-        return kept.reward()
+        if (kind := kept.info["kind"]) != _named_as(cls):
+            raise ModelError(f"{folder} holds a {kind}, not a {_named_as(cls)}: open it by {kind}.load")
+        return kept.reward(cls)
 
     @classmethod
     def made(cls, kept: "Kept") -> Self:
@@ -147,13 +145,13 @@ class Kept:
     def kind(self) -> type[Saved]:
         """Its class: one of accord's, or a user's own that is imported."""
         name = str(self.info["kind"])
-        kinds = [getattr(_rewards(), name, None), *(kind for kind in _kinds(Saved) if kind.__name__ == name)]
-        found = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Saved)), None)
-        if found is None:
+        getattr(_rewards(), name, None)  # accord's own are imported when they are asked for
+        found = [kind for kind in _kinds(Saved) if _named_as(kind) == name]
+        if not found:
             raise ModelError(
                 f"{self.folder} holds a {name}, which is no reward that is known here: import the module that has it first"
             )
-        return found
+        return found[-1]  # of a class that a notebook defined again, the last
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -174,11 +172,11 @@ class Kept:
         """A reward that it is made of."""
         return replace(self, folder=self.folder / name, given=None).reward()
 
-    def reward(self) -> Any:
-        """The reward."""
+    def reward(self, kind: type[Saved] | None = None) -> Any:
+        """The reward; of this class, if it is known."""
         if (self.folder / "config.json").is_file() and not (self.folder / INFO).is_file():
             return self._of_transformers()
-        kind = self.kind
+        kind = kind or self.kind
         try:
             made = kind.made(self)
             if own := made.weights():
@@ -186,9 +184,9 @@ class Kept:
                 if odd := sorted(own.keys() ^ weights.keys()):
                     raise KeyError(odd[0])
                 made.take(weights)
-        except torch.OutOfMemoryError:
-            raise
         except (KeyError, TypeError, RuntimeError) as error:
+            if ran_out(error):
+                raise
             raise ModelError(f"{self.folder} holds no whole {kind.__name__} ({str(error).splitlines()[0]}): save the reward again") from error  # fmt: skip
         return made.to(device_of(self.device)).eval()
 
@@ -206,6 +204,12 @@ def _kinds(above: type[Saved]) -> Iterator[type[Saved]]:
     for kind in above.__subclasses__():
         yield kind
         yield from _kinds(kind)
+
+
+def _named_as(kind: type[Saved]) -> str:
+    """By what reward.json knows it: its name alone if it is accord's."""
+    own = getattr(_rewards(), kind.__name__, None) is kind
+    return kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _rewards() -> Any:

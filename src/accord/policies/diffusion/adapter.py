@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from accord.engine.memory import ran_out
 from accord.engine.run import save_tensors
 from accord.errors import ConfigError, ModelError
 from accord.feedback import picture_key
@@ -133,6 +134,8 @@ class ImageAdapter(nn.Module, AttentionHook):
                 for table, name in ((self.keys, "k"), (self.values, "v")):
                     table[i].load_state_dict({"weight": found[f"ip_adapter.{2 * int(i) + 1}.to_{name}_ip.weight"]})
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            if ran_out(error):
+                raise
             raise ModelError(f"{file} holds no adapter for this denoiser: {str(error).splitlines()[0]}") from error
 
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from accord.engine.memory import ran_out
 from accord.engine.run import versions, write_text
 from accord.errors import ModelError
 from accord.policies.diffusion.families import kind_of_family
@@ -68,6 +69,8 @@ def with_lora(pipe: Any, folder: Path, **named: str) -> Any:
         if (folder / SECOND / PICTURE_LORA).is_file() and getattr(pipe, SECOND, None) is not None:
             pipe.load_lora_weights(str(folder / SECOND), load_into_transformer_2=True, **named)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if ran_out(error):
+            raise
         why = str(error).strip().splitlines()[0]
         raise ModelError(f"the LoRA {folder} doesn't fit its pipeline {pipe.name_or_path}: {why}") from error
     return pipe

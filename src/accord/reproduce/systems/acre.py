@@ -39,7 +39,7 @@ CLAIM = Claim(
     arms=("grpo", "shuffled", "acre"),
     equal=("grpo", "shuffled", "acre"),
     settings=(("worked examples", f"{SHOWN}, once"), ("steps", f"{STEPS}, of GRPO {LONGER} times as many"), ("prompts x answers", f"{BATCH} x {GROUP}"),
-              ("lr", f"{LR}, cosine"), ("kl", str(KL)), ("alphas, form", f"{ALPHAS}, {FORM}"), ("tests", f"{TESTS}, the likeliest answer")),
+              ("lr", f"{LR}, cosine; of imitation first {TAUGHT_LR}"), ("kl", str(KL)), ("alphas, form", f"{ALPHAS}, {FORM}"), ("tests", f"{TESTS}, the likeliest answer")),
 )  # fmt: skip
 
 
