@@ -158,6 +158,21 @@ def test_a_world_is_measured_once_a_claim_is_planned_and_then_it_is_run(toy: Sys
         make_plan(toy, processes=1)
 
 
+def test_a_seed_that_was_seen_under_other_code_stays_seen(
+    toy: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rulers.json").write_text(json.dumps({"toy": {"delta": 0.08}}))
+    harness_.reproduce_one(toy, processes=1)
+    (tmp_path / "raft.json").unlink()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    source = (tmp_path / "toy_system.py").read_text()
+    (tmp_path / "toy_system.py").write_text(source + "\nOF_OTHER_CODE = True\n")
+    sys.modules.pop("toy_system", None)
+    with pytest.raises(ConfigError, match="made after looking"):
+        make_plan(toy, processes=1)
+    assert make_plan(replace(toy, claim=replace(toy.claim, first_seed=500)), processes=1)["minutes"] > 0
+
+
 def test_a_result_of_other_code_is_this_codes_where_every_arm_measures_the_very_same(
     toy: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,6 @@ def _unseen(system: System) -> None:
     claim = system.claim
     path = results_folder() / f"{claim.name}.json"
     seen = json.loads(path.read_text())["claim"]["first_seed"] if path.is_file() else None
-    if seen == claim.first_seed or any(job.done for job in system.jobs() if job.module == system.module):
+    if seen == claim.first_seed or any(job.begun for job in system.jobs() if job.module == system.module):
         raise ConfigError(f"{claim.name} has run on its own seeds (from {claim.first_seed}): a plan made now would be made after looking; "
                           "give the claim another first_seed")  # fmt: skip

@@ -61,6 +61,12 @@ class Job:
     def done(self) -> bool:
         return self.path.is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is done, or was by other source, under whatever name its arm had: a seed that was seen stays seen."""
+        folder = cache_folder() / "reproduce"
+        return any(folder.glob(f"{self.module.rpartition('.')[2]}-*/*/{self.path.name}"))
+
     @cached_property
     def found(self) -> dict[str, Any]:
         """measures, compute, seconds and course of the finished run."""
