@@ -7,7 +7,6 @@ Writes benchmarks/curation.json: a tenth of the comparisons and all of them, eac
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
+
+from run import cpu
 
 OUT = Path(__file__).with_name("curation.json")
 VOTERS, FLIP = 10, 0.1
@@ -87,7 +88,7 @@ def main() -> None:
         "voters": VOTERS,
         "features": "words",
         "workers": given.workers,
-        "cpu": platform.processor(),
+        "cpu": cpu(),
         "sizes": sizes,
     }
     if given.rows >= 1_000_000:
