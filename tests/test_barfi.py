@@ -183,7 +183,7 @@ def test_a_run_that_goes_on_is_the_run_that_was_never_stopped(tmp_path: Path) ->
 
 def test_what_it_cannot_use_is_refused_in_one_line() -> None:
     policy = room.policy()
-    with pytest.raises(ConfigError, match=r"episodes\.by_step"):
+    with pytest.raises(ConfigError, match=r"rewards\.by_step"):
         fit(
             BARFI(policy, lambda **samples: [0.0] * len(samples["prompts"])),
             ["a"],

@@ -36,7 +36,7 @@ def test_answers_share_just_the_tokens_before_they_part() -> None:
 
 
 def test_a_tree_longer_than_its_answers_may_be_is_refused_by_the_numbers_that_were_given() -> None:
-    with pytest.raises(ConfigError, match="max_new_tokens, 9, but length"):
+    with pytest.raises(ConfigError, match="at most max_new_tokens, 9, but got 10"):
         grown(tiny_policy(), ["p"], length=10, sampling=BRIEF)
 
 
