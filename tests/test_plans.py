@@ -110,6 +110,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     """A system, and a world of its own, whose results lie in a folder of their own."""
     for name in ("toy_system", "toy_world"):
         (tmp_path / f"{name}.py").write_text(TOY)
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("ACCORD_CACHE", str(tmp_path / "cache"))
     for module in (harness_, plan_, committed_):
