@@ -56,7 +56,7 @@ def curated(folder: Path, rows: int, workers: int) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "accord", *map(str, call)], capture_output=True, text=True, check=False
     )
-    seconds, cpu = time.perf_counter() - started, used() - before
+    seconds, worked = time.perf_counter() - started, used() - before
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
     account = json.loads(done.stdout)
@@ -65,8 +65,8 @@ def curated(folder: Path, rows: int, workers: int) -> dict[str, float]:
     return {
         "rows": rows,
         "seconds": round(seconds, 1),
-        "cpu_seconds": round(cpu, 1),
-        "rows_per_cpu_second": round(rows / cpu),
+        "cpu_seconds": round(worked, 1),
+        "rows_per_cpu_second": round(rows / worked),
         "peak_mb": round(peak),
     }
 

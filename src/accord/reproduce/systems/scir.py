@@ -32,6 +32,7 @@ CLAIM = Claim(
     primaries=(Primary("scir", "self-rewarding"), Primary("scir", "self-rewarding", measure="judging", delta=0.05)),
     arms=("warmed", "self-rewarding", "agreement", "scir"),
     equal=("self-rewarding", "scir"),
+    first_seed=500,
     settings=(("verdicts to begin with", f"{SEED_PAIRS}, noise {SEED_NOISE}"), ("prompts", f"{PROMPTS} over {ROUNDS} rounds"),
               ("answers", str(SAMPLES)), ("passes", "1; self-rewarding 4"), ("lr", f"{LR}, cosine"), ("beta", str(BETA)), ("weight, eta", "1, 0.1")),
 )  # fmt: skip
