@@ -21,7 +21,7 @@ from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.feedback import SAMPLING, reward_model
 
 SHOWN, STEPS, BATCH, GROUP, KL = 300, 50, 12, 4, 0.04
-LR = {"one reward": 5e-4, "by kind": 5e-4, "dr-irl": 5e-4}
+LR = {"one reward": 2e-4, "by kind": 2e-4, "dr-irl": 2e-4}
 
 CLAIM = Claim(
     name="dr-irl",

@@ -1,7 +1,7 @@
 """20 DPO-RA: does asking for the score that an answer has keep DPO from unlearning good answers that something better was preferred to?
 
-The request stands before the prompt in words that this world's policy knows but has no habits with; gold reads the prompt without it. The
-treatment gets half of the pairs, which make as many items.
+A score is asked for by this world's own tag, which the base heeds a little, as an instructed model does a wish in words; gold reads the prompt
+without it. The treatment gets half of the pairs, which make as many items.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import CALM, TESTS, quality, watched
-from accord.reproduce.letters_arms import Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
 from accord.reproduce.luck import luck
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
 
-PAIRS, STEPS, ITEMS, BETA, BEST, GOOD = 400, 100, 16, 0.1, 9, 6
+PAIRS, STEPS, ITEMS, BETA, BEST, GOOD = 400, 100, 16, 0.1, 3, 2
 LR = {"dpo": 2e-4, "dpo-half": 2e-4, "dpo-ra": 2e-4}
 
 CLAIM = Claim(
     name="reward-augmented-dpo",
     world="letters",
     statement="After the same steps on as many items, DPO-RA on half of the scored pairs, asked for the best score, has a higher gold than DPO on "
-    f"all of them, and rejected answers that scored {GOOD} or more have lost less log-probability.",
+    f"all of them, and rejected answers that scored {GOOD} or more of {BEST} have lost less log-probability.",
     primaries=(Primary("dpo-ra", "dpo"), Primary("dpo-ra", "dpo", measure="kept", delta=1.0)),
     arms=("dpo", "dpo-half", "dpo-ra"),
     equal=("dpo", "dpo-ra"),
@@ -43,7 +43,7 @@ CLAIM = Claim(
 
 def wished(prompt: Prompt, scores: Sequence[float]) -> Prompt:
     """The request for a score in this world's words."""
-    return f"solution {scores[0]:g} : {prompt}"
+    return f"<helpful:{scores[0]:g}> {prompt}"
 
 
 @lru_cache(maxsize=1)
@@ -51,7 +51,7 @@ def pairs(seed: int) -> list[Comparison]:
     """Pairs of the base policy's answers that people rated differently, the better one chosen."""
 
     def make() -> list[Comparison]:
-        asked, people = tasks(2 * PAIRS, seed=seed), population(20, seed=seed)
+        asked, people = tasks(3 * PAIRS, seed=seed), population(20, seed=seed)
         drawn = policy().sample([t.prompt for t in asked], 2, SAMPLING, seed=seed).completions
         rated = people.rate([t for t in asked for _ in "12"], drawn, seed=seed)
         scored = [(round(r.aspects["overall"] * BEST / 4), r.completion) for r in rated]
@@ -84,10 +84,10 @@ def dpo_ra(seed: int, lr: float) -> Measures:
     learn(RewardAugmentedDPO(trained, goal=wished, beta=BETA), pairs(seed)[: PAIRS // 2], ITEMS // 2, seed, lr)
     with metered():
         trained.eval()
-        steps = [0, 3, 6, BEST]
-        found = [asked_for(trained, s, seed) for s in steps]
-        return {**found[-1], "kept": unlearned(trained, seed, requested=True), "order": float(spearmanr(steps, [f["gold"] for f in found]).statistic),
-                **{f"gold@{s}": f["gold"] for s, f in zip(steps, found, strict=True)}}  # fmt: skip
+        wishes = range(BEST + 1)
+        found = [asked_for(trained, s, seed) for s in wishes]
+        return {**found[-1], "kept": unlearned(trained, seed, requested=True), "order": float(spearmanr(wishes, [f["gold"] for f in found]).statistic),
+                **{f"gold@{s}": f["gold"] for s, f in zip(wishes, found, strict=True)}}  # fmt: skip
 
 
 def asked_for(trained: LanguagePolicy, score: float | None, seed: int) -> Measures:
@@ -114,4 +114,4 @@ MAKERS: dict[str, Maker] = {
     "dpo-ra": lambda lr: partial(dpo_ra, lr=lr),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, only=("dpo", "dpo-ra"))
+TUNING = at_rates(MAKERS, (*RATES[1:], 3e-4, 5e-4), only=("dpo", "dpo-ra"))
