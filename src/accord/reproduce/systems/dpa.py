@@ -20,7 +20,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM, quality, requests
-from accord.reproduce.letters_arms import Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
 from accord.reproduce.letters_rounds import in_rounds
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Scores, score
@@ -153,4 +153,4 @@ MAKERS: dict[str, Maker] = {
     "dpa": lambda lr: partial(dpa, lr=lr),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS)
+TUNING = at_rates(MAKERS, (*RATES, 4e-4))

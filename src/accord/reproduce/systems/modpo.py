@@ -18,7 +18,7 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import held_out, kl, quality, train, watched
-from accord.reproduce.letters_arms import at_best, at_rates
+from accord.reproduce.letters_arms import RATES, at_best, at_rates
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Cached
 from accord.worlds.letters import policy, population
@@ -157,4 +157,4 @@ MAKERS = {
     name: partial(over_shares, make) for name, make in (("weighted", weighted), ("soups", soups), ("modpo", modpo))
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS)
+TUNING = at_rates(MAKERS, (*RATES, 4e-4))

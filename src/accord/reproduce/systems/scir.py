@@ -14,7 +14,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl
-from accord.reproduce.letters_arms import Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
 from accord.reproduce.letters_rounds import JUDGING, SEED_NOISE, SEED_PAIRS, in_rounds, own_judge, warmed
 from accord.rewards import Tournament
 from accord.rewards.implicit import ImplicitReward
@@ -90,4 +90,4 @@ MAKERS: dict[str, Maker] = {
     "scir": partial(rewarding, partial(scir, weight=1.0)),
 }
 ARMS = {"warmed": start, **at_best(MAKERS, LR)}
-TUNING = at_rates(MAKERS, only=("self-rewarding", "scir"))
+TUNING = at_rates(MAKERS, (*RATES, 4e-4), only=("self-rewarding", "scir"))

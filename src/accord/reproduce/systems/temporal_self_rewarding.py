@@ -12,7 +12,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl, proxy
-from accord.reproduce.letters_arms import Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
 from accord.reproduce.letters_rounds import in_rounds
 from accord.rewards import Reward
 from accord.worlds.letters import policy
@@ -70,4 +70,4 @@ MAKERS: dict[str, Maker] = {
     "temporal": partial(rewarding, temporal),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, only=("plain", "temporal"))
+TUNING = at_rates(MAKERS, (*RATES, 4e-4, 8e-4), only=("plain", "temporal"))
