@@ -7,6 +7,7 @@ without it. The treatment gets half of the pairs, which make as many items.
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from statistics import fmean
+from typing import Literal
 
 import torch
 from scipy.stats import spearmanr
@@ -18,8 +19,9 @@ from accord.policies import LanguagePolicy
 from accord.policies.base import Group
 from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
+from accord.reproduce.course import note
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
-from accord.reproduce.letters import CALM, TESTS, quality, watched
+from accord.reproduce.letters import CALM, TESTS, WATCHED, quality
 from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
 from accord.reproduce.luck import luck
 from accord.worlds.letters import policy, population, tasks
@@ -32,7 +34,7 @@ CLAIM = Claim(
     name="reward-augmented-dpo",
     world="letters",
     statement="After the same steps on as many items, DPO-RA on half of the scored pairs, asked for the best score, has a higher gold than DPO on "
-    f"all of them, and rejected answers that scored {GOOD} or more of {BEST} have lost less log-probability.",
+    f"all of them, and rejected answers that scored {GOOD} or more of {BEST} have lost less log-probability, where their own score is asked for.",
     primaries=(Primary("dpo-ra", "dpo"), Primary("dpo-ra", "dpo", measure="kept", delta=1.0)),
     arms=("dpo", "dpo-half", "dpo-ra"),
     equal=("dpo", "dpo-ra"),
@@ -66,44 +68,47 @@ def pairs(seed: int) -> list[Comparison]:
     return kept(f"scored pairs {PAIRS} of {BEST}", seed, make, save_comparisons, load_comparisons)
 
 
-def learn(algorithm: DPO, rows: Sequence[Comparison], batch: int, seed: int, lr: float) -> None:
-    fit(algorithm, rows, steps=STEPS, batch_size=batch, lr=lr, seed=luck(seed), evaluate=watched(algorithm.policy, seed), evaluate_every=STEPS // 4,
-        progress=False, **CALM)  # fmt: skip
+def learn(algorithm: DPO, rows: Sequence[Comparison], batch: int, wish: int | None, seed: int, lr: float) -> None:
+    def look(step: int) -> Measures:
+        with metered():
+            return note(step, {"reward/gold": asked_for(algorithm.policy, wish, seed, WATCHED)["gold"]})
+
+    fit(algorithm, rows, steps=STEPS, batch_size=batch, lr=lr, seed=luck(seed), evaluate=look, evaluate_every=STEPS // 4, progress=False, **CALM)  # fmt: skip
 
 
 def dpo(share: float, seed: int, lr: float) -> Measures:
     trained = policy()
-    learn(DPO(trained, beta=BETA), pairs(seed)[: int(share * len(pairs(seed)))], ITEMS, seed, lr)
+    learn(DPO(trained, beta=BETA), pairs(seed)[: int(share * len(pairs(seed)))], ITEMS, None, seed, lr)
     with metered():
         trained.eval()
-        return {**asked_for(trained, None, seed), "kept": unlearned(trained, seed, requested=False), "order": 0.0}
+        best = asked_for(trained, BEST, seed)["gold"]
+        return {**asked_for(trained, None, seed), "kept": unlearned(trained, seed, None), f"gold@{BEST}": best}
 
 
 def dpo_ra(seed: int, lr: float) -> Measures:
     trained = policy()
-    learn(RewardAugmentedDPO(trained, goal=wished, beta=BETA), pairs(seed)[: PAIRS // 2], ITEMS // 2, seed, lr)
+    learn(RewardAugmentedDPO(trained, goal=wished, beta=BETA), pairs(seed)[: PAIRS // 2], ITEMS // 2, BEST, seed, lr)
     with metered():
         trained.eval()
         wishes = range(BEST + 1)
         found = [asked_for(trained, s, seed) for s in wishes]
-        return {**found[-1], "kept": unlearned(trained, seed, requested=True), "order": float(spearmanr(wishes, [f["gold"] for f in found]).statistic),
+        return {**found[-1], "kept": unlearned(trained, seed, "own"), f"kept@{BEST}": unlearned(trained, seed, BEST), "order": float(spearmanr(wishes, [f["gold"] for f in found]).statistic),
                 **{f"gold@{s}": f["gold"] for s, f in zip(wishes, found, strict=True)}}  # fmt: skip
 
 
-def asked_for(trained: LanguagePolicy, score: float | None, seed: int) -> Measures:
+def asked_for(trained: LanguagePolicy, score: float | None, seed: int, n: int = TESTS) -> Measures:
     """Quality of answers to held-out requests that ask for this score."""
-    asked = [str(t.prompt) for t in tasks(TESTS, seed=seed, split="test")]
+    asked = [str(t.prompt) for t in tasks(n, seed=seed, split="test")]
     prompts = asked if score is None else [wished(a, [score]) for a in asked]
     return quality(asked, trained.sample(prompts, 1, SAMPLING, seed=seed).completions)
 
 
 @torch.no_grad()
-def unlearned(trained: LanguagePolicy, seed: int, *, requested: bool) -> float:
-    """By how many nats the good ones among rejected answers have become likelier, asked for as they were trained."""
+def unlearned(trained: LanguagePolicy, seed: int, wish: Literal["own"] | int | None) -> float:
+    """By how many nats the good ones among rejected answers have become likelier, where a score is asked for (or their own, or none)."""
     some = [p for p in pairs(seed)[: PAIRS // 2] if p.columns["score_rejected"] >= GOOD]
-    groups = [
-        Group(wished(p.prompt, [p.columns["score_rejected"]]) if requested else p.prompt, (p.rejected,)) for p in some
-    ]
+    asked = [p.columns["score_rejected"] if wish == "own" else wish for p in some]
+    groups = [Group(p.prompt if a is None else wished(p.prompt, [a]), (p.rejected,)) for p, a in zip(some, asked, strict=True)]  # fmt: skip
     now, then = (m.likelihood(groups).policy for m in (trained, policy()))
     return fmean((now - then).tolist())
 
