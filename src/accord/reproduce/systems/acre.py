@@ -1,7 +1,7 @@
 """24 ACRE: does paying for reasoning that leads to the right option in any order keep a policy from the place where it mostly stands?
 
 This world's policy can't tell which letter stands for which option, so it is first shown quizzes worked out, answered by the option's words.
-In training the right one stands first in six of ten, in tests anywhere. The last arm has its options shuffled in the data.
+In training the right one stands first in six of ten, in tests anywhere. The second arm has its options shuffled in the data: whether that alone does it.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from accord.rewards.consistency import content, listed, moved, reordered, split_
 from accord.worlds.letters import policy
 from accord.worlds.letters.quizzes import led_to, quizzes, worked_examples
 
-SHOWN, FIRST, STEPS, LONGER, BATCH, GROUP, KL, FORM, TESTS = 640, 0.6, 50, 1.1, 12, 6, 0.02, 0.5, 300
+SHOWN, FIRST, STEPS, LONGER, BATCH, GROUP, KL, FORM, TESTS = 640, 0.6, 50, 1.35, 12, 6, 0.02, 0.5, 300
 TAUGHT_LR, LR = 5e-4, {"grpo": 5e-4, "shuffled": 5e-4, "acre": 5e-4}
 ALPHAS = (1.0, 0.5, 0.2)
 SAMPLING, BEST = Sampling(max_new_tokens=40), Sampling(max_new_tokens=40, temperature=0.0)
@@ -33,9 +33,9 @@ CLAIM = Claim(
     name="acre",
     world="letters",
     statement=f"At equal compute on quizzes whose right option stands first in {FIRST:g} of them, ACRE's answers to held-out ones stay the same more often when "
-    "the options are shuffled than GRPO's, are more often what their steps lead to, and are not less often right.",
+    "the options are shuffled than GRPO's, are more often what their steps lead to, and are not less often right; they are steadier than those of GRPO on shuffled options, too.",
     primaries=(Primary("acre", "grpo", measure="steady", delta=0.05), Primary("acre", "grpo", measure="carried", delta=0.05),
-               Primary("acre", "grpo", says="not worse", delta=0.05)),
+               Primary("acre", "grpo", says="not worse", delta=0.05), Primary("acre", "shuffled", measure="steady", delta=0.05)),
     arms=("grpo", "shuffled", "acre"),
     equal=("grpo", "shuffled", "acre"),
     settings=(("worked examples", f"{SHOWN}, once"), ("steps", f"{STEPS}, of GRPO {LONGER} times as many"), ("prompts x answers", f"{BATCH} x {GROUP}"),
@@ -116,4 +116,4 @@ MAKERS = {
     "acre": partial(learning, acre, longer=1.0),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, FASTER, only=("grpo", "acre"))
+TUNING = at_rates(MAKERS, FASTER)

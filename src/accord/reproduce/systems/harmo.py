@@ -1,9 +1,10 @@
 """10 HARMO: do rules where an answer can be verified and a model elsewhere beat either of them alone, where that model likes it short?
 
-Half of the requests have an answer that a rule can check, half have none. The model has learned from people who dislike long replies.
+Half of the requests have an answer that a rule can check, half have none. The model has learned from people who dislike long replies. Rules
+alone train on the first half's requests, as many as the others have of both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,11 +32,11 @@ LR = {"rules": 5e-4, "model": 5e-4, "hybrid": 5e-4, "harmo": 5e-4}
 CLAIM = Claim(
     name="harmo",
     world="letters",
-    statement="At equal samples and steps, rules and a learned reward joined by HARMO, with its shortfall, end with a higher gold over verifiable and "
-    "open requests together than rules alone, and than the learned reward alone.",
-    primaries=(Primary("harmo", "model"), Primary("harmo", "rules")),
+    statement="At equal samples and steps, rules and a learned reward joined by HARMO end with a higher gold over verifiable and open requests together than "
+    "rules alone, and than the learned reward alone; its shortfall costs nothing against joining them without.",
+    primaries=(Primary("harmo", "model"), Primary("harmo", "rules"), Primary("harmo", "hybrid", says="not worse")),
     arms=("rules", "model", "hybrid", "harmo"),
-    equal=("model", "hybrid", "harmo"),
+    equal=("rules", "model", "hybrid", "harmo"),
     settings=(("pairs", f"{PAIRS}, log-odds for a word {BREVITY}"), ("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"),
               ("lr", f"{LR}, cosine"), ("requests", f"{VERIFIABLE} and {OPEN}"), ("advantages", "without a standard deviation")),
 )  # fmt: skip
@@ -57,16 +58,8 @@ def learned(seed: int) -> Reward:
     return shaped(model, lambda r, prompts: torch.sigmoid(r), "probability")
 
 
-def silent(*, prompts: Sequence[Any], **samples: Any) -> list[None]:
-    return [None] * len(prompts)
-
-
-def by_kind(verifiable: Reward, open_: Reward) -> Reward:
-    return routed("kind", dict.fromkeys(VERIFIABLE, verifiable) | dict.fromkeys(OPEN, open_))
-
-
-def asked(seed: int) -> list[Task]:
-    return tasks(1000, seed=seed + 1, kinds=(*VERIFIABLE, *OPEN))
+def asked(seed: int, kinds: tuple[Kind, ...] = (*VERIFIABLE, *OPEN)) -> list[Task]:
+    return tasks(1000, seed=seed + 1, kinds=kinds)
 
 
 def measured(trained: LanguagePolicy, seed: int, n: int = TESTS) -> Measures:
@@ -88,17 +81,13 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return look
 
 
-def learning(reward: Callable[[int], Any], lr: float) -> Arm:
-    return letters_arms.learned(lambda p, seed: GRPO(p, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING), asked,
+def learning(reward: Callable[[int], Any], lr: float, data: Callable[[int], list[Task]] = asked) -> Arm:
+    return letters_arms.learned(lambda p, seed: GRPO(p, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING), data,
                                 measure=measured, watch=watched, steps=STEPS, batch_size=BATCH, lr=lr)  # fmt: skip
 
 
-def rules(seed: int) -> Reward:
-    return by_kind(rule, silent)
-
-
 def hybrid(seed: int) -> Reward:
-    return by_kind(rule, learned(seed))
+    return routed("kind", dict.fromkeys(VERIFIABLE, rule) | dict.fromkeys(OPEN, learned(seed)))
 
 
 def harmo(seed: int) -> Reward:
@@ -106,8 +95,8 @@ def harmo(seed: int) -> Reward:
 
 
 MAKERS = {
-    name: partial(learning, r)
-    for name, r in (("rules", rules), ("model", learned), ("hybrid", hybrid), ("harmo", harmo))
+    "rules": partial(learning, lambda seed: rule, data=partial(asked, kinds=VERIFIABLE)),
+    **{name: partial(learning, r) for name, r in (("model", learned), ("hybrid", hybrid), ("harmo", harmo))},
 }
 ARMS = letters_arms.at_best(MAKERS, LR)
-TUNING = letters_arms.at_rates(MAKERS, letters_arms.FASTER, only=("rules", "model", "harmo"))
+TUNING = letters_arms.at_rates(MAKERS, letters_arms.FASTER)

@@ -28,8 +28,9 @@ CLAIM = Claim(
     name="scir",
     world="letters",
     statement="After two rounds on its own answers, SCIR's gold is above that of self-rewarding by the policy's judgement alone, and so is the share "
-    "of pairs that its two opinions rank rightly.",
-    primaries=(Primary("scir", "self-rewarding"), Primary("scir", "self-rewarding", measure="judging", delta=0.05)),
+    "of pairs that its two opinions rank rightly, which isn't below what it was before the rounds.",
+    primaries=(Primary("scir", "self-rewarding"), Primary("scir", "self-rewarding", measure="judging", delta=0.05),
+               Primary("scir", "warmed", says="not worse", measure="judging", delta=0.05)),
     arms=("warmed", "self-rewarding", "agreement", "scir"),
     equal=("self-rewarding", "scir"),
     first_seed=500,
@@ -63,7 +64,7 @@ def rewarding(make: object, lr: float, epochs: float = 1) -> Arm:
 
 @torch.no_grad()
 def judging(trained: LanguagePolicy, seed: int) -> Measures:
-    """Share of held-out pairs that the policy ranks rightly: as a judge in both orders, by its implicit reward, and the mean of both."""
+    """Share of held-out pairs that the policy ranks rightly: as a judge in both orders, by its implicit reward a word, and the mean of both."""
     asked = judge_tasks(JUDGED, seed=seed, split="test")
     requests, first, second = (
         [str(x) for x in column]
@@ -71,8 +72,9 @@ def judging(trained: LanguagePolicy, seed: int) -> Measures:
     )
     better = torch.tensor([t.columns["answer"] == "first" for t in asked])
     sure = (prefers(trained, requests, first, second) + 1 - prefers(trained, requests, second, first)) / 2
-    said = ImplicitReward(trained, policy())(prompts=[r for r in requests for _ in "12"], completions=[x for pair in zip(first, second, strict=True) for x in pair],
-                                             group=[i for i in range(len(asked)) for _ in "12"]).values  # fmt: skip
+    replies = [x for pair in zip(first, second, strict=True) for x in pair]
+    said = ImplicitReward(trained, policy())(prompts=[r for r in requests for _ in "12"], completions=replies, group=[i for i in range(len(asked)) for _ in "12"]).values  # fmt: skip
+    said = said / torch.tensor([len(r.split()) for r in replies])
     found = {"judge": (sure > 0.5) == better, "implicit": (said[0::2] > said[1::2]) == better}
     shares = {name: float(x.float().mean()) for name, x in found.items()}
     return {**shares, "judging": sum(shares.values()) / 2}

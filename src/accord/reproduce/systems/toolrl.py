@@ -1,7 +1,7 @@
 """41 ToolRL: does a reward that counts every name, key and value of a call teach more than one that wants all of it right?
 
 Two findings a request, for each of which a tool has to be called; the episode is the turn of the calls. What is measured is the share of
-requests, none of them seen in training, whose calls are all right: they would find what is wanted.
+requests, none of them seen in training (all their tools are), whose calls are all right, in any order: they would find what is wanted.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,13 +56,15 @@ def shown(seed: int) -> list[Example]:
 
 
 def exact(trained: LanguagePolicy, seed: int, n: int = TESTS) -> Measures:
-    """Share of held-out requests whose calls are all right, and the mean of the fine reward."""
+    """Share of held-out requests whose calls are all right, in any order, and the mean of the fine reward."""
     tests = lookups(n, seed, split="test")
     said = trained.sample([t.prompt for t in tests], 1, SAMPLING, seed=seed).completions
-    found = {g: score(ToolCalls(granularity=g, **FORM), prompts=[t.prompt for t in tests], completions=said, calls=[t.columns["calls"] for t in tests])  # type: ignore[arg-type]
-             for g in ("coarse", "fine")}  # fmt: skip
-    return {"gold": float((found["coarse"].aspects["correct"] > 0).float().mean()), "fine": float(found["fine"].values.mean()),
-            "form": float(found["fine"].aspects["format"].mean())}  # fmt: skip
+    reward = ToolCalls(**FORM)  # type: ignore[arg-type]
+    found = score(
+        reward, prompts=[t.prompt for t in tests], completions=said, calls=[t.columns["calls"] for t in tests]
+    )
+    right = found.aspects["correct"] > reward.high - 1e-4
+    return {"gold": float(right.float().mean()), "fine": float(found.values.mean()), "form": float(found.aspects["format"].mean())}  # fmt: skip
 
 
 def watched(trained: LanguagePolicy, seed: int) -> Any:
