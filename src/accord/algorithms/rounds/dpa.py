@@ -56,7 +56,7 @@ class DPA(RoundMethod):
         self.sampling = filled(policy.sampling_kind(), sampling, "sampling")
 
     def build(self, now: Round, rows: Sequence[Any]) -> tuple[Algorithm, Sequence[Example]]:
-        won = [e for part in now.earlier for e in part] + self.winners(now, rows)
+        won = [*(now.earlier[-1] if now.earlier else ()), *self.winners(now, rows)]
         now.snapshots[0].put_back(now.policy)
         return Supervised(now.policy), won  # type: ignore[arg-type]
 

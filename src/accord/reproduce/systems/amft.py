@@ -1,4 +1,4 @@
-"""82 AMFT: does steering the share of imitation, by what helps and by entropy, do at least as well as the best fixed share?
+"""82 AMFT: does steering the share of imitation, by what helps and by entropy, do at least as well as a fixed share?
 
 Sums of two or three terms. Who shows how knows only those of two, and is wrong in three of ten; exploration is paid for right answers to all.
 The rounds of the control go on longer, by what looking ahead costs.
@@ -22,7 +22,8 @@ from accord.worlds.letters import parse_request, policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.tasks import Kind, worked_out
 
-STEPS, LONGER, BATCH, GROUP, WRONG, WARMUP, TESTS = 48, 1.15, 12, 4, 0.3, 6, 300
+STEPS, LONGER, BATCH, GROUP, WRONG, WARMUP, TESTS = 48, 1.3, 12, 4, 0.3, 10, 300
+RATE, EVERY, LOOK = 0.1, 8, 16
 SHARES = (0.2, 0.5, 0.8)
 LR = {"in turn": 5e-4, "share-0.2": 5e-4, "share-0.5": 5e-4, "share-0.8": 5e-4, "amft": 5e-4}
 KINDS: tuple[Kind, ...] = ("reason",)
@@ -37,7 +38,7 @@ CLAIM = Claim(
     arms=("in turn", *(f"share-{s}" for s in SHARES), "amft"),
     equal=("in turn", *(f"share-{s}" for s in SHARES), "amft"),
     settings=(("steps", f"{STEPS}; of the others {LONGER} times as many"), ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"),
-              ("imitation alone", f"{WARMUP} steps"), ("demonstrations", f"of sums of two, {WRONG} wrong")),
+              ("imitation alone", f"{WARMUP} steps"), ("looking ahead", f"on {LOOK} x {GROUP} answers each {EVERY} steps, rate {RATE}"), ("demonstrations", f"of sums of two, {WRONG} wrong")),
 )  # fmt: skip
 
 right = numeric_answer("answer")
@@ -84,8 +85,9 @@ def steered(seed: int, lr: float) -> Measures:
         right,
         shown(seed),
         sums(300, seed + 77),
-        every=8,
-        batch=8,
+        rate=RATE,
+        every=EVERY,
+        batch=LOOK,
         warmup=WARMUP,
         group_size=GROUP,
         sampling=SAMPLING,
@@ -113,12 +115,12 @@ def fixed(share: float, lr: float) -> Arm:
 
 
 def in_turn(seed: int, lr: float) -> Measures:
-    """Imitation for a quarter of the steps, then exploration; imitation's items are as many as those of the others."""
+    """Imitation, then exploration: of each as many steps and items as the others have of both together."""
     trained, steps = policy(), round(LONGER * STEPS)
     fit(
         Supervised(trained),
         shown(seed),
-        steps=steps // 4,
+        steps=steps - WARMUP,
         batch_size=BATCH * GROUP,
         lr=lr,
         seed=luck(seed),

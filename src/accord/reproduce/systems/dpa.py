@@ -1,7 +1,8 @@
 """25 DPA: does one policy that is told a direction reach more of what two kinds of people want than one that is told ratings?
 
 The two aspects pull apart: replies with details and politeness, and short ones. A direction is told by this world's own tags, a level for each
-aspect, so the base heeds it a little from the start, in every arm. What counts is read off the text.
+aspect, so the base heeds it a little from the start, in every arm: all of details, and one of three levels of brevity, as a direction is
+less than 15 degrees from details alone, or more, this way or that. What counts is read off the text.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from functools import lru_cache, partial
 from statistics import fmean
 
 import torch
-from scipy.stats import spearmanr
 
 from accord.algorithms import DPA, Supervised
 from accord.algorithms.rounds.dpa import direction
@@ -19,9 +19,10 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.keep import kept
-from accord.reproduce.letters import CALM, quality, requests
+from accord.reproduce.letters import CALM, requests
 from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
 from accord.reproduce.letters_rounds import in_rounds
+from accord.reproduce.letters_two_kinds import area, both
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Scores, score
 from accord.worlds.letters import policy, population, tasks
@@ -29,7 +30,8 @@ from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 
 PAIRS, PROMPTS, ROUNDS, SAMPLES, DIRECTIONS, STEPS, TESTS = 800, 160, 2, 8, 2, 40, 200
 LR = {"ratings": 2e-4, "details": 2e-4, "dpa": 2e-4}
-ANGLES = (-45, -22, 0, 22, 45)
+ANGLES = (-30, 0, 30)
+BETWEEN = direction(15)[1]
 ASPECTS = ("detailed", "brief")
 LENGTH, PER_WORD = 22.0, 8.0
 """Words of a usual reply, and how many more or fewer are worth one unit: about the spread of the other aspect's reward."""
@@ -47,10 +49,20 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def told(prompt: Prompt, aspects: Sequence[str], v: Sequence[float]) -> str:
-    """A direction by tags: of each aspect a level from 0 to 3."""
-    helpful, concise = (min(3, max(0, round(1.5 + 1.5 * w))) for w in v)
+def tagged(prompt: Prompt, helpful: int, concise: int) -> str:
+    """A request for levels from 0 to 3 of both aspects."""
     return f"<helpful:{helpful}> <concise:{concise}> {prompt}"
+
+
+def told(prompt: Prompt, aspects: Sequence[str], v: Sequence[float]) -> str:
+    """A direction by tags."""
+    return tagged(prompt, 3, 0 if v[1] < -BETWEEN else 3 if v[1] > BETWEEN else 2)
+
+
+def rated(prompt: Prompt, z: Sequence[float]) -> str:
+    """Ratings by tags: how many standard deviations from the mean."""
+    helpful, concise = (min(3, max(0, round(1.5 + x))) for x in z)
+    return tagged(prompt, helpful, concise)
 
 
 class Both:
@@ -110,41 +122,33 @@ def _sampled(seed: int, angle: float, lr: float) -> Measures:
 
 
 def ratings(seed: int, lr: float) -> Measures:
-    """A few more answers, as they are shorter, each imitated under the direction in which it lies itself; as many steps."""
+    """A few more answers, as they are shorter, each imitated under its own ratings; as many steps."""
     trained, asked = policy(), requests(seed)[:PROMPTS]
     drawn = trained.sample([t.prompt for t in asked], SAMPLES * (1 + DIRECTIONS) // 2 + 2, SAMPLING, seed=luck(seed))
     prompts = [str(p) for p in drawn.prompt_of_each()]
     said = score(judged(seed), prompts=prompts, completions=drawn.completions, group=drawn.group.tolist()).aspects
     table = torch.stack([said[a] for a in ASPECTS], -1)
-    own = torch.nn.functional.normalize((table - table.mean(0)) / table.std(0), dim=-1).tolist()
-    rows = [
-        Example(prompt=told(p, ASPECTS, v), completion=c)
-        for p, v, c in zip(prompts, own, drawn.completions, strict=True)
-    ]
+    own = ((table - table.mean(0)) / table.std(0)).tolist()
+    rows = [Example(prompt=rated(p, z), completion=c) for p, z, c in zip(prompts, own, drawn.completions, strict=True)]
     fit(Supervised(trained), rows, steps=ROUNDS * STEPS, batch_size=16, lr=lr, seed=luck(seed), progress=False, **CALM)
     return front(trained, seed)
 
 
 def front(trained: LanguagePolicy, seed: int) -> Measures:
-    """What is got in each direction, the area that all cover together, and whether brevity follows the angle."""
+    """What is got in each direction, the area that all cover together, and by how much brevity follows the angle."""
     with metered():
         trained.eval()
-        found = {a: both(trained, a, seed) for a in ANGLES}
-        points = sorted(found.values(), reverse=True)
-        best = [max(y for _, y in points[: i + 1]) for i in range(len(points))]
-        area = sum(x * (now - before) for (x, _), now, before in zip(points, best, [0.0, *best], strict=False))
-        return {"gold": fmean(direction(a)[0] * x + direction(a)[1] * y for a, (x, y) in found.items()), "area": area,
-                "follows": float(spearmanr(ANGLES, [y for _, y in found.values()]).statistic),
+        found = {a: got(trained, a, seed) for a in ANGLES}
+        return {"gold": fmean(direction(a)[0] * x + direction(a)[1] * y for a, (x, y) in found.items()), "area": area(found.values()),
+                "follows": found[ANGLES[-1]][1] - found[ANGLES[0]][1],
                 **{f"detailed@{a}": x for a, (x, _) in found.items()}, **{f"brief@{a}": y for a, (_, y) in found.items()}}  # fmt: skip
 
 
-def both(trained: LanguagePolicy, angle: float, seed: int) -> tuple[float, float]:
-    """Details and brevity, both in [0, 1], of answers to held-out requests that are told a direction."""
+def got(trained: LanguagePolicy, angle: float, seed: int) -> tuple[float, float]:
+    """Details and brevity of answers to held-out requests that are told a direction."""
     asked = [str(t.prompt) for t in tasks(TESTS, seed=seed, split="test")]
-    said = quality(
-        asked, trained.sample([told(a, ASPECTS, direction(angle)) for a in asked], 1, SAMPLING, seed=seed).completions
-    )
-    return 0.6 * said["helpful"] + 0.4 * said["polite"], min(1.0, max(0.0, 1 - said["length"] / 40))
+    prompts = [told(a, ASPECTS, direction(angle)) for a in asked]
+    return both(asked, trained.sample(prompts, 1, SAMPLING, seed=seed).completions)
 
 
 MAKERS: dict[str, Maker] = {

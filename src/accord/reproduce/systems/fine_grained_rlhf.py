@@ -1,8 +1,8 @@
 """81 Fine-grained RLHF: does paying each sentence where it ends beat paying the whole at its end?
 
 Things to be explained, a clause each. People mark what is wrong with each sentence of the base policy's replies, and a model of sentences
-learns from that; the control's reward model learns from as many of their verdicts on pairs. The third arm is paid the same sentences' sum at
-the end: only where the pay falls differs.
+learns from that, where what can't be read is marked all through; the control's reward model learns from as many of their verdicts on pairs.
+The third arm is paid the same sentences' sum at the end: only where the pay falls differs.
 """
 
 from functools import lru_cache, partial
@@ -18,13 +18,14 @@ from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import quality, train
 from accord.reproduce.letters_arms import FASTER, at_best, at_rates
 from accord.rewards import BradleyTerry, Reward, Scores, SegmentClassifier, score
+from accord.rewards import sentences as pieces
 from accord.worlds.letters import WEIGHTS, policy, population, tasks
 from accord.worlds.letters.feedback import LONG, reward_model
 from accord.worlds.letters.tasks import Kind
 
 MARKED, STEPS, BATCH, GROUP, KL, TESTS = 500, 40, 8, 4, 0.05, 200
 LR = {"preference": 2e-4, "summed": 2e-4, "fine-grained": 2e-4}
-FAULTS = ("wrong", "off topic", "repeated", "flattery", "filler")
+FAULTS = ("wrong", "off topic", "repeated", "flattery", "filler", "unreadable")
 KINDS: tuple[Kind, ...] = ("explain",)
 
 CLAIM = Claim(
@@ -36,7 +37,7 @@ CLAIM = Claim(
     arms=("preference", "summed", "fine-grained"),
     equal=("summed", "fine-grained"),
     settings=(("marked replies, compared pairs", str(MARKED)), ("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"),
-              ("kl", str(KL))),
+              ("kl", str(KL)), ("pay", "not standardised, as the sum isn't")),
 )  # fmt: skip
 
 
@@ -56,9 +57,13 @@ def sentences(seed: int) -> SegmentClassifier:
         asked, replies = answered(seed, 1)
         marks = population(20, seed=seed).mark(asked, replies, seed=seed)
         rows = [
-            Marked(prompt=t.prompt, completion=c, spans=[m for m in some if m[2]])
+            Marked(
+                prompt=t.prompt,
+                completion=c,
+                spans=[m for m in some if m[2]] if some else [(*cut, "unreadable") for cut in pieces(c)],
+            )
             for t, c, some in zip(asked, replies, marks, strict=True)
-            if some
+            if c
         ]
         model = SegmentClassifier.load(WEIGHTS, FAULTS, seed=seed)
         return SegmentClassifier.fit(
@@ -101,7 +106,7 @@ class Summed:
 
 
 def fine_grained(trained: LanguagePolicy, seed: int) -> Rollout:
-    return FineGrainedRLHF(trained, sentences(seed), kl=KL, group_size=GROUP, sampling=LONG)
+    return FineGrainedRLHF(trained, sentences(seed), kl=KL, standardise=False, group_size=GROUP, sampling=LONG)
 
 
 def summed(trained: LanguagePolicy, seed: int) -> Rollout:

@@ -26,7 +26,7 @@ CLAIM = Claim(
     name="irl-llm-survey",
     world="letters",
     statement=f"{SHOWN} demonstrations, {WRONG:g} of them wrong in what they answer, give a reward whose policy has a higher gold than the base and not a lower "
-    "one than imitation of the same; the adversarial form does not fall behind maximum entropy, nor one round behind two.",
+    "one than imitation of the same; the adversarial form does not fall behind maximum entropy, nor two rounds behind one.",
     primaries=(Primary("max-entropy", "base"), Primary("max-entropy", "imitation", says="not worse"), Primary("airl", "max-entropy", says="not worse"),
                Primary("max-entropy", "one round", says="not worse")),
     arms=("imitation", "one round", "max-entropy", "airl"),

@@ -1,7 +1,8 @@
 """80 MODPO: does one objective's pairs with the other as a margin serve two kinds of people better than two losses, weighed?
 
 Some want details and politeness, others short answers; each kind compares pairs of its own. For every share of w each arm trains a policy, and
-is measured by what both kinds get, weighed by w, read off the text.
+is measured by what both kinds get, weighed by w, read off the text. The controls learn longer, by what MODPO's margin has to learn first, and by
+what one policy for each share has more than two.
 """
 
 from collections.abc import Callable
@@ -17,15 +18,16 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
-from accord.reproduce.letters import held_out, kl, quality, train, watched
+from accord.reproduce.letters import held_out, kl, train, watched
 from accord.reproduce.letters_arms import RATES, at_best, at_rates
+from accord.reproduce.letters_two_kinds import area, both
 from accord.reproduce.luck import luck
 from accord.rewards import BradleyTerry, Cached
 from accord.worlds.letters import policy, population
 from accord.worlds.letters.feedback import comparisons, reward_model
 
 SHARES = (0.2, 0.5, 0.8)
-PAIRS, STEPS, BATCH, BETA = 400, 100, 16, 0.1
+PAIRS, STEPS, BATCH, BETA, LONGER, ALONE = 400, 100, 16, 0.1, 1.25, 1.5
 LR = {"weighted": 2e-4, "soups": 2e-4, "modpo": 2e-4}
 LIKES = {"detailed": (("helpful", "polite"), {}), "brief": ((), {"length": -0.3})}
 """What each kind of people looks at: aspects of the gold, and what else."""
@@ -35,10 +37,10 @@ CLAIM = Claim(
     world="letters",
     statement="At equal compute, over three weightings of two kinds of people, MODPO serves both better than DPO with weighed losses, and not "
     "worse than averaged weights of two DPOs.",
-    primaries=(Primary("modpo", "weighted"), Primary("modpo", "soups", says="not worse"), Primary("modpo", "weighted", measure="area", delta=0.05)),
+    primaries=(Primary("modpo", "weighted", delta=0.05), Primary("modpo", "soups", says="not worse", delta=0.05), Primary("modpo", "weighted", measure="area", delta=0.05)),
     arms=("weighted", "soups", "modpo"),
-    equal=("weighted", "modpo"),
-    settings=(("pairs", f"{PAIRS} of each kind"), ("steps", str(STEPS)), ("batch", str(BATCH)), ("lr", f"{LR}, cosine"), ("beta", str(BETA)),
+    equal=("weighted", "soups", "modpo"),
+    settings=(("pairs", f"{PAIRS} of each kind"), ("steps", f"{STEPS} a share; weighted {LONGER} times as many, each of the two that soups average {ALONE} times"), ("batch", str(BATCH)), ("lr", f"{LR}, cosine"), ("beta", str(BETA)),
               ("shares", str(SHARES))),
 )  # fmt: skip
 
@@ -69,17 +71,17 @@ def margin(seed: int) -> Cached:
 
 
 def learn(
-    algorithm: Preference, rows: list[Comparison], trained: LanguagePolicy, seed: int, lr: float
+    algorithm: Preference, rows: list[Comparison], trained: LanguagePolicy, seed: int, lr: float, longer: float = 1.0
 ) -> LanguagePolicy:
     train(
         algorithm,
         rows,
         seed,
-        steps=STEPS,
+        steps=round(longer * STEPS),
         batch_size=BATCH,
         lr=lr,
         evaluate=watched(trained, seed),
-        evaluate_every=STEPS // 2,
+        evaluate_every=round(longer * STEPS) // 2,
     )
     return trained.eval()
 
@@ -94,14 +96,14 @@ def weighted(w: float, seed: int, lr: float) -> LanguagePolicy:
     trained = policy()
     rows = [c.model_copy(update={"columns": {**c.columns, "share": 2 * share}})
             for kind, share in (("detailed", w), ("brief", 1 - w)) for c in verdicts(kind, seed)]  # fmt: skip
-    return learn(DPO(trained, beta=BETA, weight="share"), rows, trained, seed, lr)
+    return learn(DPO(trained, beta=BETA, weight="share"), rows, trained, seed, lr, LONGER)
 
 
 @lru_cache(maxsize=2)
 def alone(kind: str, seed: int, randomness: int, lr: float) -> LanguagePolicy:
     """The policy of one kind's pairs: the same for all shares of a run."""
     trained = policy()
-    return learn(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed, lr)
+    return learn(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed, lr, ALONE)
 
 
 def soups(w: float, seed: int, lr: float) -> LanguagePolicy:
@@ -121,11 +123,7 @@ def over_shares(make: Callable[[float, int, float], LanguagePolicy], lr: float) 
         for w in SHARES:
             trained = make(w, seed, lr)
             with metered():
-                said = quality(*held_out(trained, seed))
-                detailed, brief = (
-                    0.6 * said["helpful"] + 0.4 * said["polite"],
-                    min(1.0, max(0.0, 1 - said["length"] / 40)),
-                )
+                detailed, brief = both(*held_out(trained, seed))
                 points.append((detailed, brief))
                 found.append(
                     {
@@ -142,15 +140,6 @@ def over_shares(make: Callable[[float, int, float], LanguagePolicy], lr: float) 
         }
 
     return arm
-
-
-def area(points: list[tuple[float, float]]) -> float:
-    """Of what lies below and left of any point."""
-    total, best = 0.0, 0.0
-    for x, y in sorted(points, reverse=True):
-        total += x * max(0.0, y - best)
-        best = max(best, y)
-    return total
 
 
 MAKERS = {

@@ -30,19 +30,19 @@ from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.feedback import SAMPLING
 
-PAIRS, EPOCHS, JUDGE_LR, STEPS, LONGER, BATCH, GROUP, KL, TESTS = 800, 2, 5e-4, 40, 1.4, 8, 4, 0.02, 400
+PAIRS, EPOCHS, JUDGE_LR, STEPS, LONGER, BATCH, GROUP, KL, TESTS = 800, 2, 5e-4, 40, 1.4, 8, 4, (0.02, 0.005), 400
 LR = {"scalar": 2e-4, "anchored": 2e-4, "own": 2e-4, "pairwise": 2e-4}
 
 CLAIM = Claim(
     name="pairwise-rl",
     world="letters",
-    statement="At equal compute, PPO for the chance to beat a good answer, by a judge who reads both, ends with a higher gold than PPO on a scalar reward "
-    "of as many verdicts, and the judge's chances are better calibrated on people's held-out verdicts.",
-    primaries=(Primary("pairwise", "scalar"), Primary("pairwise", "scalar", measure="ece", sign=-1, delta=0.03)),
+    statement="At equal compute, PPO for the chance to beat a right answer, which each request has, by a judge who reads both, ends with a higher gold than PPO "
+    "on a scalar reward of as many verdicts, also where that is the chance to beat the same answers; the judge's chances are better calibrated on people's held-out verdicts.",
+    primaries=(Primary("pairwise", "scalar"), Primary("pairwise", "anchored"), Primary("pairwise", "scalar", measure="ece", sign=-1, delta=0.03)),
     arms=("scalar", "anchored", "own", "pairwise"),
-    equal=("scalar", "pairwise"),
+    equal=("scalar", "anchored", "pairwise"),
     settings=(("verdicts", str(PAIRS)), ("judge", f"{EPOCHS} epochs, lr {JUDGE_LR}"), ("steps", f"{STEPS}, of scalar rewards {LONGER} times as many"),
-              ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"), ("kl", str(KL)), ("tests of rewards", str(TESTS))),
+              ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"), ("kl", f"{KL[0]}; of a chance, whose slope is a quarter, {KL[1]}"), ("tests of rewards", str(TESTS))),
 )  # fmt: skip
 
 
@@ -115,15 +115,15 @@ def learning(make: Callable[[LanguagePolicy, int], Rollout], leads: Any, lr: flo
 
 
 def plain(trained: LanguagePolicy, seed: int) -> Rollout:
-    return PPO(trained, scalar(seed), kl=KL, value_weight=0.5, group_size=GROUP, sampling=SAMPLING)
+    return PPO(trained, scalar(seed), kl=KL[0], value_weight=0.5, group_size=GROUP, sampling=SAMPLING)
 
 
 def anchored(trained: LanguagePolicy, seed: int) -> Rollout:
-    return PairwiseRL(trained, Anchored(scalar(seed)), kl=KL, group_size=GROUP, sampling=SAMPLING)
+    return PairwiseRL(trained, Anchored(scalar(seed)), kl=KL[1], group_size=GROUP, sampling=SAMPLING)
 
 
 def pairwise(trained: LanguagePolicy, seed: int) -> Rollout:
-    return PairwiseRL(trained, judge(seed), kl=KL, group_size=GROUP, sampling=SAMPLING)
+    return PairwiseRL(trained, judge(seed), kl=KL[1], group_size=GROUP, sampling=SAMPLING)
 
 
 MAKERS = {
@@ -133,4 +133,4 @@ MAKERS = {
     "pairwise": partial(learning, pairwise, by_judge),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, FASTER, only=("scalar", "pairwise"))
+TUNING = at_rates(MAKERS, FASTER, only=("scalar", "anchored", "pairwise"))
