@@ -19,7 +19,7 @@ from accord.worlds.letters import policy
 from accord.worlds.letters.feedback import SAMPLING
 
 PROMPTS, ROUNDS, SAMPLES, PLAIN, BETA = 240, 2, 3, 11, 0.1
-LR = {"plain": 2e-4, "past": 2e-4, "temporal": 2e-4}
+LR = {"plain": 2e-4, "past": 4e-4, "temporal": 4e-4}
 SIZES = {"sampling": SAMPLING, "beta": BETA}
 
 CLAIM = Claim(
