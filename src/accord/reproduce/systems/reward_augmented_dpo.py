@@ -28,7 +28,7 @@ from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
 
 PAIRS, STEPS, ITEMS, BETA, BEST, GOOD = 400, 100, 16, 0.1, 3, 2
-LR = {"dpo": 2e-4, "dpo-half": 2e-4, "dpo-ra": 2e-4}
+LR = {"dpo": 1e-4, "dpo-half": 1e-4, "dpo-ra": 1e-4}
 
 CLAIM = Claim(
     name="reward-augmented-dpo",
@@ -119,4 +119,4 @@ MAKERS: dict[str, Maker] = {
     "dpo-ra": lambda lr: partial(dpo_ra, lr=lr),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, (*RATES[1:], 3e-4, 5e-4), only=("dpo", "dpo-ra"))
+TUNING = at_rates(MAKERS, (*RATES, 3e-4, 5e-4), only=("dpo", "dpo-ra"))
