@@ -101,7 +101,9 @@ def test_every_round_starts_from_the_first_policy_and_learns_from_all_winners_so
     sizes = [n for n, _ in seen]
     assert all(s for _, s in seen)
     assert 0 < sizes[0] < sizes[1] < sizes[2]
-    assert max(sizes[0], sizes[1] - sizes[0], sizes[2] - sizes[1]) <= 2 * 2, "a round's two prompts have a winner in two directions, once"
+    assert max(sizes[0], sizes[1] - sizes[0], sizes[2] - sizes[1]) <= 2 * 2, (
+        "a round's two prompts have a winner in two directions, once"
+    )
     moved = [p.clone() for p in policy.parameters()]
     shutil.rmtree(tmp_path / "round-2")
     for p, f in zip(policy.parameters(), first, strict=True):

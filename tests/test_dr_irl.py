@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.algorithms import DifficultyScaled, irl_pairs, ml_irl
+from accord.algorithms import DifficultyScaled, irl_pairs
 from accord.algorithms.rollout.grpo import GroupRelative
 from accord.errors import ConfigError, RewardError
 from accord.feedback import Example
@@ -109,7 +109,7 @@ def test_a_reward_from_demonstrations_has_nothing_more_to_learn_exactly_where_th
     assert torch.allclose(away, shown - reference)
 
 
-def test_its_pairs_hold_demonstrations_against_the_policys_own_answers_and_rounds_alternate() -> None:
+def test_its_pairs_hold_demonstrations_against_the_policys_own_answers() -> None:
     policy = letters.policy()
     examples = [
         Example(prompt=t.prompt, completion="you are welcome .", columns={"category": "x"})
@@ -118,16 +118,3 @@ def test_its_pairs_hold_demonstrations_against_the_policys_own_answers_and_round
     pairs = irl_pairs(policy, examples, Sampling(max_new_tokens=8), seed=1)
     assert [p.chosen for p in pairs] == ["you are welcome ."] * 4
     assert len({p.rejected for p in pairs}) > 1
-    seen: list[list[str]] = []
-
-    def learn(made: Any, r: int) -> Any:
-        seen.append([p.rejected for p in made])
-        return lambda *, completions, **c: [float(x.startswith("you")) for x in completions]
-
-    before = [p.clone() for p in policy.parameters()]
-    reward = ml_irl(policy, examples, learn, rounds=2, sampling=Sampling(max_new_tokens=8))
-    assert len(seen) == 2
-    assert callable(reward)
-    assert any(not torch.equal(a, b) for a, b in zip(policy.parameters(), before, strict=True)), (
-        "between rounds the policy learns"
-    )

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from accord.algorithms.rollout.trainer import Rollout
     from accord.algorithms.rounds.cream import CREAM
     from accord.algorithms.rounds.dpa import DPA, directed
-    from accord.algorithms.rounds.irl import irl_pairs, ml_irl
+    from accord.algorithms.rounds.irl import irl_pairs
     from accord.algorithms.rounds.irl_llm_survey import InverseRL
     from accord.algorithms.rounds.scir import SCIR
     from accord.algorithms.rounds.self_rewarding import SelfRewarding
@@ -126,7 +126,6 @@ __all__ = [
     "TokenGAE",
     "directed",
     "irl_pairs",
-    "ml_irl",
     "options_of",
     "rounds",
     "subject_pairs",
