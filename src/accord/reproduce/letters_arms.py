@@ -1,6 +1,6 @@
 """The arm of most reproductions on letters: a fresh policy that learns, watched, and is measured at its end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from accord.policies import LanguagePolicy
@@ -11,9 +11,6 @@ from accord.worlds.letters import policy
 
 RATES, FASTER = (5e-5, 1e-4, 2e-4), (1e-4, 2e-4, 5e-4)
 """Learning rates among which those of treatment and control are chosen, each by gold on tuning seeds; faster ones where a reward teaches."""
-
-Maker = Callable[[float], Arm]
-"""Of an arm, by its learning rate."""
 
 Measure = Callable[[LanguagePolicy, int], Measures]
 """What is measured of a policy with a seed, outside the arm's compute."""
@@ -39,13 +36,3 @@ def learned(make: Callable[[LanguagePolicy, int], Any], data: Callable[[int], Se
             return measure(trained.eval(), seed)
 
     return arm
-
-
-def at_best(makers: Mapping[str, Maker], best: Mapping[str, float]) -> dict[str, Arm]:
-    """A claim's arms, each at its own rate."""
-    return {name: make(best[name]) for name, make in makers.items()}
-
-
-def at_rates(makers: Mapping[str, Maker], rates: Sequence[float] = RATES, only: Sequence[str] = ()) -> dict[str, Arm]:
-    """For tuning: each arm, or only these, at each of the rates; "name rate"."""
-    return {f"{name} {lr:g}": makers[name](lr) for name in only or makers for lr in sorted(rates)}

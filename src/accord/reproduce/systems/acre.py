@@ -19,7 +19,8 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM
-from accord.reproduce.letters_arms import FASTER, at_best, at_rates, learned
+from accord.reproduce.letters_arms import FASTER, learned
+from accord.reproduce.rates import at_best, at_rates
 from accord.rewards.consistency import content, listed, moved, reordered, split_sentence
 from accord.worlds.letters import policy
 from accord.worlds.letters.quizzes import led_to, quizzes, worked_examples

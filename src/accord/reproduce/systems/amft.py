@@ -15,8 +15,9 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.letters import CALM, train
-from accord.reproduce.letters_arms import FASTER, Maker, at_best, at_rates
+from accord.reproduce.letters_arms import FASTER
 from accord.reproduce.luck import luck
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import numeric_answer, score
 from accord.worlds.letters import parse_request, policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations

@@ -14,7 +14,8 @@ from accord.policies import LanguagePolicy, Sampling
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters_arms import FASTER, at_best, at_rates, learned
+from accord.reproduce.letters_arms import FASTER, learned
+from accord.reproduce.rates import at_best, at_rates
 from accord.rewards import numeric_answer
 from accord.worlds.letters import tasks
 from accord.worlds.letters.tasks import Kind

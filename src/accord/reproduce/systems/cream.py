@@ -13,8 +13,9 @@ from accord.feedback import Comparison
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl
-from accord.reproduce.letters_arms import RATES, at_rates
+from accord.reproduce.letters_arms import RATES
 from accord.reproduce.letters_rounds import SHOWN, in_rounds, taught
+from accord.reproduce.rates import at_rates
 from accord.worlds.letters import gold, policy
 from accord.worlds.letters.feedback import SAMPLING
 

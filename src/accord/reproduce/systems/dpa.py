@@ -20,10 +20,11 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM, requests
-from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES
 from accord.reproduce.letters_rounds import in_rounds
 from accord.reproduce.letters_two_kinds import area, both
 from accord.reproduce.luck import luck
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import BradleyTerry, Scores, score
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model

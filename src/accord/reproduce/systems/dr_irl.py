@@ -15,6 +15,7 @@ from accord.reproduce import letters_arms
 from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import requests
+from accord.reproduce.rates import at_best, at_rates
 from accord.rewards import BesideDemonstrations, BradleyTerry, Reward, routed
 from accord.worlds.letters import KINDS, policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
@@ -86,5 +87,5 @@ MAKERS = {
     "by kind": partial(learning, grpo(by_kind)),
     "dr-irl": partial(learning, scaled),
 }
-ARMS = letters_arms.at_best(MAKERS, LR)
-TUNING = letters_arms.at_rates(MAKERS, letters_arms.FASTER)
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, letters_arms.FASTER)

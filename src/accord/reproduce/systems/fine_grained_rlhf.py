@@ -16,7 +16,8 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import quality, train
-from accord.reproduce.letters_arms import FASTER, at_best, at_rates
+from accord.reproduce.letters_arms import FASTER
+from accord.reproduce.rates import at_best, at_rates
 from accord.rewards import BradleyTerry, Reward, Scores, SegmentClassifier, score
 from accord.rewards import sentences as pieces
 from accord.worlds.letters import WEIGHTS, policy, population, tasks

@@ -19,6 +19,7 @@ from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import quality
+from accord.reproduce.rates import at_best, at_rates
 from accord.rewards import BradleyTerry, Hybrid, Reward, exact_answer, routed, shaped
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
@@ -98,5 +99,5 @@ MAKERS = {
     "rules": partial(learning, lambda seed: rule, data=partial(asked, kinds=VERIFIABLE)),
     **{name: partial(learning, r) for name, r in (("model", learned), ("hybrid", hybrid), ("harmo", harmo))},
 }
-ARMS = letters_arms.at_best(MAKERS, LR)
-TUNING = letters_arms.at_rates(MAKERS, letters_arms.FASTER)
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, letters_arms.FASTER)

@@ -12,8 +12,9 @@ from accord.feedback import Example
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import CALM, watched
-from accord.reproduce.letters_arms import FASTER, Maker, answers_and_kl, at_best, at_rates, learned
+from accord.reproduce.letters_arms import FASTER, answers_and_kl, learned
 from accord.reproduce.luck import luck
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.worlds.letters import policy, tasks
 from accord.worlds.letters.demonstrations import demonstrations
 from accord.worlds.letters.feedback import SAMPLING

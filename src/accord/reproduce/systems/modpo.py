@@ -19,9 +19,10 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import held_out, kl, train, watched
-from accord.reproduce.letters_arms import RATES, at_best, at_rates
+from accord.reproduce.letters_arms import RATES
 from accord.reproduce.letters_two_kinds import area, both
 from accord.reproduce.luck import luck
+from accord.reproduce.rates import at_best, at_rates
 from accord.rewards import BradleyTerry, Cached
 from accord.worlds.letters import policy, population
 from accord.worlds.letters.feedback import comparisons, reward_model

@@ -22,8 +22,9 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.letters import CALM, proxy, requests, verdicts
-from accord.reproduce.letters_arms import FASTER, answers_and_kl, at_best, at_rates, learned
+from accord.reproduce.letters_arms import FASTER, answers_and_kl, learned
 from accord.reproduce.letters_rounds import JUDGING, own_judge
+from accord.reproduce.rates import at_best, at_rates
 from accord.rewards import Anchored, BradleyTerry, PairJudge, Tournament
 from accord.rewards.reward import score_pairs
 from accord.worlds.letters import policy, population, tasks

@@ -22,8 +22,9 @@ from accord.reproduce.claim import Claim, Measures, Primary
 from accord.reproduce.course import note
 from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import CALM, TESTS, WATCHED, quality
-from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES
 from accord.reproduce.luck import luck
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING
 

@@ -14,8 +14,9 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl
-from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES
 from accord.reproduce.letters_rounds import JUDGING, SEED_NOISE, SEED_PAIRS, in_rounds, own_judge, warmed
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import Tournament
 from accord.rewards.implicit import ImplicitReward
 from accord.worlds.letters import judge_tasks, policy, prefers

@@ -17,7 +17,8 @@ from accord.engine import derive
 from accord.policies import LanguagePolicy
 from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.letters import verdicts
-from accord.reproduce.letters_arms import RATES, at_rates, learned
+from accord.reproduce.letters_arms import RATES, learned
+from accord.reproduce.rates import at_rates
 from accord.rewards import Cached, ContrastivePrompt, Scores, score
 
 PAIRS, STEPS, BATCH, BETA, ALPHA = 400, 100, 16, 0.1, 0.5

@@ -12,8 +12,9 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.letters import answers, kl, proxy
-from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates
+from accord.reproduce.letters_arms import RATES
 from accord.reproduce.letters_rounds import in_rounds
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import Reward
 from accord.worlds.letters import policy
 from accord.worlds.letters.feedback import SAMPLING

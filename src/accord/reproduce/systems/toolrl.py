@@ -14,7 +14,8 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters_arms import RATES, Maker, at_best, at_rates, learned
+from accord.reproduce.letters_arms import RATES, learned
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import ToolCalls, score
 from accord.rewards.tool_calls import Granularity
 from accord.worlds.letters import tasks
