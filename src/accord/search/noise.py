@@ -23,7 +23,7 @@ class FromNoise(Protocol):
 
     def noise(self, rows: int, seed: int) -> Float[Tensor, "n c h w"]: ...
     def denoise_with_grad(self, prompts: Sequence[Any], sampling: Any, *, grad: int = 1, seed: int = 0,
-                          start: Tensor | None = None) -> Float[Tensor, "n 3 h w"]: ...  # fmt: skip
+                          start: Tensor | None = None, recompute: bool = True) -> Float[Tensor, "n 3 h w"]: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def norm_log_density(noise: Float[Tensor, "n *d"]) -> Float[Tensor, "n"]:
 
 def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *, sampling: Any = None, iterations: int = 50, lr: float = 1.0,
                    clip: float = 0.1, momentum: float = 0.9, norm_weight: float = 0.01, seed: int = 0,
-                   **columns: Any) -> Optimised:  # fmt: skip
+                   recompute: bool = True, **columns: Any) -> Optimised:  # fmt: skip
     """``max_e r(G(e, c), c) + norm_weight * log p(|e|)`` for each prompt on its own; the policy stays as it is
     (Eyring et al. 2024, arXiv 2406.04312).
 
@@ -60,6 +60,7 @@ def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *,
     Args:
         sampling: few steps without fresh noise between them: one without guidance, unless told otherwise (a one-step model is
             the case for which this works).
+        recompute: make activations again for the gradient, at a forward pass more: what it holds stays small, however many the prompts.
         lr: of noise with d elements; grows with sqrt(d): 1 for 256, 5 for 16,384.
 
     Raises:
@@ -78,7 +79,9 @@ def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *,
     best: dict[str, Tensor] = {}
     history, norms = [], []
     for i in range(iterations):
-        images = policy.denoise_with_grad(prompts, sampling, grad=sampling.steps, start=noise, seed=seed)
+        images = policy.denoise_with_grad(
+            prompts, sampling, grad=sampling.steps, start=noise, seed=seed, recompute=recompute
+        )
         said = score(reward, prompts=prompts, completions=images, **columns)
         if not said.values.requires_grad:
             raise RewardError(

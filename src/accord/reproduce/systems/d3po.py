@@ -14,12 +14,14 @@ from accord.feedback import Comparison, Task
 from accord.policies.diffusion import DiffusionPolicy
 from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.portraits import SAMPLING, arm, asked, pairs, people, train, watched
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import Reward, Scores
 from accord.worlds.portraits import Looks, PromptReader
 from accord.worlds.portraits.proxies import read_attributes, stacked
 
-ROUNDS, PAIRS, LR, NOISE = 20, 16, 3e-4, 0.1
-BETA, CLIP, UPDATES = 50.0, 0.01, 8
+ROUNDS, PAIRS, NOISE = 20, 16, 0.1
+LR, LRS = dict.fromkeys(("winners", "learned", "d3po", "unclipped"), 3e-4), (1e-4, 3e-4, 1e-3)
+BETA, CLIP, CLIPS, UPDATES = 50.0, 0.01, (0.01, 0.03, 0.1), 8
 """On means over the latent. Eight updates of a pass (pieces of pairs and steps) move log-ratios by hundredths, so that the clip acts."""
 DEARER = 1.15
 """D3PO asks the reference about every step: RL on a learned reward gets so many more rounds."""
@@ -40,9 +42,9 @@ CLAIM = Claim(
         ("rounds x pairs", f"{ROUNDS} x {PAIRS}, learned {round(ROUNDS * DEARER)} x {PAIRS}"),
         ("passes over a round", f"2, winners {WINNERS_PASSES}"),
         ("updates a pass", f"{UPDATES}, learned and winners 1"),
-        ("lr", f"{LR}, cosine"),
+        ("lr", f"{LR}, of {LRS}, cosine"),
         ("beta", str(BETA)),
-        ("clip", f"{CLIP}, on means over the latent"),
+        ("clip", f"{CLIP}, of {CLIPS}, on means over the latent"),
         ("winners", "denoising loss on the sampled latents"),
         ("learned", "DDPO, statistics of the batch"),
         ("noise", str(NOISE)),
@@ -50,12 +52,12 @@ CLAIM = Claim(
 )
 
 
-def taught(make: Callable[[Any, int], Any], rounds: int = ROUNDS, **training: Any) -> Arm:
+def taught(make: Callable[[Any, int], Any], lr: float, *, rounds: int = ROUNDS, **training: Any) -> Arm:
     """By what `make` makes of a policy and a seed, for so many rounds."""
 
     def teach(trained: DiffusionPolicy, seed: int) -> None:
         options = {"inner_epochs": 2, **training}
-        train(make(trained, seed), asked(400, seed), seed, steps=rounds, batch_size=PAIRS, lr=LR,
+        train(make(trained, seed), asked(400, seed), seed, steps=rounds, batch_size=PAIRS, lr=lr,
               evaluate=watched(trained, seed), **options)  # fmt: skip
 
     return arm(teach)
@@ -73,11 +75,16 @@ def d3po(trained: Any, seed: int, clip: float | None = CLIP) -> Any:
     return D3PO(trained, Verdicts(seed), beta=BETA, clip=clip, group_size=2, sampling=COMMON, steps_at_once=1)
 
 
-ARMS = {
-    "winners": taught(winners, inner_epochs=WINNERS_PASSES),
-    "learned": taught(by_reward, round(ROUNDS * DEARER)),
-    "d3po": taught(d3po, minibatches=UPDATES),
-    "unclipped": taught(partial(d3po, clip=None), minibatches=UPDATES),
+MAKERS: dict[str, Maker] = {
+    "winners": partial(taught, winners, inner_epochs=WINNERS_PASSES),
+    "learned": partial(taught, by_reward, rounds=round(ROUNDS * DEARER)),
+    "d3po": partial(taught, d3po, minibatches=UPDATES),
+    "unclipped": partial(taught, partial(d3po, clip=None), minibatches=UPDATES),
+}
+ARMS = at_best(MAKERS, LR)
+TUNING = {
+    **at_rates(MAKERS, LRS, only=("winners", "learned", "d3po")),
+    **{f"d3po clipped at {c:g}": taught(partial(d3po, clip=c), LR["d3po"], minibatches=UPDATES) for c in CLIPS[1:]},
 }
 
 

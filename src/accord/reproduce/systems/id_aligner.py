@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,13 +27,16 @@ from accord.reproduce.portraits import (
     train,
     watched,
 )
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import Reward, combine
 from accord.worlds.portraits import PortraitFaces, PromptReader, Structure, policy
 from accord.worlds.portraits.generator import adapted
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.train import portraits_of
 
-REFERENCES, STEPS, BATCH, LR, ADAPTER_LR, TESTS = 5, 60, 8, 3e-4, 3e-4, 192
+REFERENCES, STEPS, BATCH, TESTS = 5, 60, 8, 192
+LR, LRS = dict.fromkeys(("lora-denoise", "lora", "adapter-denoise", "adapter"), 3e-4), (3e-5, 1e-4, 3e-4, 1e-3)
+ORACLE_LR = 3e-4
 LAST = 3
 """Feedback stops in one of so many last steps of eight. At the very last (noise 0.37) identity's gradient in the adapter is a
 thirteenth of what it is at the first, at the third from last twice as much: little is decided there."""
@@ -60,7 +64,7 @@ CLAIM = Claim(
         ("feedback updates", str(STEPS)),
         ("denoising steps", str(STEPS * DEAR)),
         ("batch", str(BATCH)),
-        ("lr", f"{LR} / {ADAPTER_LR}, cosine"),
+        ("lr", f"{LR}, of {LRS}, cosine"),
         ("feedback stops in the last", f"{LAST} of {SAMPLING.steps} steps"),
         ("aesthetics", str(WORTH)),
         ("tests", f"{TESTS} pictures"),
@@ -88,7 +92,7 @@ class Subject:
     texts: list[str]
 
 
-def lora(teach: Callable[[DiffusionPolicy, Subject], None] | None = None, *, tries: int = 1) -> Arm:
+def lora(teach: Callable[..., None] | None = None, lr: float = ORACLE_LR, *, tries: int = 1) -> Arm:
     """A LoRA for the subject that begins with denoising their pictures (but the base) and is taught so."""
 
     def arm(seed: int) -> Measures:
@@ -98,14 +102,14 @@ def lora(teach: Callable[[DiffusionPolicy, Subject], None] | None = None, *, tri
         rows = [Example(prompt=t, completion=x) for t, x in zip(said, pictures, strict=True)]
         if teach is not None:
             train(Supervised(trained), rows, seed, steps=WARM, batch_size=BATCH, lr=WARM_LR)
-            teach(trained, Subject(seed, person, pictures, rows, named(asked(200, seed))))
+            teach(trained, Subject(seed, person, pictures, rows, named(asked(200, seed))), lr)
         return measure(trained, named(asked(TESTS, seed, "test")), seed, person, tries)
 
     return arm
 
 
-def by_gold(trained: DiffusionPolicy, about: Subject) -> None:
-    oracle(trained, about.seed, about.texts, person=about.person, lr=LR)
+def by_gold(trained: DiffusionPolicy, about: Subject, lr: float) -> None:
+    oracle(trained, about.seed, about.texts, person=about.person, lr=lr)
 
 
 def known(about: Subject) -> Reward:
@@ -114,14 +118,14 @@ def known(about: Subject) -> Reward:
     return IdentityConsistency(faces, reference_vector(faces, about.pictures))
 
 
-def by_denoising(trained: DiffusionPolicy, about: Subject) -> None:
-    train(Supervised(trained), about.rows, about.seed, steps=STEPS * DEAR, batch_size=BATCH, lr=LR,
+def by_denoising(trained: DiffusionPolicy, about: Subject, lr: float) -> None:
+    train(Supervised(trained), about.rows, about.seed, steps=STEPS * DEAR, batch_size=BATCH, lr=lr,
           evaluate=course(trained, about))  # fmt: skip
 
 
-def by_feedback(trained: DiffusionPolicy, about: Subject) -> None:
+def by_feedback(trained: DiffusionPolicy, about: Subject, lr: float) -> None:
     algorithm = feedback(trained, known(about), prompts=about.texts)
-    train(algorithm, about.rows, about.seed, steps=STEPS, batch_size=BATCH, lr=LR, evaluate=course(trained, about))
+    train(algorithm, about.rows, about.seed, steps=STEPS, batch_size=BATCH, lr=lr, evaluate=course(trained, about))
 
 
 def course(trained: DiffusionPolicy, about: Subject) -> Callable[[int], Measures]:
@@ -129,11 +133,11 @@ def course(trained: DiffusionPolicy, about: Subject) -> Callable[[int], Measures
     return watched(trained, about.seed, texts=texts, judge=gold_of(about.person), proxy=known(about))
 
 
-TeachAll = Callable[[DiffusionPolicy, int, Callable[[int], Measures]], None]
-"""Trains an adapter with a seed, watched by a hook."""
+TeachAll = Callable[[DiffusionPolicy, int, Callable[[int], Measures], float], None]
+"""Trains an adapter with a seed, watched by a hook, at a rate."""
 
 
-def adapter(teach: TeachAll | None = None) -> Arm:
+def adapter(teach: TeachAll | None = None, lr: float = 0.0) -> Arm:
     """An image adapter, taught so on other people, and measured on the subject: it serves anybody."""
 
     def arm(seed: int) -> Measures:
@@ -144,24 +148,24 @@ def adapter(teach: TeachAll | None = None) -> Arm:
         texts = [with_picture(t, vector) for t in asked(TESTS, seed, "test")]
         if teach is not None:
             proxy = IdentityConsistency(PortraitFaces())
-            teach(trained, seed, watched(trained, seed, texts=texts, judge=gold_of(person), proxy=proxy))
+            teach(trained, seed, watched(trained, seed, texts=texts, judge=gold_of(person), proxy=proxy), lr)
         return measure(trained, texts, seed, person)
 
     return arm
 
 
-def others_by_denoising(trained: DiffusionPolicy, seed: int, watch: Callable[[int], Measures]) -> None:
+def others_by_denoising(trained: DiffusionPolicy, seed: int, watch: Callable[[int], Measures], lr: float) -> None:
     rows = portraits_of(trained, 300, seed)
-    train(Supervised(trained), rows, seed, steps=STEPS * DEAR, batch_size=BATCH, lr=ADAPTER_LR, evaluate=watch)
+    train(Supervised(trained), rows, seed, steps=STEPS * DEAR, batch_size=BATCH, lr=lr, evaluate=watch)
 
 
-def others_by_feedback(trained: DiffusionPolicy, seed: int, watch: Callable[[int], Measures]) -> None:
+def others_by_feedback(trained: DiffusionPolicy, seed: int, watch: Callable[[int], Measures], lr: float) -> None:
     faces = PortraitFaces()
     with torch.no_grad():
         vectors, _ = faces(torch.cat([subject(seed + 1000 + i, 1)[1] for i in range(100)]))
     rows = [with_picture(t, vectors[i % 100]) for i, t in enumerate(asked(200, seed))]
     algorithm = feedback(trained, IdentityConsistency(faces))
-    train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=ADAPTER_LR, evaluate=watch)
+    train(algorithm, rows, seed, steps=STEPS, batch_size=BATCH, lr=lr, evaluate=watch)
 
 
 def measure(trained: Any, texts: list[Any], seed: int, person: Tensor, tries: int = 1) -> Measures:
@@ -169,12 +173,20 @@ def measure(trained: Any, texts: list[Any], seed: int, person: Tensor, tries: in
     return quality(texts, drawn(trained, texts, seed, SAMPLING, judge=judge, tries=tries), judge=judge)
 
 
+MAKERS: dict[str, Maker] = {
+    "lora-denoise": partial(lora, by_denoising),
+    "lora": partial(lora, by_feedback),
+    "adapter-denoise": partial(adapter, others_by_denoising),
+    "adapter": partial(adapter, others_by_feedback),
+}
+TAUGHT = at_best(MAKERS, LR)
 ARMS = {
     "untaught": lora(),
     "oracle": lora(by_gold, tries=4),
-    "lora-denoise": lora(by_denoising),
-    "lora": lora(by_feedback),
+    "lora-denoise": TAUGHT["lora-denoise"],
+    "lora": TAUGHT["lora"],
     "adapter-untaught": adapter(),
-    "adapter-denoise": adapter(others_by_denoising),
-    "adapter": adapter(others_by_feedback),
+    "adapter-denoise": TAUGHT["adapter-denoise"],
+    "adapter": TAUGHT["adapter"],
 }
+TUNING = at_rates(MAKERS, LRS)

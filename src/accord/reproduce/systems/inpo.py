@@ -1,6 +1,6 @@
 """14 InPO: do preferences teach more at the latents the model itself would make the pictures from than at random ones?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.keep import kept
 from accord.reproduce.luck import twin
 from accord.reproduce.portraits import arm, pairs, train, watched
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.worlds.portraits import policy
 
-PAIRS, STEPS, BATCH, LR = 640, 60, 16, 5e-4
-SFT_STEPS = 60
-DPO_BETA, BETA = 500.0, 500.0
-BETAS = (100.0, 500.0, 2000.0, 5000.0)
-"""The same grid for both, of which the card's 500 to 5000 is a part."""
+PAIRS, STEPS, BATCH = 640, 60, 16
+SFT_STEPS, SFT_LR = 60, 5e-4
+LR, LRS = {"dpo": 5e-4, "dpo-long": 5e-4, "inpo": 5e-4}, (2e-4, 5e-4, 1e-3)
+BETA, BETAS = {"dpo": 500.0, "dpo-long": 500.0, "inpo": 500.0}, (100.0, 500.0, 2000.0, 5000.0)
+"""The same grids for all, betas at the middle rate, rates at the best beta; the card's 500 to 5000 is a part."""
 LEVELS = 20
 """At 10, as published, the noise that inversion finds is too small (sd 0.41 on tuning seed 1201; 0.46 at 20, 0.54 at 40): each step
 takes the denoiser's word at the level below."""
@@ -42,9 +43,9 @@ CLAIM = Claim(
         ("start", f"{SFT_STEPS} updates of imitation"),
         ("updates", f"{STEPS}, dpo-long {round(STEPS * COSTLIER)}"),
         ("batch", str(BATCH)),
-        ("lr", f"{LR}, cosine"),
+        ("lr", f"{LR}, of {LRS}, cosine"),
         ("levels of inversion", str(LEVELS)),
-        ("beta", f"{BETA}, dpo {DPO_BETA}; of {BETAS}"),
+        ("beta", f"{BETA}, of {BETAS}"),
     ),
 )  # fmt: skip
 
@@ -60,7 +61,7 @@ def imitated(seed: int) -> dict[str, Tensor]:
     def make() -> dict[str, Tensor]:
         trained = policy(lora=8, seed=seed)
         with twin(0):
-            train(Supervised(trained), comparisons(seed), seed, steps=SFT_STEPS, batch_size=BATCH, lr=LR)
+            train(Supervised(trained), comparisons(seed), seed, steps=SFT_STEPS, batch_size=BATCH, lr=SFT_LR)
         return {n: w.detach() for n, w in trained.named_parameters() if w.requires_grad}
 
     def save(lora: dict[str, Tensor], folder: Path) -> None:
@@ -71,7 +72,7 @@ def imitated(seed: int) -> dict[str, Tensor]:
     )
 
 
-def taught(make: Callable[[Any], Any] | None = None, steps: int = STEPS) -> Arm:
+def taught(make: Callable[[Any], Any] | None = None, lr: float = 0.0, *, steps: int = STEPS) -> Arm:
     """By what `make` makes of a policy that imitated the winners, and compares with it, from the seed's comparisons."""
 
     def teach(trained: DiffusionPolicy, seed: int) -> None:
@@ -83,29 +84,24 @@ def taught(make: Callable[[Any], Any] | None = None, steps: int = STEPS) -> Arm:
                 seed,
                 steps=steps,
                 batch_size=BATCH,
-                lr=LR,
+                lr=lr,
                 evaluate=watched(trained, seed),
             )
 
     return arm(teach)
 
 
-def dpo(beta: float = DPO_BETA) -> Callable[[Any], Any]:
-    return partial(DiffusionDPO, beta=beta, reference="now")
+def makers(beta: Mapping[str, float]) -> dict[str, Maker]:
+    dpo = {name: partial(DiffusionDPO, beta=beta[name], reference="now") for name in ("dpo", "dpo-long")}
+    return {
+        "dpo": partial(taught, dpo["dpo"]),
+        "dpo-long": partial(taught, dpo["dpo-long"], steps=round(STEPS * COSTLIER)),
+        "inpo": partial(taught, partial(InPO, beta=beta["inpo"], levels=LEVELS, reference="now")),
+    }
 
 
-def inpo(beta: float = BETA, levels: int = LEVELS) -> Callable[[Any], Any]:
-    return partial(InPO, beta=beta, levels=levels, reference="now")
-
-
-ARMS = {
-    "start": taught(),
-    "dpo": taught(dpo()),
-    "dpo-long": taught(dpo(), round(STEPS * COSTLIER)),
-    "inpo": taught(inpo()),
-}
+ARMS = {"start": taught(), **at_best(makers(BETA), LR)}
 TUNING = {
-    **{f"dpo {b:g}": taught(dpo(b)) for b in BETAS},
-    **{f"inpo {b:g}": taught(inpo(b)) for b in BETAS},
-    "inpo 10 levels": taught(inpo(levels=10)),
+    **at_rates(makers(BETA), LRS),
+    **{f"{name} beta {b:g}": make(LRS[1]) for b in BETAS for name, make in makers(dict.fromkeys(BETA, b)).items()},
 }

@@ -17,27 +17,34 @@ from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.luck import luck
 from accord.reproduce.portraits import SAMPLING, asked, drawn, gold_of, named, quality, subject, train, watched
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import Reward, Scores, combine, score
 from accord.worlds.portraits import PortraitFaces, PromptReader, policy
 from accord.worlds.portraits.prompts import describe
 from accord.worlds.portraits.proxies import stacked
 
-REFERENCES, PROMPTS, STEPS, BATCH, LR, EVERY, TESTS = 4, 8, 300, 8, 1e-3, 50, 192
+REFERENCES, PROMPTS, STEPS, BATCH, EVERY, TESTS = 4, 8, 300, 8, 50, 192
+DEARER = 2.75
+"""What a pair costs in pictures that are only denoised: the controls see so many more at a step."""
+LR, LRS = (
+    dict.fromkeys(("denoise", "denoise-stopped", "dreambooth-32", "rpo-unstopped", "rpo", "rpo-arithmetic"), 1e-3),
+    (3e-4, 1e-3, 3e-3),
+)
 
 CLAIM = Claim(
     name="lambda-harmonic-rpo",
     world="portraits",
-    statement="From 4 pictures of a person, preference beside denoising and early stopping by the harmonic reward give more gold "
-    "(harmonic mean of identity and prompt) on other prompts than denoising alone, and not less than DreamBooth with 32 class pictures.",
-    primaries=(Primary("rpo", "denoise", delta=0.05), Primary("rpo", "dreambooth-32", "not worse", delta=0.05)),
+    statement="From 4 pictures of a person, at equal compute, preference beside denoising and early stopping by the harmonic reward give more gold "
+    "(harmonic mean of identity and prompt) on other prompts than denoising alone, stopped alike or not, and not less than DreamBooth with 32 class pictures.",
+    primaries=(Primary("rpo", "denoise", delta=0.05), Primary("rpo", "denoise-stopped", delta=0.05), Primary("rpo", "dreambooth-32", "not worse", delta=0.05)),
     arms=("untaught", "denoise", "denoise-stopped", "dreambooth-32", "rpo-unstopped", "rpo", "rpo-arithmetic"),
-    equal=("denoise-stopped", "rpo"),
+    equal=("denoise", "denoise-stopped", "dreambooth-32", "rpo"),
     settings=(
         ("references", str(REFERENCES)),
         ("generated", str(PROMPTS * 4)),
         ("steps", str(STEPS)),
-        ("batch", str(BATCH)),
-        ("lr", f"{LR}, cosine"),
+        ("batch", f"{BATCH} pairs; of pictures {round(DEARER * BATCH)}"),
+        ("lr", f"{LR}, of {LRS}, cosine"),
         ("validated every", str(EVERY)),
         ("lambda", "0 for labels, 0.5 to stop"),
         ("tests", f"{TESTS} pictures"),
@@ -80,23 +87,30 @@ def examples(texts: Sequence[str], pictures: Iterable[Tensor]) -> list[Example]:
     return [Example(prompt=t, completion=x) for t, x in zip(texts, pictures, strict=True)]
 
 
-def denoise(trained: DiffusionPolicy, given: Given, *, stop: str | None = None) -> None:
+def denoise(trained: DiffusionPolicy, given: Given, lr: float, *, stop: str | None = None) -> None:
     """Denoising of the subject's pictures, stopped by the reward of that name."""
-    fitted(Supervised(trained), given.references, given, **stopping(trained, given, stop))
+    fitted(
+        Supervised(trained),
+        given.references,
+        given,
+        lr=lr,
+        batch_size=round(DEARER * BATCH),
+        **stopping(trained, given, stop),
+    )
 
 
-def dreambooth(trained: DiffusionPolicy, given: Given) -> None:
+def dreambooth(trained: DiffusionPolicy, given: Given, lr: float) -> None:
     rows = [*given.references * (len(given.made) // REFERENCES), *given.made]
-    fitted(Supervised(trained), rows, given, batch_size=2 * BATCH, **stopping(trained, given, None))
+    fitted(Supervised(trained), rows, given, lr=lr, batch_size=round(DEARER * BATCH), **stopping(trained, given, None))
 
 
-def rpo(trained: DiffusionPolicy, given: Given, *, stop: str | None = "harmonic") -> None:
+def rpo(trained: DiffusionPolicy, given: Given, lr: float, *, stop: str | None = "harmonic") -> None:
     options = stopping(trained, given, stop)
-    fitted(RewardPreference(trained), paired(given.references, given.made), given, **options)
+    fitted(RewardPreference(trained), paired(given.references, given.made), given, lr=lr, batch_size=BATCH, **options)
 
 
 def fitted(algorithm: Any, rows: Sequence[Any], given: Given, **options: Any) -> None:
-    train(algorithm, rows, given.seed, **{"steps": STEPS, "batch_size": BATCH, "lr": LR, **options})
+    train(algorithm, rows, given.seed, steps=STEPS, **options)
 
 
 def stopping(trained: DiffusionPolicy, given: Given, how: str | None) -> dict[str, Any]:
@@ -162,12 +176,17 @@ def liked(trained: DiffusionPolicy, texts: list[str], reward: Reward, seed: int)
     return evaluate
 
 
-ARMS = {
-    "untaught": subjects(),
-    "denoise": subjects(denoise),
-    "denoise-stopped": subjects(partial(denoise, stop="harmonic")),
-    "dreambooth-32": subjects(dreambooth),
-    "rpo-unstopped": subjects(partial(rpo, stop=None)),
-    "rpo": subjects(rpo),
-    "rpo-arithmetic": subjects(partial(rpo, stop="sum")),
+def taught(lesson: Callable[..., None], **options: Any) -> Maker:
+    return lambda lr: subjects(partial(lesson, lr=lr, **options))
+
+
+MAKERS = {
+    "denoise": taught(denoise),
+    "denoise-stopped": taught(denoise, stop="harmonic"),
+    "dreambooth-32": taught(dreambooth),
+    "rpo-unstopped": taught(rpo, stop=None),
+    "rpo": taught(rpo),
+    "rpo-arithmetic": taught(rpo, stop="sum"),
 }
+ARMS = {"untaught": subjects(), **at_best(MAKERS, LR)}
+TUNING = at_rates(MAKERS, LRS, only=("denoise", "denoise-stopped", "dreambooth-32", "rpo"))

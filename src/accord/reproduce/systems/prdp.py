@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from accord.algorithms import DDPO, PRDP
 from accord.policies.diffusion import DiffusionPolicy
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.portraits import SAMPLING, TESTS, Tasteful, arm, asked, drawn, liked, quality, train, watched
+from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import Reward
 from accord.worlds.portraits.gold import gold
 
-STEPS, PASSES, BATCH, GROUP, LR = 16, 4, 8, 4, 3e-4
+STEPS, PASSES, BATCH, GROUP = 16, 4, 8, 4
+LR, LRS = dict.fromkeys(("ddpo", "prdp", "ddpo-few", "prdp-few", "free", "unreached"), 3e-4), (1e-4, 3e-4, 1e-3)
 BETA, CLIP = 0.2, 0.1
 """On sums over steps and latent. Rewards of a prompt differ by 0.4 and log-ratios, after 24 updates at 1e-3, by 2.8 (tuning seed
 1200): at this beta the targets, 2, can be reached, and a step's log-ratio moves by a tenth within a stage."""
@@ -29,7 +32,7 @@ CLAIM = Claim(
     settings=(
         ("updates", f"{STEPS} x {PASSES} passes"),
         ("prompts x samples", f"{BATCH} x {GROUP}"),
-        ("lr", f"{LR}, cosine"),
+        ("lr", f"{LR}, of {LRS}, cosine"),
         ("beta", f"{BETA}, unreached 0.005"),
         ("clip", f"{CLIP}, free 1000, DDPO {DDPO_CLIP} on means"),
         ("reward", "attribute reader, told of the taste, and structure, as a black box"),
@@ -37,11 +40,11 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
-def taught(make: Callable[[Any, Reward], Any], prompts: int = MANY) -> Arm:
+def taught(make: Callable[[Any, Reward], Any], lr: float, *, prompts: int = MANY) -> Arm:
     """By what `make` makes of a policy and a reward, on so many prompts."""
 
     def teach(trained: DiffusionPolicy, seed: int) -> None:
-        train(make(trained, liked(seed)), asked(prompts, seed), seed, steps=STEPS, batch_size=BATCH, inner_epochs=PASSES, lr=LR,
+        train(make(trained, liked(seed)), asked(prompts, seed), seed, steps=STEPS, batch_size=BATCH, inner_epochs=PASSES, lr=lr,
               evaluate=watched(trained, seed))  # fmt: skip
 
     return arm(teach, more=seen)
@@ -61,11 +64,13 @@ def prdp(beta: float = BETA, clip: float = CLIP) -> Callable[[Any, Reward], Any]
     return lambda trained, reward: PRDP(trained, reward, beta=beta, clip=clip, group_size=GROUP, sampling=SAMPLING)
 
 
-ARMS = {
-    "ddpo": taught(ddpo),
-    "prdp": taught(prdp()),
-    "ddpo-few": taught(ddpo, FEW),
-    "prdp-few": taught(prdp(), FEW),
-    "free": taught(prdp(clip=1000.0)),
-    "unreached": taught(prdp(beta=0.005)),
+MAKERS: dict[str, Maker] = {
+    "ddpo": partial(taught, ddpo),
+    "prdp": partial(taught, prdp()),
+    "ddpo-few": partial(taught, ddpo, prompts=FEW),
+    "prdp-few": partial(taught, prdp(), prompts=FEW),
+    "free": partial(taught, prdp(clip=1000.0)),
+    "unreached": partial(taught, prdp(beta=0.005)),
 }
+ARMS = at_best(MAKERS, LR)
+TUNING = at_rates(MAKERS, LRS, only=("ddpo", "prdp", "ddpo-few", "prdp-few"))

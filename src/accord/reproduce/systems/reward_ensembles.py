@@ -11,16 +11,18 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor
 
-from accord.engine.store import cache_folder
 from accord.evaluation import best_of_n_curve
-from accord.policies import Rollouts
+from accord.policies import LanguagePolicy, Rollouts
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
+from accord.reproduce.keep import kept
 from accord.reproduce.letters import on_policy, quality, rloo, verdicts
 from accord.reproduce.luck import luck
+from accord.reproduce.rates import Maker, at_rates
 from accord.rewards import BradleyTerry, Ensemble, Reward, score
 from accord.worlds.letters import gold, policy, tasks
 from accord.worlds.letters.corpus import PLAIN
@@ -30,6 +32,7 @@ from accord.worlds.letters.train import pretrain
 PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 150, 64, 5, 8
 SMALL, LARGE = (48, 2), (112, 2)
 PRETRAINING = 250
+LR, LRS = {SMALL: 1e-3, LARGE: 1e-3}, (3e-4, 1e-3, 3e-3)
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
 FLAW = "mild"
@@ -46,6 +49,7 @@ CLAIM = Claim(
         Primary("pretrain", "base", measure="flattery", delta=0.1),
         Primary("finetune", "base", measure="flattery", delta=0.1),
         Primary("member", "base", measure="flattery", delta=0.1),
+        Primary("single", "base", measure="flattery", delta=0.1),
     ),
     arms=(
         "base",
@@ -63,6 +67,7 @@ CLAIM = Claim(
     settings=(
         ("n", str(N)),
         ("pairs", str(PAIRS)),
+        ("lr, small and large models", f"{LR[SMALL]}, {LR[LARGE]}; of {LRS}"),
         ("people's flaws", FLAW),
         ("pool of pretrained models", str(POOL)),
         ("on-policy steps and lr, recorded only", f"{RL_STEPS} {RL_LR}"),
@@ -108,29 +113,28 @@ def trained(reward: Callable[[int], Reward]) -> Arm:
 # The arms' rewards, trained anew: every arm pays for its own members.
 
 
-def one_large(seed: int) -> Reward:
-    return tuned(seed, pretrained(seed % POOL % 4, *LARGE), 0)
+def one_large(seed: int, lr: float = LR[LARGE]) -> Reward:
+    return tuned(seed, pretrained(seed % POOL % 4, *LARGE), 0, lr)
 
 
-def five(seed: int, *, pretraining: bool) -> Ensemble:
+def five(seed: int, *, pretraining: bool, lr: float = LR[SMALL]) -> Ensemble:
     """An ensemble whose members differ in pretraining, or in fine-tuning alone."""
     starts = [(seed % POOL + i * pretraining) % POOL for i in range(MEMBERS)]
-    return Ensemble([tuned(seed, pretrained(s, *SMALL), i) for i, s in enumerate(starts)])
+    return Ensemble([tuned(seed, pretrained(s, *SMALL), i, lr) for i, s in enumerate(starts)])
 
 
-def tuned(seed: int, start: Path, number: int) -> BradleyTerry:
+def tuned(seed: int, start: Path, number: int, lr: float) -> BradleyTerry:
     """A reward model on all verdicts of this seed; `number` changes the order of its data."""
-    return reward_model(verdicts(seed, PAIRS, FLAW), seed=luck(seed) + 31 * number, source=start, epochs=4)
+    return reward_model(verdicts(seed, PAIRS, FLAW), seed=luck(seed) + 31 * number, source=start, epochs=4, lr=lr)
 
 
 def pretrained(number: int, width: int, layers: int) -> Path:
     """A tiny language model of this pretraining seed, made once."""
-    folder = cache_folder() / "letters" / f"pretrained-{width}x{layers}-{PRETRAINING}-{number}"
-    if not folder.is_dir():
-        with metered():
-            made = pretrain(500 + number, steps=PRETRAINING, width=width, layers=layers, shares=PLAIN)[0]
-        made.save(folder)
-    return folder
+
+    def make() -> Any:
+        return pretrain(500 + number, steps=PRETRAINING, width=width, layers=layers, shares=PLAIN)[0]
+
+    return kept(f"pretrained {width}x{layers} {PRETRAINING}", number, make, LanguagePolicy.save, Path)
 
 
 @lru_cache(maxsize=1)
@@ -152,3 +156,9 @@ ARMS = {
     **{name: chosen(reward) for name, reward in REWARDS.items()},
     **{f"{name}-trained": trained(reward) for name, reward in REWARDS.items()},
 }
+MAKERS: dict[str, Maker] = {
+    "single": lambda lr: chosen(partial(one_large, lr=lr)),
+    "finetune": lambda lr: chosen(partial(five, pretraining=False, lr=lr)),
+    "pretrain": lambda lr: chosen(partial(five, pretraining=True, lr=lr)),
+}
+TUNING = at_rates(MAKERS, LRS)
