@@ -123,6 +123,14 @@ WORDS: dict[str, Callable[[Path], str]] = {
 }
 
 
+def test_what_a_name_of_ours_is_is_asked_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("huggingface_hub.list_repo_files", asked.append)
+    assert {kind_of_policy(name) for name in ("letters", "smollm2")} == {LanguagePolicy}
+    assert kind_of_policy("portraits") is DiffusionPolicy
+    assert not asked
+
+
 @pytest.mark.parametrize("source", WORDS)
 def test_a_model_is_the_same_whatever_names_it(source: str, at: Path) -> None:
     spec = WORDS[source](at)

@@ -16,7 +16,9 @@ from accord.policies.placement import device_of
 Size = int | list[int] | None
 ENGINES = {"vllm": VLLM, "sglang": SGLang}
 EMBEDDED = ("letters", "letters/untrained", "portraits", "portraits/flow", "portraits/consistency", "room")
-"""Policies that come with the package; smollm2 comes with one beside it."""
+"""Policies that come with the package."""
+BESIDE = "smollm2"
+"""A language model that comes with one beside it: see `accord.policies.loading`."""
 
 GYMNASIUM = "gymnasium:"
 """Stands before the id of an environment in which a fresh policy is to act."""
@@ -131,7 +133,9 @@ def _acts(spec: str) -> bool:
 
 
 def _of_pictures(spec: str) -> bool:
-    return spec.startswith("portraits") if _embedded(spec) else kind_of(spec) in (PIPELINE, PICTURE_LORA)
+    if _embedded(spec) or (spec == BESIDE and not Path(spec).exists()):
+        return spec.startswith("portraits")
+    return kind_of(spec) in (PIPELINE, PICTURE_LORA)
 
 
 def _pipeline(spec: str) -> Any:
