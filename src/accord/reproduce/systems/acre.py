@@ -39,6 +39,7 @@ CLAIM = Claim(
                Primary("acre", "grpo", says="not worse", delta=0.05), Primary("acre", "shuffled", measure="steady", delta=0.05)),
     arms=("grpo", "shuffled", "acre"),
     equal=("grpo", "shuffled", "acre"),
+    seeds=12,
     settings=(("worked examples", f"{SHOWN}, once"), ("steps", f"{STEPS}, of GRPO {LONGER} times as many"), ("prompts x answers", f"{BATCH} x {GROUP}"),
               ("lr", f"{LR}, cosine; of imitation first {TAUGHT_LR}"), ("kl", str(KL)), ("alphas, form", f"{ALPHAS}, {FORM}"), ("tests", f"{TESTS}, the likeliest answer")),
 )  # fmt: skip

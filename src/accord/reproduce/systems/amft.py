@@ -38,6 +38,7 @@ CLAIM = Claim(
     primaries=(Primary("amft", "in turn", delta=0.05), *(Primary("amft", f"share-{s}", says="not worse", delta=0.05) for s in SHARES[:2])),
     arms=("in turn", *(f"share-{s}" for s in SHARES), "amft"),
     equal=("in turn", *(f"share-{s}" for s in SHARES), "amft"),
+    seeds=12,
     settings=(("steps", f"{STEPS}; of the others {LONGER} times as many"), ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"),
               ("imitation alone", f"{WARMUP} steps"), ("looking ahead", f"on {LOOK} x {GROUP} answers each {EVERY} steps, rate {RATE}"), ("demonstrations", f"of sums of two, {WRONG} wrong")),
 )  # fmt: skip

@@ -32,6 +32,7 @@ CLAIM = Claim(
     primaries=(Primary("copo", "grpo", delta=0.05), Primary("copo", "grpo", says="not worse", measure="majority", delta=0.05)),
     arms=("grpo", "copo", "global", "forced"),
     equal=("grpo", "copo", "global", "forced"),
+    seeds=12,
     settings=(("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"), ("blend", "soft-zero, gamma 5, rho 1"),
               ("tests", f"{TESTS} x {TRIES}")),
 )  # fmt: skip

@@ -45,6 +45,7 @@ CLAIM = Claim(
     primaries=(Primary("dpa", "ratings", measure="area", delta=0.05), Primary("dpa", "details", says="not worse", measure="detailed@0", delta=0.05)),
     arms=("ratings", "details", "dpa"),
     equal=("ratings", "details", "dpa"),
+    seeds=12,
     settings=(("pairs", str(PAIRS)), ("prompts", f"{PROMPTS} over {ROUNDS} rounds"), ("answers", str(SAMPLES)), ("directions", str(DIRECTIONS)),
               ("steps a round", str(STEPS)), ("lr", f"{LR}, cosine")),
 )  # fmt: skip

@@ -37,6 +37,7 @@ CLAIM = Claim(
     primaries=(Primary("fine-grained", "preference"), Primary("fine-grained", "summed")),
     arms=("preference", "summed", "fine-grained"),
     equal=("summed", "fine-grained"),
+    seeds=12,
     settings=(("marked replies, compared pairs", str(MARKED)), ("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"),
               ("kl", str(KL)), ("pay", "not standardised, as the sum isn't")),
 )  # fmt: skip

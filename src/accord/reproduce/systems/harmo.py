@@ -38,6 +38,7 @@ CLAIM = Claim(
     primaries=(Primary("harmo", "model"), Primary("harmo", "rules"), Primary("harmo", "hybrid", says="not worse")),
     arms=("rules", "model", "hybrid", "harmo"),
     equal=("rules", "model", "hybrid", "harmo"),
+    seeds=12,
     settings=(("pairs", f"{PAIRS}, log-odds for a word {BREVITY}"), ("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"),
               ("lr", f"{LR}, cosine"), ("requests", f"{VERIFIABLE} and {OPEN}"), ("advantages", "without a standard deviation")),
 )  # fmt: skip

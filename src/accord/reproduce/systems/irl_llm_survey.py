@@ -31,6 +31,7 @@ CLAIM = Claim(
     primaries=(Primary("max-entropy", "base"), Primary("max-entropy", "imitation", says="not worse"), Primary("airl", "max-entropy", says="not worse"),
                Primary("max-entropy", "one round", says="not worse")),
     arms=("imitation", "one round", "max-entropy", "airl"),
+    seeds=12,
     settings=(("demonstrations", f"{SHOWN}, {WRONG} wrong"), ("reward", f"{EPOCHS} epochs, on the policy as it is"), ("rounds x steps", f"{ROUNDS} x {STEPS}"),
               ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"), ("kl", str(KL)),
               ("imitation", f"{IMITATION} steps of {ITEMS}")),

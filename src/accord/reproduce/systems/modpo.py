@@ -41,6 +41,7 @@ CLAIM = Claim(
     primaries=(Primary("modpo", "weighted", delta=0.05), Primary("modpo", "soups", says="not worse", delta=0.05), Primary("modpo", "weighted", measure="area", delta=0.05)),
     arms=("weighted", "soups", "modpo"),
     equal=("weighted", "soups", "modpo"),
+    seeds=12,
     settings=(("pairs", f"{PAIRS} of each kind"), ("steps", f"{STEPS} a share; weighted {LONGER} times as many, each of the two that soups average {ALONE} times"), ("batch", str(BATCH)), ("lr", f"{LR}, cosine"), ("beta", str(BETA)),
               ("shares", str(SHARES))),
 )  # fmt: skip

@@ -42,6 +42,7 @@ CLAIM = Claim(
     primaries=(Primary("pairwise", "scalar"), Primary("pairwise", "anchored"), Primary("pairwise", "scalar", measure="ece", sign=-1, delta=0.03)),
     arms=("scalar", "anchored", "own", "pairwise"),
     equal=("scalar", "anchored", "pairwise"),
+    seeds=12,
     settings=(("verdicts", str(PAIRS)), ("judge", f"{EPOCHS} epochs, lr {JUDGE_LR}"), ("steps", f"{STEPS}, of scalar rewards {LONGER} times as many"),
               ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine"), ("kl", f"{KL[0]}; of a chance, whose slope is a quarter, {KL[1]}"), ("tests of rewards", str(TESTS))),
 )  # fmt: skip

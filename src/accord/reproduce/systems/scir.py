@@ -34,7 +34,8 @@ CLAIM = Claim(
                Primary("scir", "warmed", says="not worse", measure="judging", delta=0.05)),
     arms=("warmed", "self-rewarding", "agreement", "scir"),
     equal=("self-rewarding", "scir"),
-    first_seed=500,
+    first_seed=600,
+    seeds=24,
     settings=(("verdicts to begin with", f"{SEED_PAIRS}, noise {SEED_NOISE}"), ("prompts", f"{PROMPTS} over {ROUNDS} rounds"),
               ("answers", str(SAMPLES)), ("passes", "1; self-rewarding 4"), ("lr", f"{LR}, cosine"), ("beta", str(BETA)), ("weight, eta", "1, 0.1")),
 )  # fmt: skip

@@ -36,6 +36,7 @@ CLAIM = Claim(
     primaries=(Primary("fine", "coarse", delta=0.05), Primary("fine", "sft", says="not worse", delta=0.05)),
     arms=("sft", "coarse", "intermediate", "fine"),
     equal=("coarse", "intermediate", "fine"),
+    seeds=12,
     settings=(("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"), ("lr", f"{LR}, cosine")),
 )  # fmt: skip
 
