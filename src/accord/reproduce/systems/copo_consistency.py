@@ -21,7 +21,7 @@ from accord.worlds.letters import tasks
 from accord.worlds.letters.tasks import Kind
 
 STEPS, BATCH, GROUP, TESTS, TRIES = 60, 12, 6, 100, 8
-LR = {"grpo": 5e-4, "copo": 5e-4, "global": 5e-4, "forced": 5e-4}
+LR = {"grpo": 2e-4, "copo": 2e-4, "global": 2e-4, "forced": 2e-4}
 KINDS: tuple[Kind, ...] = ("reason",)
 SAMPLING = Sampling(max_new_tokens=64)
 
