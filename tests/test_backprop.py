@@ -266,6 +266,8 @@ def test_each_prompt_is_optimised_on_its_own_and_never_gets_worse() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, p.parameters(), strict=True))
     alone = noise_optimise(p, contrast, PROMPTS[:1], sampling=options, iterations=6, lr=0.5)
     assert torch.allclose(alone.history[:, 0], found.history[:, 0], atol=1e-4)
+    held = noise_optimise(p, contrast, PROMPTS[:2], sampling=options, iterations=6, lr=0.5, recompute=False)
+    assert torch.allclose(held.history, found.history, atol=1e-4), "what is computed again is the same"
     steps = found.norms.diff(dim=0).abs()
     assert float(steps.max()) <= 0.5 * 0.1 / (1 - 0.9) + 1e-4
 

@@ -60,8 +60,8 @@ def noise_optimise(policy: FromNoise, reward: Reward, prompts: Sequence[Any], *,
     Args:
         sampling: few steps without fresh noise between them: one without guidance, unless told otherwise (a one-step model is
             the case for which this works).
-        recompute: make activations again for the gradient, at a forward pass more: what it holds stays small, however many the prompts.
         lr: of noise with d elements; grows with sqrt(d): 1 for 256, 5 for 16,384.
+        recompute: make activations again for the gradient, at a forward pass more: what it holds stays small, however many the prompts.
 
     Raises:
         ConfigError: the policy makes no pictures from noise. RewardError: the reward has no gradient in the picture.
