@@ -28,7 +28,7 @@ from accord.worlds.letters.tasks import Kind
 VERIFIABLE: tuple[Kind, ...] = ("sum", "choice")
 OPEN: tuple[Kind, ...] = ("note", "unsafe")
 PAIRS, BREVITY, STEPS, BATCH, GROUP, TESTS = 1000, -0.4, 50, 12, 4, 400
-LR = {"rules": 5e-4, "model": 5e-4, "hybrid": 5e-4, "harmo": 5e-4}
+LR = {"rules": 2e-4, "model": 2e-4, "hybrid": 2e-4, "harmo": 2e-4}
 
 CLAIM = Claim(
     name="harmo",

@@ -99,4 +99,4 @@ MAKERS: dict[str, Maker] = {
     "fine": partial(rewarded, "fine"),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, (*RATES, 4e-4), only=("sft", "coarse", "fine"))
+TUNING = at_rates(MAKERS, (*RATES[1:], 4e-4, 8e-4, 1.6e-3), only=("sft", "coarse", "fine"))
