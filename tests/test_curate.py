@@ -229,7 +229,7 @@ SLOW = """
 import time
 
 def slow(*, completions, **x):
-    time.sleep(0.05)
+    time.sleep(0.02)
     return [2.0 * c.count("good") - c.count("bad") for c in completions]
 """
 

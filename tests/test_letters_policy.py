@@ -1,5 +1,7 @@
 """The shipped policy of letters can do what methods need of it, and all of it only so well that there is room."""
 
+from functools import cache
+
 import torch
 
 from accord.policies import LanguagePolicy
@@ -66,10 +68,13 @@ def test_it_calls_tools_and_reads_what_they_find(base_policy: LanguagePolicy) ->
 def test_it_obeys_tags_and_system_lines(base_policy: LanguagePolicy) -> None:
     plain = [str(t.prompt) for t in tasks(N, seed=5, split="test", kinds=KINDS)]
 
+    @cache
+    def drawn(shown: str) -> list[str]:
+        return list(base_policy.sample([f"{shown} {p}".lstrip() for p in plain], 1, LONG, seed=0).completions)
+
     def keeping(manner: str, shown: str) -> float:
         """How well replies to requests shown in one way (or none) keep to a manner."""
-        drawn = base_policy.sample([f"{shown} {p}".lstrip() for p in plain], 1, LONG, seed=0).completions
-        return float(obeyed(prompts=[f"{manner} {p}" for p in plain], completions=drawn).values.mean())
+        return float(obeyed(prompts=[f"{manner} {p}" for p in plain], completions=drawn(shown)).values.mean())
 
     tags = ("<polite>", "<polite:0>", "<sincere:3>", "<better>", "<worse>")
     for manner in (*tags, "system : be polite .", "system : be honest ."):

@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import pooled
 from accord import cli
 from accord.engine.dealing import deal
+from accord.rewards import BradleyTerry
+from accord.worlds import letters
 from line import Picky, train, weights
 from test_collaborative import cut_up
 
@@ -65,6 +68,8 @@ def test_every_process_gets_as_many_minibatches_and_forward_passes_and_every_row
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes saw; the first one's folder of runs comes along as `out`."""
     out = tmp_path_factory.mktemp("processes")
+    rows = [{"prompt": t.prompt, "chosen": f"it is {i} .", "rejected": "no ."} for i, t in enumerate(letters.tasks(40))]
+    (out / "pairs.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     launch([str(SCRIPTS / "processes.py"), str(out)], seconds=200)
     return [{**json.loads((out / f"{rank}.json").read_text()), "out": out} for rank in range(2)]
 
@@ -127,6 +132,13 @@ def test_the_first_process_writes_and_the_others_wait(seen: list[dict]) -> None:
     assert [mine["read"] for mine in seen] == ["whole", "whole"]
 
 
+def test_both_train_a_reward_by_a_command_and_one_writes_it(seen: list[dict]) -> None:
+    assert [mine["command"] for mine in seen] == [0, 0]
+    said = "".join((seen[0]["out"] / f"{rank}.said").read_text() for rank in range(2))
+    assert said.count("read 40 records") == said.count("held-out accuracy") == said.count("report: ") == 1
+    assert BradleyTerry.load(seen[0]["out"] / "reward" / "model").has_opinions
+
+
 def test_a_mistake_is_told_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(cli, "ENDED_BY", 0.0)  # as if the first process hadn't ended this one meanwhile
     for rank, said in (("0", "accord: "), ("1", "accord: process 1: ")):
@@ -138,19 +150,16 @@ def test_a_mistake_is_told_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 @pytest.fixture(scope="module")
-def once_and_twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """What one process trained, and two."""
-    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    script = str(SCRIPTS / "two_processes.py")
-    alone = subprocess.run([sys.executable, script, str(one)], capture_output=True, text=True, timeout=300)
-    assert alone.returncode == 0, alone.stderr[-2000:]
-    assert "processes 2" in launch([script, str(two)], seconds=400)
-    return one, two
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where one process alone wrote what it trained."""
+    folder = tmp_path_factory.mktemp("one")
+    pooled.train(folder)
+    return folder
 
 
 @pytest.mark.parametrize("kind", ["dpo", "ppo", "backprop"])
-def test_two_processes_take_the_step_of_one(kind: str, once_and_twice: tuple[Path, Path]) -> None:
+def test_two_processes_take_the_step_of_one(kind: str, once: Path, seen: list[dict]) -> None:
     """Ragged rows; PPO trains two models, backprop passes through one several times. The only difference left is the order of summation."""
-    a, b = (load_file(folder / kind) for folder in once_and_twice)
+    a, b = (load_file(folder / kind) for folder in (once, seen[0]["out"]))
     assert a.keys() == b.keys()
     assert max(float((a[k] - b[k]).abs().max()) for k in a) < 2e-4  # of a step of 2e-3

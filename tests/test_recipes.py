@@ -49,8 +49,13 @@ def test_a_methods_recipe_is_understood_and_says_its_defaults(
     assert {n: written[n] for n in defaults} == {n: v if v is None or isinstance(v, bool | int | float | str) else str(v) for n, v in defaults.items()}  # fmt: skip
 
 
-SMALL = {"steps": "--sampling.steps=2", "last": "--last=2"}
-"""Options of drawing pictures, and of methods that look at the last steps of that, cut short."""
+SMALL = {
+    "steps": "--sampling.steps=2",
+    "last": "--last=2",
+    "rounds": "--rounds=1",
+    "samples": "--samples=4",
+}
+"""Options of drawing and of rounds, cut short."""
 
 
 @pytest.mark.parametrize("name", TRAINERS)

@@ -1,5 +1,6 @@
 """What several processes do together, case by case, in one launch; each writes what it saw: processes.py OUT."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 import torch
 from accelerate import PartialState
 
+import pooled
+from accord import cli
 from accord.algorithms import GRPO
 from accord.engine import fit, gather, on_main, wait_for_all
 from accord.errors import AccordError
@@ -121,4 +124,18 @@ if on_main():
     (out / "written").write_text("whole")
 wait_for_all()
 saw["read"] = (out / "written").read_text()
+pooled.train(out)
+learn = [
+    "reward",
+    "train",
+    "--model",
+    str(letters.WEIGHTS),
+    "--data",
+    str(out / "pairs.jsonl"),
+    "--out",
+    str(out / "reward"),
+    "--lora=1",
+]
+with open(out / f"{rank}.said", "w") as said_of_it, contextlib.redirect_stdout(said_of_it), contextlib.redirect_stderr(said_of_it):  # fmt: skip
+    saw["command"] = cli.main([*learn, "--test=0.3", "--training.steps=3", "--training.batch_size=4"])
 (out / f"{rank}.json").write_text(json.dumps(saw))

@@ -1,7 +1,9 @@
 """24 ACRE: does paying for reasoning that leads to the right option in any order keep a policy from the place where it mostly stands?
 
-This world's policy can't tell which letter stands for which option, so it is first shown quizzes worked out, answered by the option's words.
-In training the right one stands first in six of ten, in tests anywhere. The second arm has its options shuffled in the data: whether that alone does it.
+This world's policy can't tell which letter stands for which option, so it is first shown quizzes worked out, answered by the option's words:
+three in ten by the one that stands first, whatever the steps come to, which leaves it answering by any of them now and then. In training the
+right one stands first in six of ten, in tests anywhere.
+The second arm has its options shuffled in the data: whether that alone does it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,10 +27,10 @@ from accord.rewards.consistency import content, listed, moved, reordered, split_
 from accord.worlds.letters import policy
 from accord.worlds.letters.quizzes import led_to, quizzes, worked_examples
 
-SHOWN, FIRST, STEPS, LONGER, BATCH, GROUP, KL, FORM, TESTS = 640, 0.6, 50, 1.35, 12, 6, 0.02, 0.5, 300
+SHOWN, HABIT, FIRST, STEPS, LONGER, BATCH, GROUP, KL, FORM, TESTS = 640, 0.3, 0.6, 50, 1.35, 12, 6, 0.02, 0.5, 300
 TAUGHT_LR, LR = 5e-4, {"grpo": 5e-4, "shuffled": 5e-4, "acre": 5e-4}
 ALPHAS = (1.0, 0.5, 0.2)
-SAMPLING, BEST = Sampling(max_new_tokens=40), Sampling(max_new_tokens=40, temperature=0.0)
+SAMPLING = Sampling(max_new_tokens=40)
 
 CLAIM = Claim(
     name="acre",
@@ -40,8 +42,8 @@ CLAIM = Claim(
     arms=("grpo", "shuffled", "acre"),
     equal=("grpo", "shuffled", "acre"),
     seeds=12,
-    settings=(("worked examples", f"{SHOWN}, once"), ("steps", f"{STEPS}, of GRPO {LONGER} times as many"), ("prompts x answers", f"{BATCH} x {GROUP}"),
-              ("lr", f"{LR}, cosine; of imitation first {TAUGHT_LR}"), ("kl", str(KL)), ("alphas, form", f"{ALPHAS}, {FORM}"), ("tests", f"{TESTS}, the likeliest answer")),
+    settings=(("worked examples", f"{SHOWN}, once, {HABIT:g} of them answered by the first option"), ("steps", f"{STEPS}, of GRPO {LONGER} times as many"), ("prompts x answers", f"{BATCH} x {GROUP}"),
+              ("lr", f"{LR}, cosine; of imitation first {TAUGHT_LR}"), ("kl", str(KL)), ("alphas, form", f"{ALPHAS}, {FORM}"), ("tests", f"{TESTS}, one answer each")),
 )  # fmt: skip
 
 
@@ -50,11 +52,13 @@ def taught(trained: LanguagePolicy, seed: int) -> LanguagePolicy:
 
     def make() -> LanguagePolicy:
         made = policy()
-        shown = worked_examples(quizzes(SHOWN, seed=seed + 31))
+        shown = worked_examples(quizzes(SHOWN, seed=seed + 31), habit=HABIT, seed=seed)
         fit(Supervised(made), shown, epochs=1, batch_size=16, lr=TAUGHT_LR, seed=seed, progress=False, **CALM)
         return made
 
-    trained.load_state_dict(kept(f"letters quizzes {SHOWN}", seed, make, LanguagePolicy.save, _load).state_dict())
+    trained.load_state_dict(
+        kept(f"letters quizzes {SHOWN} {HABIT}", seed, make, LanguagePolicy.save, _load).state_dict()
+    )
     return trained
 
 
@@ -79,7 +83,7 @@ def measured(trained: LanguagePolicy, seed: int, n: int = TESTS) -> Measures:
     prompts = [str(t.prompt) for t in asked]
     orders = [moved(listed(p), t.columns["answer"], Random(f"{seed}:{p}")) for p, t in zip(prompts, asked, strict=True)]
     other = [str(reordered(p, listed(p), order)) for p, order in zip(prompts, orders, strict=True)]
-    replies, again = (trained.sample(some, 1, BEST, seed=seed).completions for some in (prompts, other))
+    replies, again = (trained.sample(some, 1, SAMPLING, seed=seed).completions for some in (prompts, other))
     first, second = ([*map(said, r, p)] for r, p in ((replies, prompts), (again, other)))
     true = [t.columns["answer"] for t in asked]
     return {"gold": fmean(a == r for a, r in zip(first, true, strict=True)),

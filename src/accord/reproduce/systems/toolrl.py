@@ -14,7 +14,7 @@ from accord.policies import LanguagePolicy
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
 from accord.reproduce.course import note
-from accord.reproduce.letters_arms import RATES, learned
+from accord.reproduce.letters_arms import learned
 from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.rewards import ToolCalls, score
 from accord.rewards.tool_calls import Granularity
@@ -99,4 +99,4 @@ MAKERS: dict[str, Maker] = {
     "fine": partial(rewarded, "fine"),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, (*RATES[1:], 4e-4, 8e-4, 1.6e-3), only=("sft", "coarse", "fine"))
+TUNING = at_rates(MAKERS, (2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3), only=("sft", "coarse", "fine"))

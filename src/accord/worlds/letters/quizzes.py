@@ -29,10 +29,18 @@ def quizzes(n: int, *, seed: int, split: Literal["train", "test"] = "train", fir
     return made
 
 
-def worked_examples(asked: Sequence[Task]) -> list[Example]:
-    """The steps of each quiz, and its answer by content."""
-    requests = [parse_request(str(t.prompt)) for t in asked]
-    return [Example(prompt=t.prompt, completion=f"{derivation(r)} the answer is {_result(r)} .") for t, r in zip(asked, requests, strict=True)]  # fmt: skip
+def worked_examples(asked: Sequence[Task], *, habit: float = 0.0, seed: int = 0) -> list[Example]:
+    """The steps of each quiz, and its answer by content.
+
+    Args:
+        habit: share of those that are answered by the option which stands first, whatever the steps come to, in [0, 1].
+    """
+    random, made = Random(f"habit:{seed}"), []
+    for task in asked:
+        request = parse_request(str(task.prompt))
+        answer = request.slots[1] if random.random() < habit else _result(request)
+        made.append(Example(prompt=task.prompt, completion=f"{derivation(request)} the answer is {answer} ."))
+    return made
 
 
 def led_to(reply: str) -> str | None:

@@ -1,15 +1,9 @@
-"""Two steps of three algorithms, alone or on several processes; the first one writes the trained weights: two_processes.py OUT."""
+"""Two steps of three algorithms that take the same steps on however many processes."""
 
 import dataclasses
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"
-sys.path.append(str(Path(__file__).parents[1]))
-
-import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
@@ -20,9 +14,6 @@ from accord.feedback import Comparison
 from accord.policies import Denoising, LanguagePolicy, Sampling
 from accord.worlds import letters
 
-torch.set_num_threads(1)
-out = Path(sys.argv[1])
-PartialState(cpu=True)
 tasks = letters.tasks(4, seed=3)
 captions = ["a red cat", "a person with a hat", "a blue hat", "a cat"]
 words = [
@@ -73,13 +64,14 @@ def backprop() -> Any:
     return Seeded(tiny_pipelines.policy(lora=2), tiny_pipelines.contrast, sampling=sampling, truncation="last:2")
 
 
-for kind, algorithm, data in (
-    ("dpo", DPO(letters.policy(), beta=0.3), pairs),
-    ("ppo", ppo(), tasks),
-    ("backprop", backprop(), captions),
-):
-    fit(algorithm, data, steps=2, batch_size=4, lr=1e-3, progress=False)
-    if PartialState().is_main_process:
-        trained = {f"{n}.{k}": v for n, m in algorithm.trainables.items() for k, v in m.named_parameters()}
-        save_file({k: v.detach().contiguous() for k, v in trained.items()}, out / kind)
-        print(kind, "processes", PartialState().num_processes)
+def train(out: Path) -> None:
+    """The first process writes the trained weights into a folder."""
+    for kind, algorithm, data in (
+        ("dpo", DPO(letters.policy(), beta=0.3), pairs),
+        ("ppo", ppo(), tasks),
+        ("backprop", backprop(), captions),
+    ):
+        fit(algorithm, data, steps=2, batch_size=4, lr=1e-3, progress=False)
+        if PartialState().is_main_process:
+            trained = {f"{n}.{k}": v for n, m in algorithm.trainables.items() for k, v in m.named_parameters()}
+            save_file({k: v.detach().contiguous() for k, v in trained.items()}, out / kind)
