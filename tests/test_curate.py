@@ -263,19 +263,6 @@ def test_killed_at_any_time_nothing_is_lost_and_the_file_is_the_same(
     assert told[0] == told[1]
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'accord[ray]'")
-def test_two_workers_of_ray_write_the_same_file(tmp_path: Path) -> None:
-    voters = [Committee(WordFeatures(64), 2).fitted(pairs(50), epochs=1)]
-    a, b = (tmp_path / f"{n}.jsonl" for n in "ab")
-    for out, workers in ((a, 0), (b, 2)):
-        curate(pairs(90), out, [Voting(voters, flip=0.2)], part=10, workers=workers)
-    for one, other in zip(read(a), read(b), strict=True):
-        assert isinstance(one, Comparison)
-        assert isinstance(other, Comparison)
-        assert (one.chosen, one.provenance.status) == (other.chosen, other.provenance.status)
-        assert one.columns["voted"] == pytest.approx(other.columns["voted"], abs=1e-5), "but for rounding"
-
-
 @pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
 def test_without_ray_workers_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="pip install"):

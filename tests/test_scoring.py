@@ -11,8 +11,6 @@ import pytest
 
 from accord.cli import main
 from accord.cli.scoring import PART, by_parts
-from accord.engine.workers import mapped
-from accord.errors import ConfigError
 
 REWARD = {"combine": {"rewards": {"short": {"length_penalty": {"target": 3}}, "right": "numeric_answer"}}}
 CALL: dict[str, Any] = {"columns": None, "skip_bad": True, "chat": False, "batch_size": 32, "device": "cpu", "dtype": "auto"}  # fmt: skip
@@ -59,19 +57,6 @@ def test_a_longer_file_takes_no_more_memory(tmp_path: Path) -> None:
 
     peak(10)  # what is loaded once
     assert peak(6 * PART) < 1.2 * peak(2 * PART)
-
-
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'accord[ray]'")
-def test_two_workers_of_ray_write_the_same_lines(tmp_path: Path) -> None:
-    data = written(tmp_path / "data.jsonl", rows(2 * PART + 10))
-    by_parts(REWARD, str(data), tmp_path / "parts.jsonl", 2, **CALL)
-    assert (tmp_path / "parts.jsonl").read_text() == whole(data, tmp_path / "whole.jsonl")
-
-
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'accord[ray]'")
-def test_more_workers_than_cpus_are_refused_and_do_not_wait_forever() -> None:
-    with pytest.raises(ConfigError, match="each worker takes a CPU"):
-        mapped(str, range(3), 10_000)
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")

@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
+from accord.cli.scoring import PART, by_parts
 from accord.engine.workers import AHEAD, mapped
-from accord.errors import FeedbackError, RunError
+from accord.errors import ConfigError, FeedbackError, RunError
+from accord.feedback import Comparison, read
+from accord.rewards import Committee, Voting, WordFeatures, curate
+from test_curate import pairs
+from test_scoring import CALL, REWARD, rows, whole, written
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'accord[ray]'")
 
@@ -57,3 +62,26 @@ def test_an_error_of_ours_comes_as_its_line_and_a_worker_that_ends_as_another(tm
     with pytest.raises(RunError, match=r"a worker of Ray ended: .*fewer workers") as told:
         list(mapped(squares(tmp_path), [14], 1))
     assert "\n" not in str(told.value)
+
+
+def test_scoring_by_two_writes_the_lines_of_one(tmp_path: Path) -> None:
+    data = written(tmp_path / "data.jsonl", rows(2 * PART + 10))
+    by_parts(REWARD, str(data), tmp_path / "parts.jsonl", 2, **CALL)
+    assert (tmp_path / "parts.jsonl").read_text() == whole(data, tmp_path / "whole.jsonl")
+
+
+def test_curation_by_two_writes_the_file_of_one(tmp_path: Path) -> None:
+    voters = [Committee(WordFeatures(64), 2).fitted(pairs(50), epochs=1)]
+    a, b = (tmp_path / f"{n}.jsonl" for n in "ab")
+    for out, workers in ((a, 0), (b, 2)):
+        curate(pairs(90), out, [Voting(voters, flip=0.2)], part=10, workers=workers)
+    for one, other in zip(read(a), read(b), strict=True):
+        assert isinstance(one, Comparison)
+        assert isinstance(other, Comparison)
+        assert (one.chosen, one.provenance.status) == (other.chosen, other.provenance.status)
+        assert one.columns["voted"] == pytest.approx(other.columns["voted"], abs=1e-5), "but for rounding"
+
+
+def test_more_workers_than_cpus_are_refused_and_do_not_wait_forever() -> None:
+    with pytest.raises(ConfigError, match="each worker takes a CPU"):
+        mapped(str, range(3), 10_000)

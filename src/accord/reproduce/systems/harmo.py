@@ -28,18 +28,21 @@ from accord.worlds.letters.tasks import Kind
 VERIFIABLE: tuple[Kind, ...] = ("sum", "choice")
 OPEN: tuple[Kind, ...] = ("note", "unsafe")
 PAIRS, BREVITY, STEPS, BATCH, GROUP, TESTS = 1000, -0.4, 50, 12, 4, 400
+LONGER = {"rules": 1.14, "model": 1.2, "hybrid": 1.12, "harmo": 1.0}
+"""HARMO's replies are longer, and take more to draw: the others learn for as many steps more."""
 LR = {"rules": 2e-4, "model": 2e-4, "hybrid": 2e-4, "harmo": 2e-4}
 
 CLAIM = Claim(
     name="harmo",
     world="letters",
-    statement="At equal samples and steps, rules and a learned reward joined by HARMO end with a higher gold over verifiable and open requests together than "
+    statement="At equal compute, rules and a learned reward joined by HARMO end with a higher gold over verifiable and open requests together than "
     "rules alone, and than the learned reward alone; its shortfall costs nothing against joining them without.",
     primaries=(Primary("harmo", "model"), Primary("harmo", "rules"), Primary("harmo", "hybrid", says="not worse")),
     arms=("rules", "model", "hybrid", "harmo"),
     equal=("rules", "model", "hybrid", "harmo"),
     seeds=12,
-    settings=(("pairs", f"{PAIRS}, log-odds for a word {BREVITY}"), ("steps", str(STEPS)), ("prompts x answers", f"{BATCH} x {GROUP}"),
+    first_seed=500,
+    settings=(("pairs", f"{PAIRS}, log-odds for a word {BREVITY}"), ("steps", f"{STEPS}, times {LONGER}"), ("prompts x answers", f"{BATCH} x {GROUP}"),
               ("lr", f"{LR}, cosine"), ("requests", f"{VERIFIABLE} and {OPEN}"), ("advantages", "without a standard deviation")),
 )  # fmt: skip
 
@@ -83,9 +86,9 @@ def watched(trained: LanguagePolicy, seed: int) -> Callable[[int], Measures]:
     return look
 
 
-def learning(reward: Callable[[int], Any], lr: float, data: Callable[[int], list[Task]] = asked) -> Arm:
+def learning(reward: Callable[[int], Any], longer: float, lr: float, data: Callable[[int], list[Task]] = asked) -> Arm:
     return letters_arms.learned(lambda p, seed: GRPO(p, reward(seed), scale=False, group_size=GROUP, sampling=SAMPLING), data,
-                                measure=measured, watch=watched, steps=STEPS, batch_size=BATCH, lr=lr)  # fmt: skip
+                                measure=measured, watch=watched, steps=round(longer * STEPS), batch_size=BATCH, lr=lr)  # fmt: skip
 
 
 def hybrid(seed: int) -> Reward:
@@ -97,8 +100,11 @@ def harmo(seed: int) -> Reward:
 
 
 MAKERS = {
-    "rules": partial(learning, lambda seed: rule, data=partial(asked, kinds=VERIFIABLE)),
-    **{name: partial(learning, r) for name, r in (("model", learned), ("hybrid", hybrid), ("harmo", harmo))},
+    "rules": partial(learning, lambda seed: rule, LONGER["rules"], data=partial(asked, kinds=VERIFIABLE)),
+    **{
+        name: partial(learning, r, LONGER[name])
+        for name, r in (("model", learned), ("hybrid", hybrid), ("harmo", harmo))
+    },
 }
 ARMS = at_best(MAKERS, LR)
 TUNING = at_rates(MAKERS, letters_arms.FASTER)
