@@ -24,7 +24,7 @@ from accord.worlds.letters.feedback import SAMPLING
 from accord.worlds.letters.tasks import Kind
 
 STEPS, BATCH, GROUP, TESTS = 40, 12, 4, 300
-LR = {"sft": 1e-4, "coarse": 1e-4, "intermediate": 1e-4, "fine": 1e-4}
+LR = {"sft": 1.6e-3, "coarse": 8e-4, "intermediate": 8e-4, "fine": 8e-4}
 KINDS: tuple[Kind, ...] = ("lookup",)
 FORM = {"column": "calls", "call": "call", "arguments": "arguments", "between": " "}
 
