@@ -28,7 +28,7 @@ from accord.worlds.letters import policy
 from accord.worlds.letters.quizzes import led_to, quizzes, worked_examples
 
 SHOWN, HABIT, FIRST, STEPS, LONGER, BATCH, GROUP, KL, FORM, TESTS = 640, 0.3, 0.6, 50, 1.35, 12, 6, 0.02, 0.5, 300
-TAUGHT_LR, LR = 5e-4, {"grpo": 5e-4, "shuffled": 5e-4, "acre": 5e-4}
+TAUGHT_LR, LR = 5e-4, {"grpo": 2e-4, "shuffled": 2e-4, "acre": 2e-4}
 ALPHAS = (1.0, 0.5, 0.2)
 SAMPLING = Sampling(max_new_tokens=40)
 
