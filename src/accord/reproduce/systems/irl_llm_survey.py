@@ -21,7 +21,7 @@ from accord.worlds.letters.feedback import SAMPLING
 
 SHOWN, WRONG, EPOCHS, ROUNDS, STEPS, BATCH, GROUP, KL = 300, 0.3, 4, 2, 25, 12, 4, 0.04
 IMITATION, ITEMS = 60, 16
-LR = {"imitation": 2e-4, "one round": 5e-4, "max-entropy": 5e-4, "airl": 5e-4}
+LR = {"imitation": 2e-4, "one round": 2e-4, "max-entropy": 2e-4, "airl": 2e-4}
 
 CLAIM = Claim(
     name="irl-llm-survey",
