@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Bytecode is made of what is imported, when it is: of all that comes along, it would take half a minute.
+# Bytecode is made of what is imported, when it is (and kept): of all that comes along, it would take half a minute.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL = $(BIN)/pip install -q --no-compile
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOKENIZERS_PARALLELISM = false
