@@ -30,7 +30,7 @@ from accord.worlds.letters import policy, population, tasks
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 
 PAIRS, PROMPTS, ROUNDS, SAMPLES, DIRECTIONS, STEPS, TESTS = 800, 160, 2, 8, 2, 40, 200
-LR = {"ratings": 2e-4, "details": 2e-4, "dpa": 2e-4}
+LR = {"ratings": 4e-4, "details": 1e-4, "dpa": 1e-4}
 ANGLES = (-30, 0, 30)
 BETWEEN = direction(15)[1]
 ASPECTS = ("detailed", "brief")
@@ -159,4 +159,4 @@ MAKERS: dict[str, Maker] = {
     "dpa": lambda lr: partial(dpa, lr=lr),
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, (*RATES, 4e-4))
+TUNING = at_rates(MAKERS, (*RATES, 4e-4)) | at_rates(MAKERS, (8e-4,), only=["ratings"])
