@@ -16,6 +16,8 @@ INTRO = """# Choosing a method
 
 Made by `make choosing`: every method that learns from pairs alone, and every policy gradient, on the [world of letters](letters.md), from the same
 verdicts and as many answers, at three step sizes each. What counts is the gold, which no method sees, and how far a policy went for it.
+Methods that want more than these, as answers that can be checked, demonstrations or rounds of their own, are not here: [each has its own
+comparison](reproductions.md).
 """
 STYLES = {"pairs": "-", "reward": "--"}
 OWN = {"dapo": "GRPO as DAPO", "dr-grpo": "GRPO as Dr. GRPO"}

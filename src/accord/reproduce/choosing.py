@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from accord.algorithms import DPO, GRPO, IPO, KTO, ORPO, PPO, RAFT, RLOO, RPO, SimPO, Supervised
+from accord.algorithms import DPO, GRPO, IPO, KTO, ORPO, PPO, RAFT, RLOO, RPO, TREG, SimPO, Supervised
 from accord.engine.run import write_json
 from accord.feedback import Comparison, Label
 from accord.policies import LanguagePolicy
@@ -32,6 +32,7 @@ Make = Callable[[LanguagePolicy, Any], Any]
 ON_PAIRS: dict[str, Make] = {
     "sft": lambda p, r: Supervised(p), "dpo": lambda p, r: DPO(p), "ipo": lambda p, r: IPO(p), "simpo": lambda p, r: SimPO(p),
     "orpo": lambda p, r: ORPO(p), "rpo": lambda p, r: RPO(p), "kto": lambda p, r: KTO(p),
+    "t-reg": lambda p, r: TREG(p, better="<better> {prompt}", worse="<worse> {prompt}"),
 }  # fmt: skip
 ON_REWARD: dict[str, Make] = {
     "raft": lambda p, r: RAFT(p, r, group_size=GROUP, sampling=SAMPLING),

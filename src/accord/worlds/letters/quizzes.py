@@ -34,6 +34,7 @@ def worked_examples(asked: Sequence[Task], *, habit: float = 0.0, seed: int = 0)
 
     Args:
         habit: share of those that are answered by the option which stands first, whatever the steps come to, in [0, 1].
+        seed: of which ones those are.
     """
     random, made = Random(f"habit:{seed}"), []
     for task in asked:
