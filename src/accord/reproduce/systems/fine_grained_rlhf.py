@@ -30,7 +30,7 @@ from accord.worlds.letters.tasks import Kind
 JUDGED, STEPS, BATCH, GROUP, KL, TESTS = 500, 40, 8, 4, 0.05, 200
 """Pairs that the control's reward learns from; of the others half as many pairs, and as many marked replies."""
 LR = {"preference": 2e-4, "summed": 2e-4, "fine-grained": 2e-4}
-WORTH, WORTHS = {"summed": 0.3, "fine-grained": 0.3}, (0.1, 0.3)
+WORTH, WORTHS = {"summed": 0.1, "fine-grained": 0.1}, (0.03, 0.1, 0.3)
 """Of a sentence, beside the reward of the whole."""
 FAULTS = ("wrong", "off topic", "repeated", "flattery", "filler", "unreadable")
 KINDS: tuple[Kind, ...] = ("explain",)
@@ -173,10 +173,7 @@ MAKERS: dict[str, Maker] = {
     **{name: paid(make, WORTH[name]) for name, make in PAID.items()},
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(
-    {
-        "preference": MAKERS["preference"],
-        **{f"{name} {worth}": paid(make, worth) for name, make in PAID.items() for worth in WORTHS},
-    },
-    FASTER,
+TRIED = {f"{name} {worth}": paid(make, worth) for name, make in PAID.items() for worth in WORTHS}
+TUNING = at_rates({"preference": MAKERS["preference"], **TRIED}, FASTER) | at_rates(
+    TRIED, (5e-5,), only=["fine-grained 0.03", "fine-grained 0.1"]
 )
