@@ -6,7 +6,7 @@ what one policy for each share has more than two.
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -21,15 +21,14 @@ from accord.reproduce.keep import kept, load_comparisons, save_comparisons
 from accord.reproduce.letters import held_out, kl, train, watched
 from accord.reproduce.letters_arms import RATES
 from accord.reproduce.letters_two_kinds import area, both
-from accord.reproduce.luck import luck
 from accord.reproduce.rates import at_best, at_rates
-from accord.rewards import BradleyTerry, Cached
+from accord.rewards import Cached
 from accord.worlds.letters import policy, population
 from accord.worlds.letters.feedback import comparisons, reward_model
 
 SHARES = (0.2, 0.5, 0.8)
-PAIRS, STEPS, BATCH, BETA, LONGER, ALONE = 400, 100, 16, 0.1, 1.25, 1.5
-LR = {"weighted": 2e-4, "soups": 2e-4, "modpo": 2e-4}
+PAIRS, STEPS, BATCH, BETA, LONGER, ALONE = 400, 100, 16, 0.1, 1.25, 1.9
+LR = {"weighted": 2e-4, "soups": 1e-4, "modpo": 1e-4}
 LIKES = {"detailed": (("helpful", "polite"), {}), "brief": ((), {"length": -0.3})}
 """What each kind of people looks at: aspects of the gold, and what else."""
 
@@ -47,6 +46,10 @@ CLAIM = Claim(
 )  # fmt: skip
 
 
+Share = Callable[[float], LanguagePolicy]
+"""The policy for a weighting of the two kinds."""
+
+
 def verdicts(kind: str, seed: int) -> list[Comparison]:
     """What one kind of people says of the base policy's answers."""
     aspects, bias = LIKES[kind]
@@ -56,20 +59,6 @@ def verdicts(kind: str, seed: int) -> list[Comparison]:
         return comparisons(policy(), people, PAIRS, seed=seed + (kind == "brief") * 7919)
 
     return kept(f"modpo {kind} {PAIRS}", seed, make, save_comparisons, load_comparisons)
-
-
-@lru_cache(maxsize=1)
-def margin(seed: int) -> Cached:
-    """What a reward model learns of those who like it brief."""
-    save, load = BradleyTerry.save, BradleyTerry.load
-    made = kept(
-        f"modpo margin {PAIRS}",
-        seed,
-        lambda: reward_model(verdicts("brief", seed), seed=seed),
-        save,
-        lambda path: load(path).eval(),
-    )
-    return Cached(made, None)
 
 
 def learn(
@@ -88,42 +77,55 @@ def learn(
     return trained.eval()
 
 
-def modpo(w: float, seed: int, lr: float) -> LanguagePolicy:
-    trained = policy()
-    return learn(MODPO(trained, margin(seed), beta=BETA, own=w), verdicts("detailed", seed), trained, seed, lr)
+def modpo(seed: int, lr: float) -> Share:
+    """A reward model of those who like it brief is learned first: it is a part of the method, and of its compute."""
+    margin = Cached(reward_model(verdicts("brief", seed), seed=seed), None)
+
+    def share(w: float) -> LanguagePolicy:
+        trained = policy()
+        return learn(MODPO(trained, margin, beta=BETA, own=w), verdicts("detailed", seed), trained, seed, lr)
+
+    return share
 
 
-def weighted(w: float, seed: int, lr: float) -> LanguagePolicy:
+def weighted(seed: int, lr: float) -> Share:
     """Both kinds' pairs, their losses weighed."""
-    trained = policy()
-    rows = [c.model_copy(update={"columns": {**c.columns, "share": 2 * share}})
-            for kind, share in (("detailed", w), ("brief", 1 - w)) for c in verdicts(kind, seed)]  # fmt: skip
-    return learn(DPO(trained, beta=BETA, weight="share"), rows, trained, seed, lr, LONGER)
+
+    def share(w: float) -> LanguagePolicy:
+        trained = policy()
+        rows = [c.model_copy(update={"columns": {**c.columns, "share": 2 * mine}})
+                for kind, mine in (("detailed", w), ("brief", 1 - w)) for c in verdicts(kind, seed)]  # fmt: skip
+        return learn(DPO(trained, beta=BETA, weight="share"), rows, trained, seed, lr, LONGER)
+
+    return share
 
 
-@lru_cache(maxsize=2)
-def alone(kind: str, seed: int, randomness: int, lr: float) -> LanguagePolicy:
-    """The policy of one kind's pairs: the same for all shares of a run."""
-    trained = policy()
-    return learn(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed, lr, ALONE)
-
-
-def soups(w: float, seed: int, lr: float) -> LanguagePolicy:
+def soups(seed: int, lr: float) -> Share:
     """The averaged weights of two DPOs, one on each kind's pairs."""
-    made, ends = policy(), [alone(kind, seed, luck(seed), lr).parameters() for kind in LIKES]
-    with torch.no_grad():
-        for p, a, b in zip(made.parameters(), *ends, strict=True):
-            p.copy_(w * a + (1 - w) * b)
-    return made.eval()
+
+    def alone(kind: str) -> LanguagePolicy:
+        trained = policy()
+        return learn(DPO(trained, beta=BETA), verdicts(kind, seed), trained, seed, lr, ALONE)
+
+    ends = [alone(kind) for kind in LIKES]
+
+    def share(w: float) -> LanguagePolicy:
+        made = policy()
+        with torch.no_grad():
+            for p, a, b in zip(made.parameters(), *(end.parameters() for end in ends), strict=True):
+                p.copy_(w * a + (1 - w) * b)
+        return made.eval()
+
+    return share
 
 
-def over_shares(make: Callable[[float, int, float], LanguagePolicy], lr: float) -> Arm:
+def over_shares(make: Callable[[int, float], Share], lr: float) -> Arm:
     """What both kinds of people get, in the mean over the shares; and the area that the policies together cover."""
 
     def arm(seed: int) -> Measures:
-        points, found = [], []
+        share, points, found = make(seed, lr), [], []
         for w in SHARES:
-            trained = make(w, seed, lr)
+            trained = share(w)
             with metered():
                 detailed, brief = both(*held_out(trained, seed))
                 points.append((detailed, brief))
