@@ -28,7 +28,8 @@ from accord.worlds.letters.feedback import LONG, reward_model
 from accord.worlds.letters.tasks import Kind
 
 JUDGED, STEPS, LONGER, BATCH, GROUP, KL, TESTS = 500, 40, 1.1, 8, 4, 0.05, 200
-"""Pairs that the control's reward learns from; of the others half as many pairs, and as many marked replies. It takes so many times as many steps, by what a second reward computes."""
+"""The control's reward learns from JUDGED pairs, the others' from half as many pairs and as many marked replies. The control takes LONGER
+times as many steps, by what a second reward computes."""
 LR = {"preference": 2e-4, "summed": 2e-4, "fine-grained": 2e-4}
 WORTH, WORTHS = {"summed": 0.03, "fine-grained": 0.03}, (0.03, 0.1, 0.3)
 """Of a sentence, beside the reward of the whole."""
