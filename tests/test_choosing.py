@@ -25,7 +25,7 @@ def test_a_frontier_rises_and_no_point_lies_above_it(points: list[Point], kl: fl
 
 def test_every_method_that_wants_pairs_or_a_reward_alone_is_there() -> None:
     """But for those that want other data beside them, and those of pictures."""
-    beside = {"modpo", "t-reg", "reward-augmented-dpo", "copo-consistency", "dr-irl", "fine-grained-rlhf", "amft", "acre", "pairwise-rl", "harmo", "toolrl"}  # fmt: skip
+    beside = {"modpo", "reward-augmented-dpo", "copo-consistency", "dr-irl", "fine-grained-rlhf", "amft", "acre", "pairwise-rl", "harmo", "toolrl"}  # fmt: skip
     known = {m.name for m in trainers() if "text" in m.modality and m.by is None and issubclass(m.load(), Preference | Rollout)}  # fmt: skip
     assert known - beside <= {*ON_PAIRS, *ON_REWARD}
     assert all(find(m).entry for m in {*ON_PAIRS, *ON_REWARD} - {"dapo", "dr-grpo"})
