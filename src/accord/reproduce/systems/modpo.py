@@ -28,7 +28,7 @@ from accord.worlds.letters.feedback import comparisons, reward_model
 
 SHARES = (0.2, 0.5, 0.8)
 PAIRS, STEPS, BATCH, BETA, LONGER, ALONE = 400, 100, 16, 0.1, 1.25, 1.9
-LR = {"weighted": 2e-4, "soups": 1e-4, "modpo": 1e-4}
+LR = {"weighted": 2e-4, "soups": 5e-5, "modpo": 1e-4}
 LIKES = {"detailed": (("helpful", "polite"), {}), "brief": ((), {"length": -0.3})}
 """What each kind of people looks at: aspects of the gold, and what else."""
 
@@ -150,4 +150,4 @@ MAKERS = {
     name: partial(over_shares, make) for name, make in (("weighted", weighted), ("soups", soups), ("modpo", modpo))
 }
 ARMS = at_best(MAKERS, LR)
-TUNING = at_rates(MAKERS, (*RATES, 4e-4))
+TUNING = at_rates(MAKERS, (*RATES, 4e-4)) | at_rates(MAKERS, (2.5e-5,), only=["soups"])
