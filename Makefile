@@ -64,7 +64,7 @@ letters: $(VENV)/demo.done  ## measure the world of letters again: what its poli
 	$(BIN)/python -m accord.worlds.letters.check --out docs/results
 	$(BIN)/python docs/render.py
 
-choosing: $(VENV)/demo.done  ## all preference losses and policy gradients on letters, gold against KL; an hour
+choosing: $(VENV)/demo.done  ## all preference losses and policy gradients on letters, gold against KL; half an hour
 	$(BIN)/python -m accord.reproduce.choosing --out docs/results
 	$(BIN)/python docs/render.py
 

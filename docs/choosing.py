@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from accord.catalogue import find
-from accord.reproduce.choosing import Point, frontier, within
+from accord.reproduce.choosing import Point, at, frontier
 from accord.reproduce.figure import save
 from accord.reproduce.ruler import delta_of
 
@@ -40,7 +40,7 @@ def told(found: dict[str, Any]) -> list[str]:
     head = [
         "method",
         "learns from",
-        *(f"gold at KL ≤ {k:g}" for k in limits),
+        *(f"at KL {k:g}" for k in limits),
         "best gold",
         "its KL",
         "its step size",
@@ -48,13 +48,13 @@ def told(found: dict[str, Any]) -> list[str]:
     ]
     rows = []
     for m, mine in sorted(points.items(), key=lambda p: -frontier(p[1])[-1].gold):
-        best, near = frontier(mine)[-1], [within(mine, k) for k in limits]
-        cells = [f"{p.gold:.3f} ± {p.half:.3f}" if p else "" for p in (*near, best)]
+        best = frontier(mine)[-1]
+        cells = [*(f"{at(mine, k):.3f}" if k < best.kl else "" for k in limits), f"{best.gold:.3f} ± {best.half:.3f}"]
         rows.append(
             [name(m), family[m], *cells, f"{best.kl:.2f}", f"{best.rate:g}", f"{found['methods'][m]['compute']:.3g}"]
         )
-    return [f"Each run saw {budget['pairs']} verdicts and learned from {budget['answers']} answers; lines are means over {budget['seeds']} seeds, ± half of a 95 % "
-            "interval. Compute is in forward passes of a token through a million parameters; a reward model's own training is not in it.", "",
+    return [f"Each run saw {budget['pairs']} verdicts and learned from {budget['answers']} answers; gold and KL are means over {budget['seeds']} seeds, ± half of a 95 % "
+            "interval; what stands under a KL is read off the lines of the figure, and left out where a method doesn't go so far. Compute is in forward passes of a token through a million parameters; a reward model's own training is not in it.", "",
             "![Gold against KL](results/choosing.svg)", "", *(f"| {' | '.join(r)} |" for r in (head, ["---"] * len(head), *rows)), "",
             "## Advice", "", *advice(points, family, limits, delta_of("letters")), ""]  # fmt: skip
 
@@ -64,31 +64,30 @@ def name(method: str) -> str:
 
 
 def advice(points: dict[str, list[Point]], family: dict[str, str], limits: list[float], delta: float) -> list[str]:
-    """For each limit of KL the best method, and those that are not worse by a difference worth having."""
-    said = []
+    """For each limit of KL the best method, and those that are worse by a difference worth having."""
+    said = [f"A difference counts here from {delta:.3f} on, the smallest worth having in this world.", ""]
     for k in (*limits, float("inf")):
-        here = {m: p for m, mine in points.items() if (p := within(mine, k))}
-        if not here:
-            continue
-        best = max(here, key=lambda m: here[m].gold)
-        near = [
-            name(m)
-            for m, p in sorted(here.items(), key=lambda x: -x[1].gold)
-            if m != best and here[best].gold - p.gold < delta
-        ]
-        where = f"Within a KL of {k:g}" if k < float("inf") else "Wherever it ends"
-        rest = (
-            f"; within {delta:.3f} of it (the smallest difference worth having here): {', '.join(near)}"
-            if near
-            else ", and no other comes near"
-        )
-        said.append(
-            f"- {where}, {name(best)} has the highest gold, {here[best].gold:.3f}, at a step size of {here[best].rate:g}{rest}."
-        )
-    ends = {f: max(frontier(points[m])[-1].gold for m in points if family[m] == f) for f in STYLES}
+        here = {m: at(mine, k) for m, mine in points.items()}
+        best = max(here, key=lambda m: here[m])
+        worse = [name(m) for m, gold in sorted(here.items(), key=lambda x: -x[1]) if here[best] - gold >= delta]
+        where = f"As far as a KL of {k:g}" if k < float("inf") else "Wherever it ends"
+        rest = f"behind by what counts: {', '.join(worse)}" if worse else "none is behind by what counts"
+        said.append(f"- {where}, {name(best)} has the highest gold, {here[best]:.3f}; {rest}.")
+    ends = {f: max((frontier(points[m])[-1].gold, name(m)) for m in points if family[m] == f) for f in STYLES}
+    (pairs, one), (reward, other) = ends["pairs"], ends["reward"]
+    k = limits[-2]
+    there = [at(mine, k) for mine in points.values() if frontier(mine)[-1].kl >= k]
+    so = (
+        ": how far a policy goes, by step size and steps, matters more than its loss"
+        if max(there) - min(there) < delta
+        else ""
+    )
+    most = [name(m) for m, mine in points.items() if frontier(mine)[-1].rate == max(p.rate for p in mine)]
     return [
         *said,
-        f"- The best that learns from pairs ends at {ends['pairs']:.3f}, the best that follows a reward model of the same verdicts at {ends['reward']:.3f}.",
+        f"- The best that learns from pairs, {one}, ends at {pairs:.3f}, the best that follows a reward model of the same verdicts, {other}, at {reward:.3f}.",
+        f"- Of the {len(there)} that go as far as a KL of {k:g}, gold lies there between {min(there):.3f} and {max(there):.3f}{so}.",
+        f"- Best at the largest step size that was tried, and perhaps not at their best: {', '.join(most)}.",
     ]
 
 

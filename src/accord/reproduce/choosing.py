@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 from accord.algorithms import DPO, GRPO, IPO, KTO, ORPO, PPO, RAFT, RLOO, RPO, TREG, SimPO, Supervised
@@ -28,7 +29,7 @@ PAIRS, STEPS, BATCH, PROMPTS, GROUP = 800, (60, 40), 16, 12, 4
 SEEDS = range(1300, 1303)
 RATES = {"pairs": (1e-4, 2e-4, 4e-4), "reward": (2e-4, 5e-4, 1e-3)}
 LIMITS = (0.5, 1.0, 2.0, 4.0)
-"""Of KL, up to which the best gold is told."""
+"""Of KL, at which gold is told."""
 
 Make = Callable[[LanguagePolicy, Any], Any]
 ON_PAIRS: dict[str, Make] = {
@@ -109,9 +110,10 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def within(points: Sequence[Point], kl: float) -> Point | None:
-    """The best of them that lies no farther than this."""
-    return max((p for p in points if p.kl <= kl), key=lambda p: p.gold, default=None)
+def at(points: Sequence[Point], kl: float) -> float:
+    """Gold at this KL, read off the frontier's straight lines; where they don't go so far, their end."""
+    line = frontier(points)
+    return float(np.interp(kl, [p.kl for p in line], [p.gold for p in line]))
 
 
 def figures(jobs: Sequence[Job]) -> dict[str, Any]:
