@@ -138,7 +138,7 @@ def test_likelihood_is_the_loss_of_diffusion_dpo() -> None:
     algorithm = DPO(p, beta=2000.0)
     pairs = Rows(Comparison(prompt=g.prompt, chosen=g.completions[0], rejected=g.completions[1]) for g in groups)
     given = algorithm.experience(pairs, Step(0, 0))
-    assert float(algorithm(given).sum) / 2 == pytest.approx(math.log(2), abs=1e-5)
+    assert float(algorithm(given).sum) / 2 == pytest.approx(math.log(2), abs=2e-4)  # beta times rounding
     with torch.no_grad():
         for w in p.denoiser.parameters():
             w.add_(1e-2 * torch.randn_like(w))

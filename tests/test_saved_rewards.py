@@ -95,6 +95,11 @@ MADE: dict[str, Callable[[], Saved]] = {
 made = cache(lambda name: MADE[name]())
 
 
+def near(said: Tensor, was: Tensor) -> None:
+    """The same but for the last bits: MKL sums in another order where weights lie elsewhere in memory (seen on AMD)."""
+    torch.testing.assert_close(said, was, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_a_reward_says_the_same_when_it_was_opened_again(name: str, tmp_path: Path) -> None:
     reward = made(name)
@@ -103,11 +108,12 @@ def test_a_reward_says_the_same_when_it_was_opened_again(name: str, tmp_path: Pa
     assert type(again) is type(reward)
     assert again.fingerprint == reward.fingerprint
     said, was = (score(r, **ASKED) for r in (again, reward))  # type: ignore[arg-type]
-    assert torch.equal(said.values, was.values)
+    near(said.values, was.values)
     assert said.aspects.keys() == was.aspects.keys()
-    assert all(torch.equal(v, was.aspects[k]) for k, v in said.aspects.items())
+    for k, v in said.aspects.items():
+        near(v, was.aspects[k])
     again.save(tmp_path / "rm")
-    assert torch.equal(score(load(tmp_path / "rm", Letters()), **ASKED).values, was.values), "over itself"  # type: ignore[arg-type]
+    near(score(load(tmp_path / "rm", Letters()), **ASKED).values, was.values)  # type: ignore[arg-type]
 
 
 def test_a_router_sends_prompts_where_it_did(tmp_path: Path) -> None:
@@ -125,7 +131,7 @@ def test_features_that_see_are_opened_again_by_their_name(tmp_path: Path) -> Non
     reward.save(tmp_path / "rm")
     again = load(tmp_path / "rm", device="cpu")
     asked = {"prompts": [with_picture("rain ?", torch.rand(3, 40, 32))], "completions": ["rain"]}
-    assert torch.equal(score(again, **asked).values, score(reward, **asked).values)  # type: ignore[arg-type]
+    near(score(again, **asked).values, score(reward, **asked).values)  # type: ignore[arg-type]
     assert again.fingerprint == reward.fingerprint
     BaseReward(tiny_that_sees()).save(tmp_path / "nameless")
     with pytest.raises(ModelError, match=r"features of VisionLanguageFeatures: give them \(features="):
@@ -137,7 +143,7 @@ def test_a_base_is_saved_without_the_experts_on_it(tmp_path: Path) -> None:
     first = score(stood_on, prompts=ASKED["prompts"], completions=ASKED["completions"]).values
     stood_on.save(tmp_path / "base")
     again = load(tmp_path / "base")
-    assert torch.equal(score(again, prompts=ASKED["prompts"], completions=ASKED["completions"]).values, first)
+    near(score(again, prompts=ASKED["prompts"], completions=ASKED["completions"]).values, first)
 
 
 def test_experts_stand_again_on_their_trunk_alone(tmp_path: Path) -> None:
@@ -290,7 +296,7 @@ def test_a_reward_of_ones_own_opens_where_its_module_is_imported(tmp_path: Path)
     made.save(tmp_path / "rm")
     again = load(tmp_path / "rm", Letters())
     assert type(again) is Tilted
-    assert torch.equal(score(again, **ASKED).values, score(made, **ASKED).values)
+    near(score(again, **ASKED).values, score(made, **ASKED).values)
     assert type(Tilted.load(tmp_path / "rm", Letters())) is Tilted
     info = json.loads((tmp_path / "rm" / "reward.json").read_text())
     (tmp_path / "rm" / "reward.json").write_text(json.dumps({**info, "kind": "mine.Unheard"}))

@@ -32,12 +32,11 @@ def test_a_batch_cut_into_pieces_has_the_gradient_of_the_whole(recipe: str, mode
     experience = algorithm.experience(Rows(rows), Step(0, 0))
     n = len(experience)
     whole = gradient(algorithm, experience)
+    rounding = 2e-4 * float(whole.norm())  # a denoiser's rounding is divided by the small noise of last steps
     for size in (1, 3):
         pieces = [experience.select(range(i, min(i + size, n))) for i in range(0, n, size)]
-        assert float((gradient(algorithm, *pieces) - whole).norm()) < 1e-5 * float(whole.norm()), size
-    assert float((gradient(algorithm, experience.select(range(n)[::-1])) - whole).norm()) < 1e-5 * float(
-        whole.norm()
-    ), "another order"
+        assert float((gradient(algorithm, *pieces) - whole).norm()) < rounding, size
+    assert float((gradient(algorithm, experience.select(range(n)[::-1])) - whole).norm()) < rounding, "another order"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

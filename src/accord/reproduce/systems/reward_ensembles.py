@@ -32,7 +32,7 @@ from accord.worlds.letters.train import pretrain
 PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 150, 64, 5, 8
 SMALL, LARGE = (48, 2), (112, 2)
 PRETRAINING = 250
-LR, LRS = {SMALL: 1e-3, LARGE: 1e-3}, (3e-4, 1e-3, 3e-3)
+LR, LRS = {SMALL: 3e-3, LARGE: 1e-3}, (3e-4, 1e-3, 3e-3, 1e-2)
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
 FLAW = "mild"
