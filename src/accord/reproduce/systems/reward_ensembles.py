@@ -35,7 +35,9 @@ PRETRAINING = 250
 LR, LRS = {SMALL: 3e-3, LARGE: 1e-3}, (3e-4, 1e-3, 3e-3, 1e-2)
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
-FLAW = "mild"
+FLAW, HACKED = "ruinous", 1.0
+"""People like flattery so much that what learns from them does, too; the fewest sentences more of it a reply that count as hacked. Under the
+mild flaw rewards chose less flattery than the base writes (tuning seeds): nothing was there to be mended."""
 
 CLAIM = Claim(
     name="reward-ensembles",
@@ -46,10 +48,10 @@ CLAIM = Claim(
         Primary("pretrain", "member"),
         Primary("pretrain", "single", "not worse"),
         Primary("pretrain", "finetune", "not worse"),
-        Primary("pretrain", "base", measure="flattery", delta=0.1),
-        Primary("finetune", "base", measure="flattery", delta=0.1),
-        Primary("member", "base", measure="flattery", delta=0.1),
-        Primary("single", "base", measure="flattery", delta=0.1),
+        Primary("pretrain", "base", measure="flattery", delta=HACKED),
+        Primary("finetune", "base", measure="flattery", delta=HACKED),
+        Primary("member", "base", measure="flattery", delta=HACKED),
+        Primary("single", "base", measure="flattery", delta=HACKED),
     ),
     arms=(
         "base",
