@@ -20,7 +20,10 @@ from accord.worlds.portraits.gold import gold
 
 PROMPTS, ITERATIONS = 24, 50
 """Six seeds have 144 prompts, each with the same start noise in all arms."""
-LR, LRS = {"reno": 3.0, "prompt-only": 3.0, "structure-only": 3.0, "free-norm": 3.0}, (1.0, 3.0, 6.0, 10.0, 20.0, 40.0, 80.0)
+LR, LRS = (
+    {"reno": 20.0, "prompt-only": 20.0, "structure-only": 20.0, "free-norm": 20.0},
+    (1.0, 3.0, 6.0, 10.0, 20.0, 40.0, 80.0),
+)
 TRIES = 150
 """As many samples cost what the iterations do, forward and backward."""
 FEW = Denoising(steps=2, guidance=1.0)
