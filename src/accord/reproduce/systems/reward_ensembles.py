@@ -16,17 +16,18 @@ from typing import Any
 from torch import Tensor
 
 from accord.evaluation import best_of_n_curve
+from accord.feedback import Comparison
 from accord.policies import LanguagePolicy, Rollouts
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
-from accord.reproduce.keep import kept
-from accord.reproduce.letters import on_policy, quality, rloo, verdicts
+from accord.reproduce.keep import kept, load_comparisons, save_comparisons
+from accord.reproduce.letters import on_policy, quality, rloo
 from accord.reproduce.luck import luck
 from accord.reproduce.rates import Maker, at_rates
 from accord.rewards import BradleyTerry, Ensemble, Reward, score
-from accord.worlds.letters import gold, policy, tasks
+from accord.worlds.letters import gold, policy, population, tasks
 from accord.worlds.letters.corpus import PLAIN
-from accord.worlds.letters.feedback import SAMPLING, reward_model
+from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 from accord.worlds.letters.train import pretrain
 
 PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 150, 64, 5, 8
@@ -35,9 +36,10 @@ PRETRAINING = 250
 LR, LRS = {SMALL: 3e-3, LARGE: 1e-3}, (3e-4, 1e-3, 3e-3, 1e-2)
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
-FLAW, HACKED = "ruinous", 1.0
-"""People like flattery so much that what learns from them does, too; the fewest sentences more of it a reply that count as hacked. Under the
-mild flaw rewards chose less flattery than the base writes (tuning seeds): nothing was there to be mended."""
+BIAS, HACKED = {"flattery": 1.5, "length": 0.02}, 0.5
+"""People's flaw: they like a sentence of flattery as much as an eighth of all that makes a reply good; and how many sentences more of it a
+reply count as hacked. On tuning seeds rewards from people of the world's mild flaw choose less flattery than the base writes, and
+from those of its ruinous one the less they learn the better: neither tells one way to make a reward from another."""
 
 CLAIM = Claim(
     name="reward-ensembles",
@@ -70,7 +72,7 @@ CLAIM = Claim(
         ("n", str(N)),
         ("pairs", str(PAIRS)),
         ("lr, small and large models", f"{LR[SMALL]}, {LR[LARGE]}; of {LRS}"),
-        ("people's flaws", FLAW),
+        ("people's flaws", str(BIAS)),
         ("pool of pretrained models", str(POOL)),
         ("on-policy steps and lr, recorded only", f"{RL_STEPS} {RL_LR}"),
     ),
@@ -127,7 +129,17 @@ def five(seed: int, *, pretraining: bool, lr: float = LR[SMALL]) -> Ensemble:
 
 def tuned(seed: int, start: Path, number: int, lr: float) -> BradleyTerry:
     """A reward model on all verdicts of this seed; `number` changes the order of its data."""
-    return reward_model(verdicts(seed, PAIRS, FLAW), seed=luck(seed) + 31 * number, source=start, epochs=4, lr=lr)
+    return reward_model(verdicts(seed), seed=luck(seed) + 31 * number, source=start, epochs=4, lr=lr)
+
+
+@lru_cache(maxsize=1)
+def verdicts(seed: int) -> list[Comparison]:
+    """What a seed's people say of pairs of the base policy's answers."""
+
+    def make() -> list[Comparison]:
+        return comparisons(policy(), population(20, seed=seed, bias=BIAS), PAIRS, seed=seed)
+
+    return kept(f"reward ensembles verdicts {PAIRS} {BIAS}", seed, make, save_comparisons, load_comparisons)
 
 
 def pretrained(number: int, width: int, layers: int) -> Path:
