@@ -14,7 +14,7 @@ from accord.rewards import Reward
 from accord.worlds.portraits.gold import gold
 
 STEPS, PASSES, BATCH, GROUP = 16, 4, 8, 4
-LR, LRS = dict.fromkeys(("ddpo", "prdp", "ddpo-few", "prdp-few", "free", "unreached"), 3e-4), (1e-4, 3e-4, 1e-3)
+LR, LRS = dict.fromkeys(("ddpo", "prdp", "ddpo-few", "prdp-few", "free", "unreached"), 3e-4), (3e-4, 1e-3, 3e-3, 1e-2)
 BETA, CLIP = 0.2, 0.1
 """On sums over steps and latent. Rewards of a prompt differ by 0.4 and log-ratios, after 24 updates at 1e-3, by 2.8 (tuning seed
 1200): at this beta the targets, 2, can be reached, and a step's log-ratio moves by a tenth within a stage."""
