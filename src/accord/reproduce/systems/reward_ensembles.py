@@ -33,7 +33,7 @@ from accord.worlds.letters.train import pretrain
 PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 150, 64, 5, 8
 SMALL, LARGE = (48, 2), (112, 2)
 PRETRAINING = 250
-LR, LRS = {SMALL: 3e-3, LARGE: 1e-3}, (3e-4, 1e-3, 3e-3, 1e-2)
+LR, LRS = {"single": 3e-4, "finetune": 3e-3, "pretrain": 3e-4}, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
 BIAS, HACKED = {"flattery": 1.5, "length": 0.02}, 0.5
@@ -71,7 +71,7 @@ CLAIM = Claim(
     settings=(
         ("n", str(N)),
         ("pairs", str(PAIRS)),
-        ("lr, small and large models", f"{LR[SMALL]}, {LR[LARGE]}; of {LRS}"),
+        ("lr", f"{LR}, of {LRS}; member as pretrain"),
         ("people's flaws", str(BIAS)),
         ("pool of pretrained models", str(POOL)),
         ("on-policy steps and lr, recorded only", f"{RL_STEPS} {RL_LR}"),
@@ -117,12 +117,13 @@ def trained(reward: Callable[[int], Reward]) -> Arm:
 # The arms' rewards, trained anew: every arm pays for its own members.
 
 
-def one_large(seed: int, lr: float = LR[LARGE]) -> Reward:
+def one_large(seed: int, lr: float = LR["single"]) -> Reward:
     return tuned(seed, pretrained(seed % POOL % 4, *LARGE), 0, lr)
 
 
-def five(seed: int, *, pretraining: bool, lr: float = LR[SMALL]) -> Ensemble:
+def five(seed: int, *, pretraining: bool, lr: float | None = None) -> Ensemble:
     """An ensemble whose members differ in pretraining, or in fine-tuning alone."""
+    lr = lr or LR["pretrain" if pretraining else "finetune"]
     starts = [(seed % POOL + i * pretraining) % POOL for i in range(MEMBERS)]
     return Ensemble([tuned(seed, pretrained(s, *SMALL), i, lr) for i, s in enumerate(starts)])
 
