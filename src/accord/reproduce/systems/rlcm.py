@@ -12,7 +12,7 @@ from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.worlds.portraits import policy
 from accord.worlds.portraits.generator import Kind
 
-LR, LRS, CLIP = {"ddpo": 3e-4, "rlcm": 3e-4}, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), 1e-3
+LR, LRS, CLIP = {"ddpo": 3e-4, "rlcm": 3e-4}, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2), 1e-3
 SHORT = Denoising(steps=4, guidance=1.0, average=True)
 HALF = Denoising(steps=2, guidance=1.0, average=True)
 SHORT_UPDATES, LONG_UPDATES, PROMPTS, GROUP = 32, 17, 8, 4
