@@ -33,7 +33,7 @@ from accord.worlds.letters.train import pretrain
 PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 150, 64, 5, 8
 SMALL, LARGE = (48, 2), (112, 2)
 PRETRAINING = 250
-LR, LRS = {"single": 3e-4, "finetune": 3e-3, "pretrain": 3e-4}, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+LR, LRS = {"single": 3e-4, "finetune": 3e-3, "pretrain": 3e-4}, (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
 BIAS, HACKED = {"flattery": 1.5, "length": 0.02}, 0.5
