@@ -93,7 +93,7 @@ def arm(name, gain, spread):
         own = spread * float(torch.randn((), generator=generator(luck(seed), purpose=name)))
         for step, share in enumerate((0.0, 1.4 if name == "new" else 1.0, 1.0)):
             note(step, {"reward/gold": 0.5 + common + share * (gain + own)})
-        return {"gold": 0.5 + common + gain + own}
+        return {"gold": 0.5 + common + gain + own, "verdicts": 0.5 + own}
 
     return run
 
@@ -226,6 +226,8 @@ def test_what_came_of_each_setting_that_was_tried_is_on_record(toy: System, tmp_
     golds = [came["gold"] for came in row["arms"].values()]
     assert golds[0] == golds[1] == [j.found["measures"]["gold"] for j in toy.jobs(row["seeds"], ["new 1"])]
     assert 0 < row["arms"]["new 1"]["of peak"] < 1
+    loaded.CHOSEN_BY = "verdicts"
+    assert list(tune(toy, processes=1)["arms"]["new 1"])[:2] == ["verdicts", "gold"]
 
 
 def test_a_part_is_run_by_names_of_arms_and_numbers_of_seeds(toy: System) -> None:

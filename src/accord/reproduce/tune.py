@@ -1,5 +1,6 @@
 """Settings that a claim chooses from: its arms for tuning, on tuning seeds, with what came of each put on record."""
 
+import importlib
 import statistics
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,8 @@ def tune(system: System, *, processes: int = 2, say: Say = lambda text: None) ->
     """Run a system's table TUNING, and commit to reproductions/tuning.json what its claim compares of each, seed by seed, and how much of
     its peak of gold it keeps at its end; returns that row.
 
+    Where settings are chosen by feedback the module says by which measure, CHOSEN_BY, and this comes first.
+
     Raises:
         ConfigError: the system has no such table.
     """
@@ -24,7 +27,8 @@ def tune(system: System, *, processes: int = 2, say: Say = lambda text: None) ->
         raise ConfigError(f"{system.claim.name} has no arms for tuning: give {system.module} a table TUNING of them")
     jobs = jobs_of(system.module, arms, SEEDS)
     run_all(jobs, processes=processes, say=lambda text: say(f"{system.claim.name} tuning {text}"))
-    compared = dict.fromkeys(["gold", *(p.measure for p in system.claim.primaries)])
+    by: str = getattr(importlib.import_module(system.module), "CHOSEN_BY", "gold")
+    compared = dict.fromkeys([by, "gold", *(p.measure for p in system.claim.primaries)])
     row = {"source": jobs[0].source, "seeds": list(SEEDS),
            "arms": {arm: _came([j for j in jobs if j.arm == arm], compared) for arm in arms}}  # fmt: skip
     commit("tuning", system.claim.name, row)

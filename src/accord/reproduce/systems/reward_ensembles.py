@@ -30,16 +30,18 @@ from accord.worlds.letters.corpus import PLAIN
 from accord.worlds.letters.feedback import SAMPLING, comparisons, reward_model
 from accord.worlds.letters.train import pretrain
 
-PAIRS, PROMPTS, N, MEMBERS, POOL = 400, 150, 64, 5, 8
+PAIRS, HELD_OUT, PROMPTS, N, MEMBERS, POOL = 400, 400, 150, 64, 5, 8
 SMALL, LARGE = (48, 2), (112, 2)
 PRETRAINING = 250
-LR, LRS = {"single": 3e-4, "finetune": 3e-3, "pretrain": 3e-4}, (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+LR, LRS = {"single": 1e-3, "finetune": 1e-3, "pretrain": 1e-3}, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+CHOSEN_BY = "verdicts"
+"""Rates are chosen as rewards are in use, by the share of held-out verdicts that they foresee. By gold, where a reward is hacked,
+the best is the one that has hardly learned."""
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
 BIAS, HACKED = {"flattery": 1.5, "length": 0.02}, 0.5
 """People's flaw: they like a sentence of flattery as much as an eighth of all that makes a reply good; and how many sentences more of it a
-reply count as hacked. On tuning seeds rewards from people of the world's mild flaw choose less flattery than the base writes, and
-from those of its ruinous one the less they learn the better: neither tells one way to make a reward from another."""
+reply count as hacked. On tuning seeds rewards from people of the world's mild flaw choose less flattery than the base writes: nothing is hacked there."""
 
 CLAIM = Claim(
     name="reward-ensembles",
@@ -71,7 +73,7 @@ CLAIM = Claim(
     settings=(
         ("n", str(N)),
         ("pairs", str(PAIRS)),
-        ("lr", f"{LR}, of {LRS}; member as pretrain"),
+        ("lr", f"{LR}, of {LRS} by held-out verdicts; member as pretrain"),
         ("people's flaws", str(BIAS)),
         ("pool of pretrained models", str(POOL)),
         ("on-policy steps and lr, recorded only", f"{RL_STEPS} {RL_LR}"),
@@ -80,14 +82,27 @@ CLAIM = Claim(
 
 
 def chosen(reward: Callable[[int], Reward]) -> Arm:
-    """The best of 64 by the reward that is made of a seed."""
-    return lambda seed: best(reward(seed), seed)
+    """The best of 64 by the reward that is made of a seed, and what it foresees of people."""
+    return lambda seed: judged(reward(seed), seed)
 
 
 def member(seed: int) -> Measures:
     """The average single one of the members that differ in pretraining."""
-    each = [best(m, seed) for m in five(seed, pretraining=True).members]
+    each = [judged(m, seed) for m in five(seed, pretraining=True).members]
     return {k: fmean(m[k] for m in each) for k in each[0]}
+
+
+def judged(chooser: Reward, seed: int) -> Measures:
+    return {**best(chooser, seed), "verdicts": foreseen(chooser, verdicts(seed)[PAIRS:])}
+
+
+def foreseen(chooser: Reward, pairs: list[Comparison]) -> float:
+    """The share of verdicts that a reward would have given, too."""
+    said = [
+        score(chooser, prompts=[p.prompt for p in pairs], completions=[getattr(p, side) for p in pairs]).values
+        for side in ("chosen", "rejected")
+    ]
+    return float((said[0] > said[1]).float().mean())
 
 
 def best(chooser: Reward, seed: int) -> Measures:
@@ -130,17 +145,17 @@ def five(seed: int, *, pretraining: bool, lr: float | None = None) -> Ensemble:
 
 def tuned(seed: int, start: Path, number: int, lr: float) -> BradleyTerry:
     """A reward model on all verdicts of this seed; `number` changes the order of its data."""
-    return reward_model(verdicts(seed), seed=luck(seed) + 31 * number, source=start, epochs=4, lr=lr)
+    return reward_model(verdicts(seed)[:PAIRS], seed=luck(seed) + 31 * number, source=start, epochs=4, lr=lr)
 
 
 @lru_cache(maxsize=1)
 def verdicts(seed: int) -> list[Comparison]:
-    """What a seed's people say of pairs of the base policy's answers."""
+    """What a seed's people say of pairs of the base policy's answers: those to learn from, and those held out."""
 
     def make() -> list[Comparison]:
-        return comparisons(policy(), population(20, seed=seed, bias=BIAS), PAIRS, seed=seed)
+        return comparisons(policy(), population(20, seed=seed, bias=BIAS), PAIRS + HELD_OUT, seed=seed)
 
-    return kept(f"reward ensembles verdicts {PAIRS} {BIAS}", seed, make, save_comparisons, load_comparisons)
+    return kept(f"reward ensembles verdicts {PAIRS + HELD_OUT} {BIAS}", seed, make, save_comparisons, load_comparisons)
 
 
 def pretrained(number: int, width: int, layers: int) -> Path:
