@@ -33,7 +33,7 @@ from accord.worlds.letters.train import pretrain
 PAIRS, HELD_OUT, PROMPTS, N, MEMBERS, POOL = 400, 400, 150, 64, 5, 8
 SMALL, LARGE = (48, 2), (112, 2)
 PRETRAINING = 250
-LR, LRS = {"single": 1e-3, "finetune": 1e-3, "pretrain": 1e-3}, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+LR, LRS = {"single": 1e-3, "finetune": 3e-3, "pretrain": 3e-4}, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 CHOSEN_BY = "verdicts"
 """Rates are chosen as rewards are in use, by the share of held-out verdicts that they foresee. By gold, where a reward is hacked,
 the best is the one that has hardly learned."""
@@ -69,6 +69,7 @@ CLAIM = Claim(
         "finetune-trained",
         "pretrain-trained",
     ),
+    first_seed=410,
     equal=("member", "single", "finetune", "pretrain"),
     settings=(
         ("n", str(N)),
