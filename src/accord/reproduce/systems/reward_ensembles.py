@@ -39,7 +39,7 @@ CHOSEN_BY = "verdicts"
 the best is the one that has hardly learned."""
 RL_STEPS, RL_LR = 30, 3e-4
 NS = (4, 16, 64)
-BIAS, HACKED = {"flattery": 1.5, "length": 0.02}, 0.5
+BIAS, HACKED = {"flattery": 1.5, "length": 0.02}, 1.0
 """People's flaw: they like a sentence of flattery as much as an eighth of all that makes a reply good; and how many sentences more of it a
 reply count as hacked. On tuning seeds rewards from people of the world's mild flaw choose less flattery than the base writes: nothing is hacked there."""
 
