@@ -515,7 +515,9 @@ def test_a_first_step_on_pictures_is_the_cpus(method: str, far: torch.device) ->
     make, data = PICTURES[method]
     should = on(CPU, lambda: pictures_on_the_cpu(method))
     found = first_step(make(policy("sd", lora=2).to(far)), data)
-    same(found, should, rel=1e-2, absolute=5e-4)  # sums of what nearly cancels, over the small noise of last steps
+    norms = {k for k in should if k.startswith("grad_norm")}  # rounding over the small noise of last steps
+    same(*({k: v for k, v in row.items() if k in norms} for row in (found, should)), rel=1e-2)
+    same(*({k: v for k, v in row.items() if k not in norms} for row in (found, should)), rel=1e-3, absolute=2e-4)
 
 
 @pytest.mark.parametrize("method", PICTURES)
