@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord.evaluation import accuracy
+from accord.evaluation.trust import Referee
 from accord.feedback import Comparison, picture_key, pictures_of, text_of
 from accord.policies.meter import metered
 from accord.reproduce.claim import Arm, Claim, Measures, Primary
@@ -131,7 +133,9 @@ def trained(recipe: RewardRecipe, seed: int, lr: float, steps: int = STEPS) -> B
 def searched(seed: int) -> Measures:
     """The recipe that a search by held-out verdicts ends with."""
     held = judged(asked(seed + 77, VALID), seed=seed + 77, noise=NOISE)
-    best = search(lambda recipe: trained(recipe, seed, LR["plain"]), lambda reward: agreement(reward, held)).best
+    best = search(
+        lambda recipe: trained(recipe, seed, LR["plain"]), lambda reward: accuracy(Referee(reward)(held)).value
+    ).best
     chosen = {
         "layers": float(best.layers),
         "text": float("text" in best.sources),
@@ -142,15 +146,6 @@ def searched(seed: int) -> Measures:
 
 def search(train: Callable[[RewardRecipe], Reward], validate: Callable[[Reward], float]) -> Search:
     return recipe_search(SPACE, train, validate, start=RECIPE)
-
-
-def agreement(reward: Reward, pairs: Sequence[Comparison]) -> float:
-    said = score(
-        reward,
-        prompts=[p.prompt for p in pairs] * 2,
-        completions=[p.chosen for p in pairs] + [p.rejected for p in pairs],
-    ).values
-    return float((said[: len(pairs)] > said[len(pairs) :]).float().mean())
 
 
 def measured(reward: Reward, seed: int) -> Measures:

@@ -15,7 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from accord.evaluation import best_of_n_curve
+from accord.evaluation import accuracy, best_of_n_curve
+from accord.evaluation.trust import Referee
 from accord.feedback import Comparison
 from accord.policies import LanguagePolicy, Rollouts
 from accord.policies.meter import metered
@@ -89,21 +90,12 @@ def chosen(reward: Callable[[int], Reward]) -> Arm:
 
 def member(seed: int) -> Measures:
     """The average single one of the members that differ in pretraining."""
-    each = [judged(m, seed) for m in five(seed, pretraining=True).members]
+    each = [judged(m, seed) for m in five(seed, pretraining=True, lr=LR["pretrain"]).members]
     return {k: fmean(m[k] for m in each) for k in each[0]}
 
 
 def judged(chooser: Reward, seed: int) -> Measures:
-    return {**best(chooser, seed), "verdicts": foreseen(chooser, verdicts(seed)[PAIRS:])}
-
-
-def foreseen(chooser: Reward, pairs: list[Comparison]) -> float:
-    """The share of verdicts that a reward would have given, too."""
-    said = [
-        score(chooser, prompts=[p.prompt for p in pairs], completions=[getattr(p, side) for p in pairs]).values
-        for side in ("chosen", "rejected")
-    ]
-    return float((said[0] > said[1]).float().mean())
+    return {**best(chooser, seed), "verdicts": accuracy(Referee(chooser)(verdicts(seed)[PAIRS:])).value}
 
 
 def best(chooser: Reward, seed: int) -> Measures:
@@ -133,13 +125,12 @@ def trained(reward: Callable[[int], Reward]) -> Arm:
 # The arms' rewards, trained anew: every arm pays for its own members.
 
 
-def one_large(seed: int, lr: float = LR["single"]) -> Reward:
+def one_large(seed: int, *, lr: float) -> Reward:
     return tuned(seed, pretrained(seed % POOL % 4, *LARGE), 0, lr)
 
 
-def five(seed: int, *, pretraining: bool, lr: float | None = None) -> Ensemble:
+def five(seed: int, *, pretraining: bool, lr: float) -> Ensemble:
     """An ensemble whose members differ in pretraining, or in fine-tuning alone."""
-    lr = lr or LR["pretrain" if pretraining else "finetune"]
     starts = [(seed % POOL + i * pretraining) % POOL for i in range(MEMBERS)]
     return Ensemble([tuned(seed, pretrained(s, *SMALL), i, lr) for i, s in enumerate(starts)])
 
@@ -175,21 +166,22 @@ def pool(seed: int) -> Rollouts:
         return policy().sample([t.prompt for t in tasks(PROMPTS, seed=seed, split="test")], N, SAMPLING, seed=seed)
 
 
-REWARDS: dict[str, Callable[[int], Reward]] = {
-    "oracle": lambda seed: gold,
+OF_RATE: dict[str, Callable[..., Reward]] = {
     "single": one_large,
     "finetune": partial(five, pretraining=False),
     "pretrain": partial(five, pretraining=True),
 }
+REWARDS = {"oracle": lambda seed: gold} | {name: partial(made, lr=LR[name]) for name, made in OF_RATE.items()}
 ARMS = {
     "base": base,
     "member": member,
     **{name: chosen(reward) for name, reward in REWARDS.items()},
     **{f"{name}-trained": trained(reward) for name, reward in REWARDS.items()},
 }
-MAKERS: dict[str, Maker] = {
-    "single": lambda lr: chosen(partial(one_large, lr=lr)),
-    "finetune": lambda lr: chosen(partial(five, pretraining=False, lr=lr)),
-    "pretrain": lambda lr: chosen(partial(five, pretraining=True, lr=lr)),
-}
-TUNING = at_rates(MAKERS, LRS)
+
+
+def maker(made: Callable[..., Reward]) -> Maker:
+    return lambda lr: chosen(partial(made, lr=lr))
+
+
+TUNING = at_rates({name: maker(made) for name, made in OF_RATE.items()}, LRS)
