@@ -13,7 +13,7 @@ STEPS, FIFTH, BATCH, CLIP = 100, 20, 8, 5.0
 """Gradients are clipped at the card's 5: a norm of 1 would touch most updates, where it is bursts of ten times the median that
 end a run."""
 DDPO_STEPS, DDPO_BATCH, DDPO_GROUP, DDPO_CLIP = 24, 4, 4, 1e-3
-LR, LRS = {"ddpo": 5e-4, "alignprop": 1e-3, "fifth": 2e-3, "full": 1e-3, "last": 1e-3}, (5e-4, 1e-3, 2e-3, 5e-3)
+LR, LRS = {"ddpo": 5e-4, "alignprop": 1e-3, "fifth": 2e-3, "full": 1e-3, "last": 1e-3}, (3e-4, 1e-3, 3e-3, 1e-2)
 AVERAGED = replace(SAMPLING, average=True)
 
 CLAIM = Claim(
