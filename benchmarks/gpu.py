@@ -198,8 +198,8 @@ def grpo(packs: bool) -> tuple[Any, Any, dict[str, Any]]:
 
 def parity() -> dict[str, Any]:
     """How many of the tests pass that hold every algorithm's first step, every reward and search on this GPU against the CPU's."""
-    tests = Path(__file__).parents[1] / "tests" / "test_devices.py"
-    said = subprocess.run([sys.executable, "-m", "pytest", "-q", "-o", "addopts=", str(tests)], capture_output=True, text=True,
+    tests = sorted(map(str, (Path(__file__).parents[1] / "tests").glob("test_devices*.py")))
+    said = subprocess.run([sys.executable, "-m", "pytest", "-q", "-o", "addopts=", *tests], capture_output=True, text=True,
                           env={**os.environ, "ACCORD_DEVICE": "cuda:0"})  # fmt: skip
     last = said.stdout.strip().splitlines()[-1]
     count = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", last)}

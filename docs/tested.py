@@ -16,7 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
-PIPELINES = ("test_families.py", "test_encoded.py", "test_devices.py", "test_clips.py")
+PIPELINES = ("test_families.py", "test_encoded.py", "test_devices_pictures.py", "test_clips.py")
 NETWORKS = ("CLIPScore", "PickScore", "HPSv2", "ImageReward", "SigLIP", "Aesthetics")
 
 
@@ -37,7 +37,7 @@ class Page:
 
 RULES = ("score", "exact_answer", "numeric_answer", "matches", "json_call", "length_penalty")
 SIGHT = ("test_picture_judges.py",)
-HEADS = ("test_saved_heads.py", "test_devices.py")
+HEADS = ("test_saved_heads.py", "test_devices_rewards.py")
 OTHERS = {
     "Functions": Page(RULES, "rewards.md#by-rule", ("test_rewards.py",)),
     "BradleyTerry": Page(("BradleyTerry",), "rewards.md#learned-from-people", (), ("test_reward_models.py",)),

@@ -28,6 +28,7 @@ from accord.policies.tokenise import Tokeniser
 from accord.rewards import BradleyTerry
 from accord.worlds import letters
 from serving import Answer, Serving
+from two_devices import CPU, FAR, fit_on
 
 torch.set_num_threads(1)
 settings.register_profile("accord", deadline=None)  # a busy machine is no fault
@@ -131,3 +132,13 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Servin
     for one in running:
         one.server.shutdown()
         one.server.server_close()
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """The device, and `fit` on it."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # else a real one rounds convolutions
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    fit_on(FAR)
+    yield FAR
+    fit_on(CPU)

@@ -1,7 +1,6 @@
 """Pictures that somebody looks at: judges who see, readers of text, detectors of objects."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,7 @@ from conftest import tiny_policy
 from serving import pixels
 from tiny_pipelines import folder
 from tiny_rewards import SIDE, clip_folder, shaken, words_tokenizer
-
-if os.environ.get("ACCORD_DEVICE") is None:
-    import faraway
-
-FAR = torch.device(os.environ.get("ACCORD_DEVICE") or faraway.FAR)
+from two_devices import FAR
 
 
 def pictures(n: int = 5) -> Tensor:

@@ -1,6 +1,5 @@
 """Networks that score pictures: read from files as they are published, beside what transformers or the networks' own makers compute."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +27,8 @@ from tiny_rewards import (
     image_reward_folder,
     siglip_folder,
 )
+from two_devices import FAR
 
-if os.environ.get("ACCORD_DEVICE") is None:
-    import faraway
-
-FAR = torch.device(os.environ.get("ACCORD_DEVICE") or faraway.FAR)
 PROMPTS = ["a red cat", "a person with a hat", "a red cat"]
 
 
