@@ -19,11 +19,11 @@ from accord.rewards import Reward, Scores
 from accord.worlds.portraits import Looks, PromptReader
 from accord.worlds.portraits.proxies import read_attributes, stacked
 
-ROUNDS, PAIRS, NOISE = 20, 16, 0.1
+ROUNDS, PAIRS, NOISE = 14, 16, 0.1
 LR, LRS = dict.fromkeys(("winners", "learned", "d3po", "unclipped"), 1e-3), (3e-4, 1e-3, 3e-3, 1e-2)
 BETA, CLIP, CLIPS, UPDATES = 50.0, 0.01, (0.01, 0.03, 0.1), 8
 """On means over the latent. Eight updates of a pass (pieces of pairs and steps) move log-ratios by hundredths, so that the clip acts."""
-DEARER = 1.15
+DEARER = 1.1
 """D3PO asks the reference about every step: RL on a learned reward gets so many more rounds."""
 WINNERS_PASSES = 4
 """Imitation of the winners, by the denoising loss, passes over them so often for as many network calls."""
