@@ -18,7 +18,7 @@ from accord.reproduce.portraits import arm, pairs, train, watched
 from accord.reproduce.rates import Maker, at_best, at_rates
 from accord.worlds.portraits import policy
 
-PAIRS, STEPS, BATCH = 640, 60, 16
+PAIRS, STEPS, BATCH = 640, 40, 16
 SFT_STEPS, SFT_LR = 60, 5e-4
 LR, LRS = {"dpo": 5e-4, "dpo-long": 5e-4, "inpo": 5e-4}, (2e-4, 5e-4, 1e-3)
 BETA, BETAS = {"dpo": 500.0, "dpo-long": 500.0, "inpo": 500.0}, (100.0, 500.0, 2000.0, 5000.0)
