@@ -9,9 +9,9 @@ from accord.reproduce.claim import Arm, Claim, Primary
 from accord.reproduce.portraits import SAMPLING, arm, asked, liked, train, watched
 from accord.reproduce.rates import Maker, at_best, at_rates
 
-STEPS, FIFTH, BATCH, CLIP = 100, 20, 8, 5.0
-"""Gradients are clipped at the card's 5: a norm of 1 would touch most updates, where it is bursts of ten times the median that
-end a run."""
+STEPS, FIFTH, BATCH, CLIP = 100, 20, 8, 1.0
+"""Through many steps gradients have norms of 10 to 30, through the last under 1: at the card's 5 (of a loss a hundredth as large) Adam remembers
+the first and hardly moves by the second. On tuning seed 1000, at a rate of 1e-3, gold ends at 0.50; at a norm of 1 at 0.77."""
 DDPO_STEPS, DDPO_BATCH, DDPO_GROUP, DDPO_CLIP = 24, 4, 4, 1e-3
 LR, LRS = {"ddpo": 5e-4, "alignprop": 1e-3, "fifth": 2e-3, "full": 1e-3, "last": 1e-3}, (3e-4, 1e-3, 3e-3, 1e-2)
 AVERAGED = replace(SAMPLING, average=True)
