@@ -28,7 +28,7 @@ DEARER = 2.75
 """What a pair costs in pictures that are only denoised: the controls see so many more at a step."""
 LR, LRS = (
     dict.fromkeys(("denoise", "denoise-stopped", "dreambooth-32", "rpo-unstopped", "rpo", "rpo-arithmetic"), 1e-3),
-    (3e-4, 1e-3, 3e-3),
+    (1e-3, 3e-3, 1e-2),
 )
 
 CLAIM = Claim(
