@@ -7,7 +7,6 @@ import torch
 
 from accord.engine import fit
 from accord.policies import LanguagePolicy, Sampling
-from test_devices import far  # noqa: F401
 
 from .adapters import STARTS
 from .architectures import saved
@@ -27,7 +26,7 @@ def test_answers_and_log_probs_are_those_of_the_cpu(
     name: str,
     models: Path,
     note: Note,
-    far: torch.device,  # noqa: F811
+    far: torch.device,
 ) -> None:
     here, there = (
         LanguagePolicy.load(saved(name, models), device="cpu"),
@@ -47,7 +46,7 @@ def test_the_first_step_starts_from_where_the_policy_began(
     start: str,
     method: str,
     models: Path,
-    far: torch.device,  # noqa: F811
+    far: torch.device,
 ) -> None:
     made, expected = METHODS[method]
     algorithm, rows = made(STARTS[start]("gpt2", models, device=far, dtype="bfloat16"))
